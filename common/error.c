@@ -1,0 +1,3 @@
+#include "common/error.h"
+
+G_DEFINE_QUARK(sami-error-quark, sami_error)

@@ -1,0 +1,8 @@
+# Tests. Each file below is owned by what it tests; add programs to check_PROGRAMS and TESTS there.
+EXTRA_PROGRAMS =
+include tests/unit/common.mk
+include tests/unit/templates.mk
+include tests/unit/firewall.mk
+include tests/unit/transport.mk
+include tests/e2e/e2e.mk
+include tests/bench/bench.mk

@@ -1,0 +1,28 @@
+/* Certificates and keys that `samictl setup`, `keygen` and `peer add` make and read (OPERATIONS §1). */
+#pragma once
+
+#include "common/error.h"
+
+/* A TLS identity: EC P-256 key and self-signed certificate, subjectAltName dNSName = name, ten years, digitalSignature,
+ * both serverAuth and clientAuth. Files are created with O_EXCL (key 0600, certificate 0644); an existing pair that matches
+ * is left as it is; an existing half is an error. */
+gboolean sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error);
+/* An Ed25519 signing key: PKCS#8 PEM 0600, and its public key (SPKI PEM) 0644. Never overwrites. */
+gboolean sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GError **error);
+/* "SHA256:…" in base64 without padding over the DER of a certificate or SPKI in a PEM text. (transfer full) */
+gchar *sami_pki_fingerprint(const gchar *pem, gsize length, GError **error);
+/* Does the certificate in this PEM carry `name` as a dNSName (exact, lower case)? */
+gboolean sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GError **error);
+
+/* A public peer file: GLib key file [sami-peer] version=1 name= address= pen= and the PEM texts certificate= and
+ * signing-key= (newlines escaped as \n by the key file). */
+typedef struct {
+    gchar *name;
+    gchar *address;
+    gchar *certificate_pem;
+    gchar *signing_key_pem;
+} SamiPeerFile;
+SamiPeerFile *sami_peer_file_parse(const gchar *text, gsize length, GError **error);
+gchar *sami_peer_file_print(const SamiPeerFile *peer);
+void sami_peer_file_free(SamiPeerFile *peer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiPeerFile, sami_peer_file_free)
