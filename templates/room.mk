@@ -1,1 +1,3 @@
-# sources of templates/
+noinst_LIBRARIES += libtemplates.a
+libtemplates_a_SOURCES = \
+	templates/session.c templates/session.h

@@ -1,0 +1,198 @@
+#include "templates/session.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "common/error.h"
+
+/* FNV-1a over the 40 octets. The keys come from authenticated peers and a signer's own sessions are bounded,
+ * so a keyed hash would buy nothing. */
+guint
+sami_flow_key_hash(gconstpointer key)
+{
+    const guint8 *octets = key;
+    guint64 hash = 0xcbf29ce484222325u;
+    for (gsize i = 0; i < sizeof(SamiFlowKey); i += 8) {
+        guint64 word;
+        memcpy(&word, octets + i, 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    return (guint) hash;
+}
+
+gboolean
+sami_flow_key_equal(gconstpointer a, gconstpointer b)
+{
+    return memcmp(a, b, sizeof(SamiFlowKey)) == 0;
+}
+
+gboolean
+sami_session_equal(const SamiSession *a, const SamiSession *b)
+{
+#define SAME(bit, field) (!(a->has & (bit)) || memcmp(&a->field, &b->field, sizeof a->field) == 0)
+    return a->has == b->has && a->action == b->action && a->flags == b->flags &&
+           sami_flow_key_equal(&a->key, &b->key) && SAME(SAMI_HAS_REPLY, reply) &&
+           SAME(SAMI_HAS_STATUS, status) && SAME(SAMI_HAS_TIMEOUT, timeout_s) &&
+           SAME(SAMI_HAS_TCP, tcp_state) && SAME(SAMI_HAS_TCP, tcp_flags) &&
+           SAME(SAMI_HAS_WSCALE, tcp_wscale) && SAME(SAMI_HAS_MARK, mark) &&
+           SAME(SAMI_HAS_LABELS, labels) && SAME(SAMI_HAS_ID, flow_id) &&
+           SAME(SAMI_HAS_START, start_ns) && SAME(SAMI_HAS_COUNTERS, packets) &&
+           SAME(SAMI_HAS_COUNTERS, octets) && SAME(SAMI_HAS_VLAN, vlan);
+#undef SAME
+}
+
+static gboolean
+is_icmp(const SamiFlowKey *key)
+{
+    return key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+}
+
+gboolean
+sami_session_has_snat(const SamiSession *s)
+{
+    /* An ICMP identifier belongs to the source: it is translated with it (nf_nat_proto.c icmp_manip_pkt). */
+    if (is_icmp(&s->key))
+        return memcmp(&s->reply.dst, &s->key.orig.src, sizeof(SamiAddress)) != 0 ||
+               s->reply.src_port != s->key.orig.src_port;
+    return memcmp(&s->reply.dst, &s->key.orig.src, sizeof(SamiAddress)) != 0 ||
+           s->reply.dst_port != s->key.orig.src_port;
+}
+
+gboolean
+sami_session_has_dnat(const SamiSession *s)
+{
+    if (memcmp(&s->reply.src, &s->key.orig.dst, sizeof(SamiAddress)) != 0)
+        return TRUE;
+    return !is_icmp(&s->key) && s->reply.src_port != s->key.orig.dst_port;
+}
+
+/* Type of request -> type of answer (nf_conntrack_proto_icmp.c, nf_conntrack_proto_icmpv6.c: invmap). */
+static const struct {
+    guint8 protocol, type, answer;
+} icmp_answers[] = {
+    { IPPROTO_ICMP, 8, 0 },      { IPPROTO_ICMP, 0, 8 },      { IPPROTO_ICMP, 13, 14 },
+    { IPPROTO_ICMP, 14, 13 },    { IPPROTO_ICMP, 15, 16 },    { IPPROTO_ICMP, 16, 15 },
+    { IPPROTO_ICMP, 17, 18 },    { IPPROTO_ICMP, 18, 17 },    { IPPROTO_ICMPV6, 128, 129 },
+    { IPPROTO_ICMPV6, 129, 128 }, { IPPROTO_ICMPV6, 139, 140 }, { IPPROTO_ICMPV6, 140, 139 },
+};
+
+gboolean
+sami_flow_key_mirror(const SamiFlowKey *key, SamiTuple *ret_reply)
+{
+    SamiTuple reply = { .src = key->orig.dst, .dst = key->orig.src };
+    if (is_icmp(key)) {
+        guint8 type = key->orig.dst_port >> 8, code = key->orig.dst_port & 0xff;
+        for (gsize i = 0; i < G_N_ELEMENTS(icmp_answers); i++)
+            if (icmp_answers[i].protocol == key->protocol && icmp_answers[i].type == type) {
+                reply.src_port = key->orig.src_port;
+                reply.dst_port = (guint16) (icmp_answers[i].answer << 8 | code);
+                *ret_reply = reply;
+                return TRUE;
+            }
+        return FALSE;
+    }
+    reply.src_port = key->orig.dst_port;
+    reply.dst_port = key->orig.src_port;
+    *ret_reply = reply;
+    return TRUE;
+}
+
+static const gchar *
+format_address(guint8 family, const SamiAddress *address, gchar buffer[INET6_ADDRSTRLEN])
+{
+    return inet_ntop(family == 4 ? AF_INET : AF_INET6, address->octets, buffer, INET6_ADDRSTRLEN);
+}
+
+gchar *
+sami_flow_key_to_string(const SamiFlowKey *key)
+{
+    gchar src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], number[8];
+    const gchar *name = key->protocol == IPPROTO_TCP      ? "tcp"
+                        : key->protocol == IPPROTO_UDP    ? "udp"
+                        : key->protocol == IPPROTO_ICMP   ? "icmp"
+                        : key->protocol == IPPROTO_ICMPV6 ? "icmpv6"
+                                                          : number;
+    g_snprintf(number, sizeof number, "ip%u", key->protocol);
+    format_address(key->family, &key->orig.src, src);
+    format_address(key->family, &key->orig.dst, dst);
+    if (is_icmp(key))
+        return g_strdup_printf("%s %s -> %s type %u code %u id %u zone %u", name, src, dst,
+                               key->orig.dst_port >> 8, key->orig.dst_port & 0xff,
+                               key->orig.src_port, key->zone);
+    const gchar *open = key->family == 4 ? "" : "[", *close = key->family == 4 ? "" : "]";
+    return g_strdup_printf("%s %s%s%s:%u -> %s%s%s:%u zone %u", name, open, src, close,
+                           key->orig.src_port, open, dst, close, key->orig.dst_port, key->zone);
+}
+
+static gboolean
+bits_equal(const guint8 *a, const guint8 *b, guint n_bits)
+{
+    guint whole = n_bits / 8, rest = n_bits % 8;
+    if (memcmp(a, b, whole) != 0)
+        return FALSE;
+    return rest == 0 || ((a[whole] ^ b[whole]) & (0xff << (8 - rest)) & 0xff) == 0;
+}
+
+gboolean
+sami_prefix_parse(const gchar *text, SamiPrefix *ret_prefix, GError **error)
+{
+    SamiPrefix prefix = { .family = strchr(text, ':') ? 6 : 4 };
+    guint max = prefix.family == 4 ? 32 : 128;
+    guint64 length = max;
+    const gchar *slash = strchr(text, '/');
+    g_autofree gchar *address = slash ? g_strndup(text, (gsize) (slash - text)) : g_strdup(text);
+    g_autofree gchar *quoted = g_strescape(text, NULL);
+    if ((slash && !g_ascii_string_to_unsigned(slash + 1, 10, 0, max, &length, NULL)) ||
+        inet_pton(prefix.family == 4 ? AF_INET : AF_INET6, address, prefix.address.octets) != 1) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "\"%s\" is no address or prefix (allowed: 192.0.2.1, 192.0.2.0/24, "
+                    "2001:db8::1, 2001:db8::/64)", quoted);
+        return FALSE;
+    }
+    prefix.length = (guint8) length;
+    SamiAddress masked = { { 0 } };
+    for (guint i = 0; i < length; i++)
+        masked.octets[i / 8] |= prefix.address.octets[i / 8] & (0x80 >> (i % 8));
+    if (memcmp(&masked, &prefix.address, sizeof masked) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "\"%s\" has bits set beyond its length of %u", quoted, prefix.length);
+        return FALSE;
+    }
+    *ret_prefix = prefix;
+    return TRUE;
+}
+
+gchar *
+sami_prefix_to_string(const SamiPrefix *prefix)
+{
+    gchar buffer[INET6_ADDRSTRLEN];
+    format_address(prefix->family, &prefix->address, buffer);
+    if (prefix->length == (prefix->family == 4 ? 32 : 128))
+        return g_strdup(buffer);
+    return g_strdup_printf("%s/%u", buffer, prefix->length);
+}
+
+gboolean
+sami_prefix_contains(const SamiPrefix *prefix, guint8 family, const SamiAddress *address)
+{
+    return prefix->family == family &&
+           bits_equal(prefix->address.octets, address->octets, prefix->length);
+}
+
+gboolean
+sami_prefix_covers(const SamiPrefix *outer, const SamiPrefix *inner)
+{
+    return outer->length <= inner->length &&
+           sami_prefix_contains(outer, inner->family, &inner->address);
+}
+
+gboolean
+sami_prefixes_contain(const SamiPrefix *prefixes, guint n, guint8 family, const SamiAddress *address)
+{
+    for (guint i = 0; i < n; i++)
+        if (sami_prefix_contains(&prefixes[i], family, address))
+            return TRUE;
+    return FALSE;
+}
