@@ -1,3 +1,9 @@
 noinst_LIBRARIES += libtemplates.a
 libtemplates_a_SOURCES = \
-	templates/session.c templates/session.h
+	templates/session.c templates/session.h \
+	templates/elements.c templates/elements.h \
+	templates/records.h \
+	templates/template.c templates/template.h \
+	templates/shim.c templates/shim.h \
+	templates/signature.c templates/signature.h \
+	templates/codec.c templates/codec.h

@@ -1,0 +1,333 @@
+#include "templates/codec.h"
+
+#include <fixbuf/public.h>
+#include <string.h>
+
+#include "common/cursor.h"
+#include "templates/signature.h"
+
+/* Room in front of libfixbuf's Message for the Template Sets of one Message. */
+#define TEMPLATES_ROOM 4096u
+
+struct SamiEncoder {
+    guint32 domain;
+    gsize message_max;
+    fbInfoModel_t *model;
+    fBuf_t *fbuf;
+    fbExporter_t *exporter; /* borrowed from fbuf */
+    SamiTemplate templates[SAMI_TEMPLATES_MAX];
+    guint n_templates;
+    guint16 current; /* id that libfixbuf is set to, 0 none */
+    guint n_pending;
+    guint32 sequence;
+    gboolean is_first;
+    guint8 sets[TEMPLATES_ROOM]; /* Template Sets of this Message */
+    gsize n_sets;
+    guint8 packed[1024];
+    guint8 *buffer; /* TEMPLATES_ROOM, Message, signature */
+};
+
+struct SamiDecoder {
+    fbInfoModel_t *model;
+    fbSession_t *session; /* borrowed from fbuf */
+    fBuf_t *fbuf;
+    SamiShim *shim;
+    GError *template_error;
+    guint8 packed[1024];
+};
+
+static fbInfoModel_t *
+model_new(void)
+{
+    fbInfoModel_t *model = fbInfoModelAlloc();
+    for (guint i = 0; i < SAMI_N_ELEMENTS; i++) {
+        const SamiElement *e = &sami_elements[i];
+        if (e->pen == 0 || e->pen == SAMI_PEN_REVERSE)
+            continue;
+        gboolean is_integer = e->type == SAMI_TYPE_U16 || e->type == SAMI_TYPE_U32 || e->type == SAMI_TYPE_U64;
+        fbInfoElement_t element = FB_IE_INIT_FULL(e->name, e->pen, e->number, e->length,
+                                                  is_integer ? FB_IE_F_ENDIAN : 0, 0, 0, (guint8) e->type, NULL);
+        fbInfoModelAddElement(model, &element);
+    }
+    return model;
+}
+
+static fbTemplate_t *
+build_template(fbInfoModel_t *model, const SamiTemplate *tmpl, GError **error)
+{
+    fbTemplate_t *out = fbTemplateAlloc(model);
+    for (guint i = 0; i < tmpl->n_fields; i++) {
+        const SamiElement *e = &sami_elements[tmpl->fields[i]->element];
+        const fbInfoElement_t *known = fbInfoModelGetElementByID(model, e->number, e->pen);
+        if (!known) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "libfixbuf does not know %s", e->name);
+            fbTemplateFreeUnused(out);
+            return NULL;
+        }
+        fbInfoElement_t element = *known;
+        element.len = e->length;
+        if (!fbTemplateAppend(out, &element, error)) {
+            fbTemplateFreeUnused(out);
+            return NULL;
+        }
+    }
+    if (tmpl->n_scope)
+        fbTemplateSetOptionsScope(out, tmpl->n_scope);
+    return out;
+}
+
+/* The internal template is the same as the external one: the packed octets are what the wire has, in host order. */
+static gboolean
+add_template(fbInfoModel_t *model, fbSession_t *session, const SamiTemplate *tmpl, gboolean is_internal, GError **error)
+{
+    fbTemplate_t *out = build_template(model, tmpl, error);
+    if (!out)
+        return FALSE;
+    if (!fbSessionAddTemplate(session, is_internal, tmpl->id, out, error)) {
+        fbTemplateFreeUnused(out);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+SamiEncoder *
+sami_encoder_new(guint32 domain, gsize message_max)
+{
+    SamiEncoder *encoder = g_new0(SamiEncoder, 1);
+    encoder->domain = domain;
+    encoder->message_max = MIN(message_max, SAMI_MESSAGE_MAX);
+    encoder->model = model_new();
+    encoder->is_first = TRUE;
+    encoder->buffer = g_malloc(TEMPLATES_ROOM + SAMI_MESSAGE_MAX + SAMI_SIGNATURE_SET);
+    return encoder;
+}
+
+void
+sami_encoder_free(SamiEncoder *encoder)
+{
+    if (!encoder)
+        return;
+    if (encoder->fbuf)
+        fBufFree(encoder->fbuf);
+    fbInfoModelFree(encoder->model);
+    g_free(encoder->buffer);
+    g_free(encoder);
+}
+
+/* fbSessionAddTemplate on a session that is attached to a buffer writes the template at once, into libfixbuf's own Set. Ours are
+ * written by the cursor, so a new template means a new session; there are at most SAMI_TEMPLATES_MAX of them. */
+static gboolean
+rebuild(SamiEncoder *encoder, GError **error)
+{
+    fbSession_t *session = fbSessionAlloc(encoder->model);
+    fbSessionSetDomain(session, encoder->domain);
+    for (guint i = 0; i < encoder->n_templates; i++)
+        if (!add_template(encoder->model, session, &encoder->templates[i], TRUE, error) ||
+            !add_template(encoder->model, session, &encoder->templates[i], FALSE, error)) {
+            fbSessionFree(session);
+            return FALSE;
+        }
+    if (encoder->fbuf)
+        fBufFree(encoder->fbuf);
+    gsize room = encoder->message_max - SAMI_SIGNATURE_SET - TEMPLATES_ROOM;
+    encoder->exporter = fbExporterAllocBuffer(encoder->buffer + TEMPLATES_ROOM, (guint16) room);
+    encoder->fbuf = fBufAllocForExport(session, encoder->exporter);
+    fBufSetAutomaticMode(encoder->fbuf, FALSE);
+    encoder->current = 0;
+    return TRUE;
+}
+
+static gboolean
+full(GError **error)
+{
+    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_FULL, "the Message is full");
+    return FALSE;
+}
+
+static const SamiTemplate *
+find_template(SamiEncoder *encoder, SamiRecordKind kind, guint32 groups, GError **error)
+{
+    for (guint i = 0; i < encoder->n_templates; i++)
+        if (encoder->templates[i].kind == kind && encoder->templates[i].groups == groups)
+            return &encoder->templates[i];
+    if (encoder->n_templates == SAMI_TEMPLATES_MAX) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "more than %u templates in a session", SAMI_TEMPLATES_MAX);
+        return NULL;
+    }
+    /* libfixbuf's pending records would be lost by a rebuild. */
+    if (encoder->n_pending > 0 || encoder->n_sets + SAMI_TEMPLATE_SET_MAX > TEMPLATES_ROOM - 64) {
+        full(error);
+        return NULL;
+    }
+    guint16 id = (guint16) (SAMI_TEMPLATE_FIRST + encoder->n_templates);
+    SamiTemplate *tmpl = &encoder->templates[encoder->n_templates++];
+    sami_template_make(kind, groups, id >= SAMI_TEMPLATE_SIGNATURE ? id + 1 : id, tmpl);
+    g_assert(tmpl->length <= sizeof encoder->packed);
+    encoder->n_sets += sami_template_write(tmpl, encoder->sets + encoder->n_sets, TEMPLATES_ROOM - encoder->n_sets);
+    return rebuild(encoder, error) ? tmpl : NULL;
+}
+
+gboolean
+sami_encoder_add(SamiEncoder *encoder, const SamiRecord *record, GError **error)
+{
+    guint32 groups = record->kind == SAMI_RECORD_SESSION ? sami_session_groups(&record->session) : 0;
+    const SamiTemplate *tmpl = find_template(encoder, record->kind, groups, error);
+    if (!tmpl)
+        return FALSE;
+    if (encoder->current != tmpl->id) {
+        if (!fBufSetInternalTemplate(encoder->fbuf, tmpl->id, error) ||
+            !fBufSetExportTemplate(encoder->fbuf, tmpl->id, error))
+            return FALSE;
+        encoder->current = tmpl->id;
+    }
+    sami_template_pack(tmpl, record, encoder->packed);
+    /* The first append after template work answers EOM once with an empty buffer; a second EOM is a full Message. */
+    for (guint try = 0; try < 2; try++) {
+        g_autoptr(GError) local = NULL;
+        if (fBufAppend(encoder->fbuf, encoder->packed, tmpl->length, &local)) {
+            encoder->n_pending++;
+            return TRUE;
+        }
+        if (!g_error_matches(local, FB_ERROR_DOMAIN, FB_ERROR_EOM)) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&local), "libfixbuf: ");
+            return FALSE;
+        }
+        if (encoder->n_pending > 0)
+            break;
+    }
+    return full(error);
+}
+
+guint
+sami_encoder_pending(const SamiEncoder *encoder)
+{
+    return encoder->n_pending;
+}
+
+gboolean
+sami_encoder_take(SamiEncoder *encoder, guint32 export_time, guint8 **ret_message, gsize *ret_length, GError **error)
+{
+    guint8 *fixbuf_message = encoder->buffer + TEMPLATES_ROOM;
+    gsize n_data = 0;
+    if (encoder->n_pending > 0) {
+        if (!fBufEmit(encoder->fbuf, error))
+            return FALSE;
+        n_data = fbExporterGetMsgLen(encoder->exporter) - SAMI_MESSAGE_HEADER;
+    }
+    gsize n_signature = 0;
+    const guint8 *signature = encoder->is_first ? sami_signature_template(&n_signature) : NULL;
+    gsize n_front = SAMI_MESSAGE_HEADER + n_signature + encoder->n_sets;
+    guint8 *message = fixbuf_message + SAMI_MESSAGE_HEADER - n_front;
+    gsize length = n_front + n_data;
+    SamiWriter w;
+    sami_writer_init(&w, message, n_front);
+    sami_writer_uint(&w, 10, 2);
+    sami_writer_uint(&w, length, 2);
+    sami_writer_uint(&w, export_time, 4);
+    sami_writer_uint(&w, encoder->sequence, 4);
+    sami_writer_uint(&w, encoder->domain, 4);
+    sami_writer_octets(&w, signature, n_signature);
+    sami_writer_octets(&w, encoder->sets, encoder->n_sets);
+    g_assert(!w.is_bad);
+    encoder->sequence += encoder->n_pending + 1;
+    encoder->n_pending = 0;
+    encoder->n_sets = 0;
+    encoder->is_first = FALSE;
+    *ret_message = message;
+    *ret_length = length;
+    return TRUE;
+}
+
+SamiDecoder *
+sami_decoder_new(guint32 domain)
+{
+    SamiDecoder *decoder = g_new0(SamiDecoder, 1);
+    decoder->shim = sami_shim_new(domain);
+    decoder->model = model_new();
+    decoder->session = fbSessionAlloc(decoder->model);
+    fbSessionSetDomain(decoder->session, domain);
+    decoder->fbuf = fBufAllocForCollection(decoder->session, NULL);
+    fBufSetAutomaticMode(decoder->fbuf, FALSE);
+    return decoder;
+}
+
+void
+sami_decoder_free(SamiDecoder *decoder)
+{
+    if (!decoder)
+        return;
+    fBufFree(decoder->fbuf);
+    fbInfoModelFree(decoder->model);
+    sami_shim_free(decoder->shim);
+    g_clear_error(&decoder->template_error);
+    g_free(decoder);
+}
+
+static void
+on_template(const SamiTemplate *tmpl, gpointer user_data)
+{
+    SamiDecoder *decoder = user_data;
+    if (!decoder->template_error)
+        add_template(decoder->model, decoder->session, tmpl, TRUE, &decoder->template_error);
+}
+
+/* Walks the records that the shim has counted. libfixbuf ends a damaged Message silently, so fewer records than counted
+ * is an error of its own. */
+static gboolean
+read_records(SamiDecoder *decoder, guint n_records, SamiRecordFunc func, gpointer user_data, GError **error)
+{
+    SamiRecord record;
+    guint16 current = 0;
+    for (guint i = 0; i < n_records; i++) {
+        g_autoptr(GError) local = NULL;
+        guint16 id = 0;
+        if (!fBufNextCollectionTemplate(decoder->fbuf, &id, &local)) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf gave %u of %u records: %s", i, n_records,
+                        local ? local->message : "no reason");
+            return FALSE;
+        }
+        const SamiTemplate *tmpl = sami_shim_template(decoder->shim, id);
+        gsize size = tmpl ? tmpl->length : 0;
+        if (!tmpl || (id != current && !fBufSetInternalTemplate(decoder->fbuf, id, &local)) ||
+            !fBufNext(decoder->fbuf, decoder->packed, &size, &local)) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf: record %u: %s", i,
+                        local ? local->message : "unknown template");
+            return FALSE;
+        }
+        current = id;
+        if (!sami_template_unpack(tmpl, decoder->packed, &record, error))
+            return FALSE;
+        func(&record, user_data);
+    }
+    return TRUE;
+}
+
+gboolean
+sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data,
+                  GError **error)
+{
+    guint n_records = 0;
+    if (length < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "Message of %zu octets", length);
+        return FALSE;
+    }
+    gsize body = length - SAMI_SIGNATURE_SET;
+    if (!sami_shim_check(decoder->shim, message, body, TRUE, on_template, decoder, &n_records, error))
+        return FALSE;
+    if (decoder->template_error) {
+        g_propagate_error(error, g_steal_pointer(&decoder->template_error));
+        return FALSE;
+    }
+    guint8 old[2] = { message[2], message[3] };
+    message[2] = (guint8) (body >> 8);
+    message[3] = (guint8) body;
+    fBufSetBuffer(decoder->fbuf, message, body);
+    g_autoptr(GError) local = NULL;
+    gboolean is_read = fBufNextMessage(decoder->fbuf, &local);
+    if (!is_read)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf: %s", local->message);
+    is_read = is_read && read_records(decoder, n_records, func, user_data, error);
+    message[2] = old[0];
+    message[3] = old[1];
+    return is_read;
+}
