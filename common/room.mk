@@ -1,4 +1,7 @@
 noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
 	common/error.c common/error.h \
-	common/limits.h common/cursor.h
+	common/limits.h common/cursor.h \
+	common/value.c common/value.h \
+	common/config.c common/config.h \
+	common/log.c common/log.h
