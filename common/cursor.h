@@ -68,6 +68,8 @@ sami_writer_length(const SamiWriter *w)
 static inline void
 sami_writer_octets(SamiWriter *w, const void *octets, gsize n)
 {
+    if (n == 0)
+        return;
     if (w->is_bad || (gsize) (w->end - w->at) < n) {
         w->is_bad = TRUE;
         return;

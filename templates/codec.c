@@ -33,6 +33,7 @@ struct SamiDecoder {
     fBuf_t *fbuf;
     SamiShim *shim;
     GError *template_error;
+    guint32 sequence; /* as libfixbuf counts, which never sees signature records */
     guint8 packed[1024];
 };
 
@@ -80,14 +81,14 @@ build_template(fbInfoModel_t *model, const SamiTemplate *tmpl, GError **error)
 static gboolean
 add_template(fbInfoModel_t *model, fbSession_t *session, const SamiTemplate *tmpl, gboolean is_internal, GError **error)
 {
-    fbTemplate_t *out = build_template(model, tmpl, error);
-    if (!out)
-        return FALSE;
-    if (!fbSessionAddTemplate(session, is_internal, tmpl->id, out, error)) {
+    g_autoptr(GError) local = NULL; /* libfixbuf reads *error: NULL would crash it */
+    fbTemplate_t *out = build_template(model, tmpl, &local);
+    if (out && !fbSessionAddTemplate(session, is_internal, tmpl->id, out, &local))
         fbTemplateFreeUnused(out);
-        return FALSE;
-    }
-    return TRUE;
+    if (!local)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
 }
 
 SamiEncoder *
@@ -175,9 +176,12 @@ sami_encoder_add(SamiEncoder *encoder, const SamiRecord *record, GError **error)
     if (!tmpl)
         return FALSE;
     if (encoder->current != tmpl->id) {
-        if (!fBufSetInternalTemplate(encoder->fbuf, tmpl->id, error) ||
-            !fBufSetExportTemplate(encoder->fbuf, tmpl->id, error))
+        g_autoptr(GError) local = NULL;
+        if (!fBufSetInternalTemplate(encoder->fbuf, tmpl->id, &local) ||
+            !fBufSetExportTemplate(encoder->fbuf, tmpl->id, &local)) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&local), "libfixbuf: ");
             return FALSE;
+        }
         encoder->current = tmpl->id;
     }
     sami_template_pack(tmpl, record, encoder->packed);
@@ -210,8 +214,11 @@ sami_encoder_take(SamiEncoder *encoder, guint32 export_time, guint8 **ret_messag
     guint8 *fixbuf_message = encoder->buffer + TEMPLATES_ROOM;
     gsize n_data = 0;
     if (encoder->n_pending > 0) {
-        if (!fBufEmit(encoder->fbuf, error))
+        g_autoptr(GError) local = NULL;
+        if (!fBufEmit(encoder->fbuf, &local)) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&local), "libfixbuf: ");
             return FALSE;
+        }
         n_data = fbExporterGetMsgLen(encoder->exporter) - SAMI_MESSAGE_HEADER;
     }
     gsize n_signature = 0;
@@ -299,6 +306,13 @@ read_records(SamiDecoder *decoder, guint n_records, SamiRecordFunc func, gpointe
             return FALSE;
         func(&record, user_data);
     }
+    /* Only the end of the Message makes libfixbuf count its records; anything else there was not counted by the shim. */
+    g_autoptr(GError) end = NULL;
+    guint16 id = 0;
+    if (fBufNextCollectionTemplate(decoder->fbuf, &id, &end) || !g_error_matches(end, FB_ERROR_DOMAIN, FB_ERROR_EOM)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf found more than %u records", n_records);
+        return FALSE;
+    }
     return TRUE;
 }
 
@@ -318,16 +332,20 @@ sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecor
         g_propagate_error(error, g_steal_pointer(&decoder->template_error));
         return FALSE;
     }
-    guint8 old[2] = { message[2], message[3] };
-    message[2] = (guint8) (body >> 8);
-    message[3] = (guint8) body;
+    guint8 header[SAMI_MESSAGE_HEADER];
+    SamiWriter w;
+    memcpy(header, message, sizeof header);
+    sami_writer_init(&w, message + 2, SAMI_MESSAGE_HEADER - 2);
+    sami_writer_uint(&w, body, 2);
+    sami_writer_octets(&w, header + 4, 4);
+    sami_writer_uint(&w, decoder->sequence, 4);
+    decoder->sequence += n_records;
     fBufSetBuffer(decoder->fbuf, message, body);
     g_autoptr(GError) local = NULL;
     gboolean is_read = fBufNextMessage(decoder->fbuf, &local);
     if (!is_read)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf: %s", local->message);
     is_read = is_read && read_records(decoder, n_records, func, user_data, error);
-    message[2] = old[0];
-    message[3] = old[1];
+    memcpy(message, header, sizeof header);
     return is_read;
 }

@@ -6,4 +6,5 @@ libtemplates_a_SOURCES = \
 	templates/template.c templates/template.h \
 	templates/shim.c templates/shim.h \
 	templates/signature.c templates/signature.h \
-	templates/codec.c templates/codec.h
+	templates/codec.c templates/codec.h \
+	templates/validate.c templates/validate.h

@@ -131,7 +131,7 @@ check_template_set(SamiShim *shim, const guint8 *body, gsize length, gboolean is
 {
     SamiReader r;
     sami_reader_init(&r, body, length);
-    if (length < 8)
+    if (length < 4)
         return malformed(error, "Template Set without a template (RFC 7011 §3.3.2)");
     while (sami_reader_left(&r) >= 4)
         if (!read_template(shim, &r, is_options, func, user_data, error))
