@@ -35,7 +35,7 @@ typedef struct SamiControlClient SamiControlClient;
  * longer than the call takes a reference. Sending to a client that hung up is harmless. */
 typedef void (*SamiControlFunc)(SamiControlClient *client, JsonObject *request, gpointer user_data);
 
-/* Binds (mode 0660, group if it exists) and listens at once, so it can be called before privileges are dropped. */
+/* Makes the directory if it is missing, binds (mode 0660, group if it exists) and listens at once, so it can be called before privileges are dropped. */
 SamiControlServer *sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func, gpointer user_data, GError **error);
 void sami_control_server_free(SamiControlServer *server); /* removes the socket file */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
@@ -43,9 +43,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
 SamiControlClient *sami_control_client_ref(SamiControlClient *client);
 void sami_control_client_unref(SamiControlClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlClient, sami_control_client_unref)
+/* An event for a client that does not read is skipped; the next that fits has "skipped": how many. The last line never is. */
 void sami_control_event(SamiControlClient *client, JsonObject *event_take);
 void sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text);
-/* Called once when the client goes away before its last line. */
+/* Called once when the client goes away before its last line; not by sami_control_server_free(). func NULL takes it back. */
 void sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify func, gpointer user_data);
 
 /* The other side, blocking: sends one request and calls func for each event line; returns the last line. SAMI_ERROR_PEER when no daemon

@@ -4,4 +4,5 @@ libcommon_a_SOURCES = \
 	common/limits.h common/cursor.h \
 	common/value.c common/value.h \
 	common/config.c common/config.h \
+	common/control.c common/control-call.c common/control.h common/control-json.h \
 	common/log.c common/log.h

@@ -1,0 +1,150 @@
+/* The client side of the control protocol, and what both sides share. */
+#include "common/control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/control-json.h"
+
+#define DEPTH_MAX 16
+/* A status line with the refusals of every migration stays far below; more is no answer of a daemon of ours. */
+#define LINE_MAX_OCTETS (64u * 1024u * 1024u)
+
+static gboolean
+is_shallow(const gchar *line, gsize length)
+{
+    gboolean is_string = FALSE;
+    gint depth = 0;
+    for (gsize i = 0; i < length; i++) {
+        if (is_string && line[i] == '\\')
+            i++;
+        else if (line[i] == '"')
+            is_string = !is_string;
+        else if (!is_string && (line[i] == '{' || line[i] == '['))
+            depth++;
+        else if (!is_string && (line[i] == '}' || line[i] == ']'))
+            depth--;
+        if (depth > DEPTH_MAX)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+JsonObject *
+sami_control_json_parse(const gchar *line, gsize length, GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    g_autoptr(GError) local = NULL;
+    if (!g_utf8_validate(line, (gssize) length, NULL) || !is_shallow(line, length) ||
+        !json_parser_load_from_data(parser, line, (gssize) length, &local)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON: %s",
+                    local ? local->message : "not UTF-8, or nested too deeply");
+        return NULL;
+    }
+    JsonNode *root = json_parser_get_root(parser);
+    if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object");
+        return NULL;
+    }
+    return json_node_dup_object(root);
+}
+
+gchar *
+sami_control_json_print(JsonObject *object)
+{
+    g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), object);
+    return json_to_string(node, FALSE);
+}
+
+static int
+open_connection(const gchar *path, GError **error)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: too long for a socket path", path);
+        return -1;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *) &address, sizeof address) == 0)
+        return fd;
+    gint code = SAMI_ERROR_FAILED;
+    if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
+        code = SAMI_ERROR_PEER;
+    else if (errno == EACCES || errno == EPERM)
+        code = SAMI_ERROR_PERMISSION;
+    g_set_error(error, SAMI_ERROR, code, "%s: %s", path, g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static void
+send_line(int fd, JsonObject *request)
+{
+    g_autofree gchar *text = sami_control_json_print(request);
+    g_autofree gchar *line = g_strconcat(text, "\n", NULL);
+    gsize length = strlen(line), at = 0;
+    while (at < length) {
+        gssize n = send(fd, line + at, length - at, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        /* A server that turns us away has closed already; why is in what it sent. */
+        if (n < 0)
+            return;
+        at += (gsize) n;
+    }
+}
+
+/* The next line, which stays in `input` up to *ret_length; the caller removes it with its newline. */
+static gboolean
+receive_line(int fd, GByteArray *input, gsize *ret_length, GError **error)
+{
+    gsize searched = 0;
+    while (input->len < LINE_MAX_OCTETS) {
+        guint8 buffer[16384];
+        const guint8 *end = input->len ? memchr(input->data + searched, '\n', input->len - searched) : NULL;
+        if (end) {
+            *ret_length = (gsize) (end - input->data);
+            return TRUE;
+        }
+        searched = input->len;
+        gssize n = recv(fd, buffer, sizeof buffer, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "the daemon closed the connection before its last line%s%s",
+                        n < 0 ? ": " : "", n < 0 ? g_strerror(errno) : "");
+            return FALSE;
+        }
+        g_byte_array_append(input, buffer, (guint) n);
+    }
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the daemon sent a line of more than %u octets", LINE_MAX_OCTETS);
+    return FALSE;
+}
+
+JsonObject *
+sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error)
+{
+    g_autoptr(GByteArray) input = g_byte_array_new();
+    g_autoptr(JsonObject) last = NULL;
+    gsize length = 0;
+    int fd = open_connection(path, error);
+    if (fd < 0)
+        return NULL;
+    send_line(fd, request);
+    while (!last && receive_line(fd, input, &length, error)) {
+        g_autoptr(JsonObject) object = sami_control_json_parse((const gchar *) input->data, length, error);
+        if (!object)
+            break;
+        g_byte_array_remove_range(input, 0, (guint) length + 1);
+        if (json_object_has_member(object, "exit"))
+            last = g_steal_pointer(&object);
+        else if (func)
+            func(object, user_data);
+    }
+    close(fd);
+    return g_steal_pointer(&last);
+}

@@ -1,0 +1,435 @@
+/* The server side; the client is in control-call.c. */
+#include "common/control.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <glib-unix.h>
+
+#include "common/control-json.h"
+#include "common/limits.h"
+
+/* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that fits says how many; the last
+ * line is always kept. */
+#define OUTPUT_HIGH_WATER (256u * 1024u)
+
+struct SamiControlServer {
+    int fd;
+    gchar *path;
+    gboolean has_group;
+    gid_t group;
+    SamiControlFunc func;
+    gpointer user_data;
+    GSource *source;
+    GPtrArray *clients; /* of SamiControlClient, owned */
+};
+
+struct SamiControlClient {
+    gatomicrefcount refs;
+    SamiControlServer *server; /* NULL after it hung up */
+    int fd;
+    GSource *source;
+    GByteArray *input;
+    GByteArray *output;
+    gboolean is_busy;    /* a request has no last line yet */
+    gboolean is_ending;  /* nothing more is read; closed when the output is sent */
+    guint n_skipped;     /* events that found no room */
+    GDestroyNotify hangup_func;
+    gpointer hangup_data;
+};
+
+static gboolean on_client_ready(gint fd, GIOCondition condition, gpointer user_data);
+
+SamiExit
+sami_exit_of_error(const GError *error)
+{
+    static const struct {
+        SamiErrorCode code;
+        SamiExit exit;
+    } exits[] = {
+        { SAMI_ERROR_REFUSED, SAMI_EXIT_REFUSED },
+        { SAMI_ERROR_USAGE, SAMI_EXIT_USAGE },
+        { SAMI_ERROR_PERMISSION, SAMI_EXIT_NOT_PERMITTED },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(exits); i++)
+        if (g_error_matches(error, SAMI_ERROR, (gint) exits[i].code))
+            return exits[i].exit;
+    return SAMI_EXIT_FAILED;
+}
+
+SamiControlClient *
+sami_control_client_ref(SamiControlClient *client)
+{
+    g_atomic_ref_count_inc(&client->refs);
+    return client;
+}
+
+static void
+stop_source(GSource **source)
+{
+    if (*source)
+        g_source_destroy(*source);
+    g_clear_pointer(source, g_source_unref);
+}
+
+/* From here on the client only exists for those who hold references; sends go nowhere. */
+static void
+detach(SamiControlClient *client)
+{
+    stop_source(&client->source);
+    if (client->fd >= 0)
+        close(client->fd);
+    client->fd = -1;
+    client->server = NULL;
+}
+
+void
+sami_control_client_unref(SamiControlClient *client)
+{
+    if (!client || !g_atomic_ref_count_dec(&client->refs))
+        return;
+    detach(client);
+    g_byte_array_unref(client->input);
+    g_byte_array_unref(client->output);
+    g_free(client);
+}
+
+static void
+hang_up(SamiControlClient *client)
+{
+    SamiControlServer *server = client->server;
+    GDestroyNotify func = client->hangup_func;
+    gpointer data = client->hangup_data;
+    client->hangup_func = NULL;
+    client->hangup_data = NULL;
+    if (!server)
+        return;
+    g_autoptr(SamiControlClient) held = sami_control_client_ref(client);
+    detach(client);
+    g_ptr_array_remove_fast(server->clients, client);
+    if (func && client->is_busy)
+        func(data);
+}
+
+static gboolean
+has_line(const SamiControlClient *client)
+{
+    return client->input->len && memchr(client->input->data, '\n', client->input->len);
+}
+
+/* Which conditions matter now. While a request runs nothing is read, so that a client has one request at a time and input stays
+ * bounded; HUP is always reported. */
+static void
+watch(SamiControlClient *client)
+{
+    GIOCondition wanted = client->is_busy || client->is_ending ? 0 : G_IO_IN;
+    /* A request that waited behind the last one is in the input already and makes no event of its own; a writable socket does. */
+    if (client->output->len || (!client->is_busy && has_line(client)))
+        wanted |= G_IO_OUT;
+    stop_source(&client->source);
+    client->source = g_unix_fd_source_new(client->fd, wanted);
+    g_source_set_callback(client->source, G_SOURCE_FUNC(on_client_ready), client, NULL);
+    g_source_attach(client->source, g_main_context_get_thread_default());
+}
+
+/* Sends what the socket takes. FALSE if the client is gone, with or without fault. */
+static gboolean
+flush(SamiControlClient *client)
+{
+    while (client->output->len) {
+        gssize n = send(client->fd, client->output->data, client->output->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return TRUE;
+        if (n < 0)
+            return FALSE;
+        g_byte_array_remove_range(client->output, 0, (guint) n);
+    }
+    return !client->is_ending;
+}
+
+static void
+queue(SamiControlClient *client, JsonObject *object)
+{
+    g_autofree gchar *text = sami_control_json_print(object);
+    g_byte_array_append(client->output, (const guint8 *) text, (guint) strlen(text));
+    g_byte_array_append(client->output, (const guint8 *) "\n", 1);
+    /* Whether this worked is found out in the loop: a caller must not see its client vanish below a send. */
+    flush(client);
+    watch(client);
+}
+
+void
+sami_control_event(SamiControlClient *client, JsonObject *event_take)
+{
+    g_autoptr(JsonObject) event = event_take;
+    if (!client->server || !client->is_busy)
+        return;
+    if (client->output->len > OUTPUT_HIGH_WATER) {
+        client->n_skipped++;
+        return;
+    }
+    if (client->n_skipped)
+        json_object_set_int_member(event, "skipped", client->n_skipped);
+    client->n_skipped = 0;
+    queue(client, event);
+}
+
+void
+sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text)
+{
+    g_autoptr(JsonObject) answer = answer_take ? answer_take : json_object_new();
+    client->hangup_func = NULL;
+    client->hangup_data = NULL;
+    if (!client->server || !client->is_busy)
+        return;
+    json_object_set_int_member(answer, "exit", code);
+    if (error_text)
+        json_object_set_string_member(answer, "error", error_text);
+    client->is_busy = FALSE;
+    client->n_skipped = 0;
+    queue(client, answer);
+}
+
+void
+sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify func, gpointer user_data)
+{
+    client->hangup_func = func;
+    client->hangup_data = user_data;
+}
+
+/* Answers a request that is none, in place of the handler. */
+static void
+reject(SamiControlClient *client, SamiExit code, const gchar *text)
+{
+    client->is_busy = TRUE;
+    sami_control_finish(client, code, NULL, text);
+}
+
+static void
+run_line(SamiControlClient *client, const gchar *line, gsize length)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) request = sami_control_json_parse(line, length, &error);
+    if (!request)
+        return reject(client, SAMI_EXIT_USAGE, error->message);
+    JsonNode *cmd = json_object_get_member(request, "cmd");
+    if (!cmd || !JSON_NODE_HOLDS_VALUE(cmd) || json_node_get_value_type(cmd) != G_TYPE_STRING)
+        return reject(client, SAMI_EXIT_USAGE, "the request has no \"cmd\"");
+    client->is_busy = TRUE;
+    client->server->func(client, request, client->server->user_data);
+}
+
+/* Works off whole lines until one needs time. */
+static void
+run_input(SamiControlClient *client)
+{
+    while (client->server && !client->is_busy && !client->is_ending) {
+        const guint8 *end = client->input->len ? memchr(client->input->data, '\n', client->input->len) : NULL;
+        if (!end) {
+            if (client->input->len < SAMI_CONTROL_REQUEST_MAX)
+                return;
+            client->is_ending = TRUE;
+            g_autofree gchar *text = g_strdup_printf("the request is longer than %u octets", SAMI_CONTROL_REQUEST_MAX);
+            return reject(client, SAMI_EXIT_USAGE, text);
+        }
+        gsize length = (gsize) (end - client->input->data);
+        g_autofree gchar *line = g_strndup((const gchar *) client->input->data, length);
+        g_byte_array_remove_range(client->input, 0, (guint) length + 1);
+        run_line(client, line, length);
+    }
+}
+
+static void
+read_input(SamiControlClient *client)
+{
+    guint8 buffer[4096];
+    gsize room = MIN(sizeof buffer, SAMI_CONTROL_REQUEST_MAX - client->input->len);
+    gssize n = recv(client->fd, buffer, room, MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
+    if (n <= 0) {
+        /* The end of its requests: what is queued still goes out, if anybody reads it. */
+        client->is_ending = TRUE;
+        return;
+    }
+    g_byte_array_append(client->input, buffer, (guint) n);
+    run_input(client);
+}
+
+static gboolean
+on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
+{
+    g_autoptr(SamiControlClient) client = sami_control_client_ref(user_data);
+    if (condition & (G_IO_HUP | G_IO_ERR | G_IO_NVAL)) {
+        hang_up(client);
+        return G_SOURCE_REMOVE;
+    }
+    run_input(client);
+    if (client->server && !client->is_busy && !client->is_ending && (condition & G_IO_IN))
+        read_input(client);
+    if (!client->server)
+        return G_SOURCE_REMOVE;
+    if (!flush(client)) {
+        hang_up(client);
+        return G_SOURCE_REMOVE;
+    }
+    watch(client);
+    return G_SOURCE_REMOVE; /* watch() made the source for the next turn */
+}
+
+static gboolean
+is_permitted(const SamiControlServer *server, int fd)
+{
+    struct ucred peer = { 0 };
+    socklen_t length = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+        return FALSE;
+    if (peer.uid == 0 || peer.uid == geteuid() || (server->has_group && peer.gid == server->group))
+        return TRUE;
+    gid_t groups[256];
+    length = sizeof groups;
+    if (!server->has_group || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0)
+        return FALSE;
+    for (gsize i = 0; i < length / sizeof groups[0]; i++)
+        if (groups[i] == server->group)
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean
+on_connect(gint fd, GIOCondition condition, gpointer user_data)
+{
+    SamiControlServer *server = user_data;
+    int client_fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client_fd < 0)
+        return G_SOURCE_CONTINUE;
+    SamiControlClient *client = g_new0(SamiControlClient, 1);
+    g_atomic_ref_count_init(&client->refs);
+    client->fd = client_fd;
+    client->server = server;
+    client->input = g_byte_array_new();
+    client->output = g_byte_array_new();
+    gboolean is_full = server->clients->len >= SAMI_CONTROL_CLIENTS_MAX;
+    g_ptr_array_add(server->clients, client);
+    if (is_full || !is_permitted(server, client_fd)) {
+        client->is_ending = TRUE;
+        if (is_full)
+            reject(client, SAMI_EXIT_FAILED, "too many clients on the control socket");
+        else
+            reject(client, SAMI_EXIT_NOT_PERMITTED, "only root and members of the control group may use this socket");
+        hang_up(client);
+        return G_SOURCE_CONTINUE;
+    }
+    watch(client);
+    return G_SOURCE_CONTINUE;
+}
+
+/* Removes a socket file that nobody listens on; a listener is an error. */
+static gboolean
+clear_stale(const struct sockaddr_un *address, GError **error)
+{
+    struct stat status;
+    if (lstat(address->sun_path, &status) != 0)
+        return TRUE;
+    if (!S_ISSOCK(status.st_mode)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s exists and is no socket", address->sun_path);
+        return FALSE;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int result = fd < 0 ? -1 : connect(fd, (const struct sockaddr *) address, sizeof *address);
+    int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    if (result != 0 && reason == ECONNREFUSED && unlink(address->sun_path) == 0)
+        return TRUE;
+    if (result == 0 || reason == EAGAIN)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: another daemon listens there already", address->sun_path);
+    else
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot remove stale socket %s: %s", address->sun_path, g_strerror(reason));
+    return FALSE;
+}
+
+static gboolean
+open_socket(SamiControlServer *server, GError **error)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (g_strlcpy(address.sun_path, server->path, sizeof address.sun_path) >= sizeof address.sun_path) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: longer than the %zu octets of a socket path", server->path,
+                    sizeof address.sun_path - 1);
+        return FALSE;
+    }
+    g_autofree gchar *directory = g_path_get_dirname(server->path);
+    if (g_mkdir_with_parents(directory, 0755) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot make %s: %s", directory, g_strerror(errno));
+        return FALSE;
+    }
+    if (!clear_stale(&address, error))
+        return FALSE;
+    server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode & ~umask), so that there is no
+     * moment in which it is open to all. */
+    if (server->fd < 0 || fchmod(server->fd, 0660) != 0 ||
+        bind(server->fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+        g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
+                    "cannot bind control socket %s: %s", server->path, g_strerror(errno));
+        return FALSE;
+    }
+    if (chown(server->path, (uid_t) -1, server->has_group ? server->group : (gid_t) -1) != 0 ||
+        chmod(server->path, 0660) != 0 || listen(server->fd, 16) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "control socket %s: %s", server->path, g_strerror(errno));
+        unlink(server->path);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+SamiControlServer *
+sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func, gpointer user_data, GError **error)
+{
+    SamiControlServer *server = g_new0(SamiControlServer, 1);
+    /* Without root (a lab) the file cannot be given to another group: then only our own user may. */
+    const struct group *entry = group && *group && geteuid() == 0 ? getgrnam(group) : NULL;
+    server->fd = -1;
+    server->path = g_strdup(path);
+    server->func = func;
+    server->user_data = user_data;
+    server->has_group = entry != NULL;
+    server->group = entry ? entry->gr_gid : 0;
+    server->clients = g_ptr_array_new_with_free_func((GDestroyNotify) sami_control_client_unref);
+    if (!open_socket(server, error)) {
+        g_clear_pointer(&server->path, g_free); /* not ours to remove */
+        sami_control_server_free(server);
+        return NULL;
+    }
+    server->source = g_unix_fd_source_new(server->fd, G_IO_IN);
+    g_source_set_callback(server->source, G_SOURCE_FUNC(on_connect), server, NULL);
+    g_source_attach(server->source, g_main_context_get_thread_default());
+    return server;
+}
+
+void
+sami_control_server_free(SamiControlServer *server)
+{
+    if (!server)
+        return;
+    stop_source(&server->source);
+    for (guint i = 0; i < server->clients->len; i++) {
+        SamiControlClient *client = server->clients->pdata[i];
+        flush(client);
+        detach(client);
+    }
+    g_ptr_array_unref(server->clients);
+    if (server->fd >= 0)
+        close(server->fd);
+    if (server->path)
+        unlink(server->path);
+    g_free(server->path);
+    g_free(server);
+}
