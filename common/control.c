@@ -1,4 +1,5 @@
 /* The server side; the client is in control-call.c. */
+#define _GNU_SOURCE 1 /* accept4, struct ucred */
 #include "common/control.h"
 
 #include <errno.h>
