@@ -7,4 +7,5 @@ libtemplates_a_SOURCES = \
 	templates/shim.c templates/shim.h \
 	templates/signature.c templates/signature.h \
 	templates/codec.c templates/codec.h \
-	templates/validate.c templates/validate.h
+	templates/validate.c templates/validate.h \
+	templates/stream.c templates/stream.h

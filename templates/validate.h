@@ -43,6 +43,7 @@
     X(CHAIN_TOO_LONG, 43, "chain-too-long", "the hash table has too few buckets") \
     X(OWNED, 44, "owned", "another migration brought this flow") \
     X(KERNEL, 45, "kernel", "the kernel refused the entry") \
+    X(REVERSED, 47, "reversed", "the flow is here already, opened from the other side") \
     X(UNVERIFIED, 46, "unverified", "the entry was gone or another when it was read back") \
     X(LABELS_LOST, 60, "labels-lost", "no rule here uses labels, so the kernel dropped them") \
     X(NO_NAT_HOOK, 61, "nat-not-applied", "the kernel did not set up the translation") \

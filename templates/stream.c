@@ -1,0 +1,122 @@
+#include "templates/stream.h"
+
+#include <string.h>
+
+SamiStream *
+sami_stream_new(guint8 role, SamiKey *key, const guint8 ekm[32], gsize message_max, guint64 now_ms, guint64 max_delay_ms)
+{
+    gboolean is_exporter = role == SAMI_ROLE_EXPORTER;
+    SamiStream *stream = g_new0(SamiStream, 1);
+    stream->role = role;
+    stream->key = key;
+    memcpy(stream->ekm, ekm, 32);
+    sami_binding_opening(ekm, stream->binding);
+    stream->start_ms = now_ms;
+    stream->max_delay_ms = max_delay_ms;
+    stream->encoder = sami_encoder_new(is_exporter ? SAMI_DOMAIN_FORWARD : SAMI_DOMAIN_REVERSE, message_max);
+    stream->decoder = sami_decoder_new(is_exporter ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
+    return stream;
+}
+
+void
+sami_stream_free(SamiStream *stream)
+{
+    if (!stream)
+        return;
+    sami_encoder_free(stream->encoder);
+    sami_decoder_free(stream->decoder);
+    g_free(stream);
+}
+
+void
+sami_stream_bind(SamiStream *stream, const gchar *destination)
+{
+    gboolean is_exporter = stream->role == SAMI_ROLE_EXPORTER;
+    sami_binding_session(stream->migration_id, stream->nonce_e, stream->nonce_c,
+                         is_exporter ? stream->key : stream->peer_key, is_exporter ? stream->peer_key : stream->key,
+                         stream->ekm, destination, stream->binding);
+}
+
+gboolean
+sami_stream_take(SamiStream *stream, guint64 now_ms, guint32 export_time, gboolean is_last, const guint8 **ret_message,
+                 gsize *ret_length, GError **error)
+{
+    guint8 *message;
+    gsize length;
+    if (!sami_encoder_take(stream->encoder, export_time, &message, &length, error))
+        return FALSE;
+    SamiSignature fields = { .role = stream->role, .flags = is_last ? SAMI_SIGNATURE_LAST : 0,
+                             .counter = stream->counter_out++, .elapsed_ms = now_ms - stream->start_ms };
+    memcpy(fields.migration_id, stream->migration_id, sizeof fields.migration_id);
+    memcpy(fields.binding, stream->binding, sizeof fields.binding);
+    *ret_length = sami_signature_seal(stream->key, &fields, message, length);
+    *ret_message = message;
+    stream->n_messages_out++;
+    stream->n_octets_out += *ret_length;
+    return TRUE;
+}
+
+static gboolean
+refuse(SamiReason reason, SamiReason *ret_reason, GError **error)
+{
+    *ret_reason = reason;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_SIGNATURE, "%s: %s", sami_reason_id(reason), sami_reason_text(reason));
+    return FALSE;
+}
+
+/* Step (3): fixed octets against what this session expects. */
+static SamiReason
+compare(const SamiStream *stream, const SamiSignature *s)
+{
+    guint8 role = stream->role == SAMI_ROLE_EXPORTER ? SAMI_ROLE_COLLECTOR : SAMI_ROLE_EXPORTER;
+    if (s->algorithm != 1)
+        return SAMI_REASON_BAD_SIGNATURE;
+    if (s->role != role)
+        return SAMI_REASON_WRONG_ROLE;
+    if (memcmp(s->key_id, sami_key_id(stream->peer_key), SAMI_KEY_ID) != 0)
+        return SAMI_REASON_UNKNOWN_SIGNER;
+    if (memcmp(s->migration_id, stream->migration_id, sizeof s->migration_id) != 0 ||
+        memcmp(s->binding, stream->binding, sizeof s->binding) != 0)
+        return SAMI_REASON_WRONG_SESSION;
+    return s->counter == stream->counter_in ? SAMI_REASON_NONE : SAMI_REASON_WRONG_COUNTER;
+}
+
+/* Step (5). The peer's clock is anchored at the earliest arrival seen: only growth of the transit time counts, and it is
+ * measured on our own clock. */
+static gboolean
+is_fresh(SamiStream *stream, guint64 elapsed_ms, guint64 now_ms)
+{
+    guint64 origin = now_ms > elapsed_ms ? now_ms - elapsed_ms : 0;
+    if (stream->counter_in == 0 || origin < stream->peer_start_ms)
+        stream->peer_start_ms = origin;
+    return origin - stream->peer_start_ms <= stream->max_delay_ms;
+}
+
+gboolean
+sami_stream_read(SamiStream *stream, guint8 *message, gsize length, guint64 now_ms, SamiRecordFunc func,
+                 gpointer user_data, SamiReason *ret_reason, gboolean *ret_is_last, GError **error)
+{
+    SamiSignature signature;
+    g_autoptr(GError) local = NULL;
+    if (!sami_signature_read(message, length, &signature, &local)) {
+        *ret_reason = g_error_matches(local, SAMI_ERROR, SAMI_ERROR_SIGNATURE) ? SAMI_REASON_NOT_SIGNED : SAMI_REASON_MALFORMED;
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    SamiReason reason = compare(stream, &signature);
+    if (reason != SAMI_REASON_NONE)
+        return refuse(reason, ret_reason, error);
+    if (!sami_signature_verify(stream->peer_key, message, length))
+        return refuse(SAMI_REASON_BAD_SIGNATURE, ret_reason, error);
+    if (!is_fresh(stream, signature.elapsed_ms, now_ms))
+        return refuse(SAMI_REASON_TOO_LATE, ret_reason, error);
+    stream->counter_in++;
+    stream->n_messages_in++;
+    stream->n_octets_in += length;
+    *ret_is_last = (signature.flags & SAMI_SIGNATURE_LAST) != 0;
+    *ret_reason = SAMI_REASON_MALFORMED;
+    if (!sami_decoder_read(stream->decoder, message, length, func, user_data, error))
+        return FALSE;
+    *ret_reason = SAMI_REASON_NONE;
+    return TRUE;
+}
