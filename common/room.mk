@@ -2,7 +2,9 @@ noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
 	common/error.c common/error.h \
 	common/limits.h common/cursor.h \
+	common/loop.c common/loop.h \
 	common/value.c common/value.h \
-	common/config.c common/config.h \
+	common/config.c common/config.h common/config-keys.c common/config-keys.h \
 	common/control.c common/control-call.c common/control.h common/control-json.h \
 	common/log.c common/log.h
+EXTRA_DIST += common/README

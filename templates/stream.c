@@ -93,8 +93,8 @@ is_fresh(SamiStream *stream, guint64 elapsed_ms, guint64 now_ms)
 }
 
 gboolean
-sami_stream_read(SamiStream *stream, guint8 *message, gsize length, guint64 now_ms, SamiRecordFunc func,
-                 gpointer user_data, SamiReason *ret_reason, gboolean *ret_is_last, GError **error)
+sami_stream_verify(SamiStream *stream, const guint8 *message, gsize length, guint64 now_ms, SamiReason *ret_reason,
+                   gboolean *ret_is_last, GError **error)
 {
     SamiSignature signature;
     g_autoptr(GError) local = NULL;
@@ -114,9 +114,11 @@ sami_stream_read(SamiStream *stream, guint8 *message, gsize length, guint64 now_
     stream->n_messages_in++;
     stream->n_octets_in += length;
     *ret_is_last = (signature.flags & SAMI_SIGNATURE_LAST) != 0;
-    *ret_reason = SAMI_REASON_MALFORMED;
-    if (!sami_decoder_read(stream->decoder, message, length, func, user_data, error))
-        return FALSE;
-    *ret_reason = SAMI_REASON_NONE;
     return TRUE;
+}
+
+gboolean
+sami_stream_decode(SamiStream *stream, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error)
+{
+    return sami_decoder_read(stream->decoder, message, length, func, user_data, error);
 }

@@ -35,7 +35,10 @@ void sami_stream_bind(SamiStream *stream, const gchar *destination);
 gboolean sami_stream_take(SamiStream *stream, guint64 now_ms, guint32 export_time, gboolean is_last,
                           const guint8 **ret_message, gsize *ret_length, GError **error);
 
-/* Steps (1) to (7) of PROTOCOL §2. *ret_reason says which rule failed. `peer_key` and `migration_id` have to be set (the collector reads
- * them from the first Message's signature record with sami_signature_read()). */
-gboolean sami_stream_read(SamiStream *stream, guint8 *message, gsize length, guint64 now_ms, SamiRecordFunc func,
-                          gpointer user_data, SamiReason *ret_reason, gboolean *ret_is_last, GError **error);
+/* Steps (1) to (5) of PROTOCOL §2; nothing is decoded yet, so the caller can put the verified Message into its journal first.
+ * *ret_reason says which rule failed. `peer_key` and `migration_id` have to be set (the collector reads them from the first
+ * Message's signature record with sami_signature_read()). */
+gboolean sami_stream_verify(SamiStream *stream, const guint8 *message, gsize length, guint64 now_ms, SamiReason *ret_reason,
+                            gboolean *ret_is_last, GError **error);
+/* Steps (6) and (7), for a Message that has just been verified. SAMI_ERROR_MALFORMED ends the session. */
+gboolean sami_stream_decode(SamiStream *stream, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error);

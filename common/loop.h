@@ -1,0 +1,9 @@
+/* Main-loop helpers: a source over one descriptor whose conditions can be changed (g_unix_fd_source's cannot). */
+#pragma once
+
+#include <glib.h>
+
+typedef gboolean (*SamiFdFunc)(GIOCondition condition, gpointer user_data);
+
+/* Attached to the default context. `*ret_tag` is for g_source_modify_unix_fd(). (transfer full): destroy, then unref. */
+GSource *sami_fd_source_new(int fd, GIOCondition condition, SamiFdFunc func, gpointer user_data, gpointer *ret_tag);
