@@ -1,1 +1,8 @@
-# see tests/room.mk
+check_PROGRAMS += test-config test-control
+TESTS += test-config test-control
+
+test_config_SOURCES = tests/unit/test-config.c tests/unit/harness.h
+test_config_LDADD = libcommon.a $(CUNIT_LIBS) $(JSON_LIBS) $(GLIB_LIBS)
+
+test_control_SOURCES = tests/unit/test-control.c tests/unit/harness.h
+test_control_LDADD = libcommon.a $(CUNIT_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread

@@ -1,0 +1,134 @@
+#include "ctl/ctl.h"
+
+#include <string.h>
+
+#include "common/control-json.h"
+
+static const gchar *const roles[CTL_N_ROLES] = { "exporter", "collector" };
+
+const gchar *
+ctl_role_name(CtlRole role)
+{
+    return roles[role];
+}
+
+gchar *
+ctl_socket(Ctl *ctl, CtlRole role)
+{
+    g_autoptr(GError) error = NULL;
+    if (ctl->args.socket)
+        return g_strdup(ctl->args.socket);
+    if (!ctl->config && !ctl_load_config(ctl, &error))
+        ctl_say(stderr, "samictl: %s (trying " SAMI_RUNDIR ")\n", error->message);
+    g_autofree gchar *file = g_strconcat(roles[role], ".sock", NULL);
+    return g_build_filename(ctl->config ? ctl->config->run_dir : SAMI_RUNDIR, file, NULL);
+}
+
+gboolean
+ctl_is_not_running(const GError *error)
+{
+    return g_error_matches(error, SAMI_ERROR, SAMI_ERROR_PEER);
+}
+
+/* Adds to the error of a call what to do about it. */
+static void
+explain(const gchar *path, GError **error)
+{
+    g_autofree gchar *name = g_path_get_basename(path);
+    if (error && ctl_is_not_running(*error)) {
+        if (g_str_has_suffix(name, ".sock"))
+            name[strlen(name) - strlen(".sock")] = '\0';
+        g_prefix_error(error, "no daemon listens on ");
+        g_autofree gchar *text = g_strdup((*error)->message);
+        g_clear_error(error);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEER, "%s; start it: systemctl start sami-%s", text, name);
+    } else if (error && g_error_matches(*error, SAMI_ERROR, SAMI_ERROR_PERMISSION)) {
+        g_prefix_error(error, "only root and members of the control group may do this: ");
+    }
+}
+
+JsonObject *
+ctl_call(const gchar *path, JsonObject *request, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    JsonObject *answer = sami_control_call(path, request, NULL, NULL, &local);
+    if (!answer) {
+        explain(path, &local);
+        g_propagate_error(error, g_steal_pointer(&local));
+    }
+    return answer;
+}
+
+typedef struct {
+    gchar *path;
+    JsonObject *request;
+    CtlEventFunc event;
+    CtlDoneFunc done;
+    gpointer user_data;
+} Call;
+
+/* What the thread hands to the main loop: objects of json-glib count references without locks, so each belongs to one side only. */
+typedef struct {
+    Call *call;
+    gchar *line;        /* an event */
+    JsonObject *answer; /* or the end */
+    GError *error;
+} Delivery;
+
+static gboolean
+deliver(gpointer user_data)
+{
+    Delivery *delivery = user_data;
+    Call *call = delivery->call;
+    if (delivery->line) {
+        g_autoptr(JsonObject) event = sami_control_json_parse(delivery->line, strlen(delivery->line), NULL);
+        if (event && call->event)
+            call->event(event, call->user_data);
+    } else {
+        call->done(delivery->answer, delivery->error, call->user_data);
+        g_clear_pointer(&delivery->answer, json_object_unref);
+        g_clear_error(&delivery->error);
+        g_free(call->path);
+        g_free(call);
+    }
+    g_free(delivery->line);
+    g_free(delivery);
+    return G_SOURCE_REMOVE;
+}
+
+/* g_main_context_invoke() would run the function in this thread while the main loop is not running yet. */
+static void
+post(Delivery delivery)
+{
+    g_autoptr(GSource) source = g_idle_source_new();
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, deliver, g_memdup2(&delivery, sizeof delivery), NULL);
+    g_source_attach(source, NULL);
+}
+
+static void
+on_event(JsonObject *event, gpointer user_data)
+{
+    post((Delivery){ .call = user_data, .line = sami_control_json_print(event) });
+}
+
+static gpointer
+run_call(gpointer user_data)
+{
+    Call *call = user_data;
+    GError *error = NULL;
+    JsonObject *answer = sami_control_call(call->path, call->request, on_event, call, &error);
+    if (!answer)
+        explain(call->path, &error);
+    json_object_unref(call->request);
+    post((Delivery){ .call = call, .answer = answer, .error = error });
+    return NULL;
+}
+
+void
+ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event, CtlDoneFunc done, gpointer user_data)
+{
+    Call *call = g_new0(Call, 1);
+    *call = (Call){ g_strdup(path), request_take, event, done, user_data };
+    g_thread_unref(g_thread_new("call", run_call, call));
+}

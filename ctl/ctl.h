@@ -1,0 +1,95 @@
+/* samictl: a table of verbs over the control sockets, the configuration directory and the keys.
+ *
+ * A handler prints what the operator asked for on standard output and returns an exit code of OPERATIONS §2. If it sets an error,
+ * that error is printed with `samictl: ` on standard error and decides the exit code. Nothing else exits. */
+#pragma once
+
+#include <stdio.h>
+
+#include "common/config.h"
+#include "common/control.h"
+
+/* What the command line said; one struct for all verbs. Strings are NULL and flags FALSE where nothing was given. */
+typedef struct {
+    gboolean is_help, is_version, is_quiet, is_json;
+    gboolean is_yes, is_send, is_receive, is_both;
+    gboolean is_now, is_hold;
+    gchar *socket, *config_dir;
+    gchar *name, *address, *allow, *nat_addresses, *fingerprint;
+    gchar *to, *mark, *zone, *vlan, *deadline, *on_late, *timeout;
+    GStrv vm;
+    GStrv operands; /* never NULL */
+    GStrv command;  /* after "--"; NULL: none */
+} CtlArgs;
+
+typedef struct {
+    CtlArgs args;
+    SamiConfig *config; /* after ctl_load_config(); NULL: there is none */
+} Ctl;
+
+typedef SamiExit (*CtlHandler)(Ctl *ctl, GError **error);
+
+/* Entry point of main() and of tests. */
+int ctl_main(int argc, char **argv);
+
+/* --- handlers, one a verb --- */
+SamiExit ctl_setup(Ctl *ctl, GError **error);
+SamiExit ctl_keygen(Ctl *ctl, GError **error);
+SamiExit ctl_peer_add(Ctl *ctl, GError **error);
+SamiExit ctl_peer_list(Ctl *ctl, GError **error);
+SamiExit ctl_peer_remove(Ctl *ctl, GError **error);
+SamiExit ctl_migrate(Ctl *ctl, GError **error);
+SamiExit ctl_freeze(Ctl *ctl, GError **error);
+SamiExit ctl_abort(Ctl *ctl, GError **error);
+SamiExit ctl_status(Ctl *ctl, GError **error);
+SamiExit ctl_stats(Ctl *ctl, GError **error);
+
+/* --- files --- */
+const gchar *ctl_config_dir(const Ctl *ctl);
+/* "DIR/a/b". (transfer full) */
+gchar *ctl_path(const Ctl *ctl, const gchar *name) G_GNUC_WARN_UNUSED_RESULT;
+/* Reads sami.conf. No such file is no error: config stays NULL. */
+gboolean ctl_load_config(Ctl *ctl, GError **error);
+/* Writes a public file (0644) as a whole or not at all. */
+gboolean ctl_write(const gchar *path, const gchar *text, GError **error);
+/* One fingerprint for what a peer file vouches for: name, certificate and signing key. The two fingerprints of pki.h are what it
+ * is computed from. (transfer full) */
+gchar *ctl_peer_fingerprint(const gchar *name, const gchar *certificate_fingerprint, const gchar *key_fingerprint);
+
+/* --- words --- */
+/* The candidate nearest to `word`, or NULL if none is near. (transfer none) */
+const gchar *ctl_suggest(const gchar *word, const gchar *const *candidates);
+/* printf with control characters of the arguments made harmless; newlines stay. */
+void ctl_say(FILE *stream, const gchar *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* --- calls --- */
+typedef enum { CTL_EXPORTER, CTL_COLLECTOR, CTL_N_ROLES } CtlRole;
+const gchar *ctl_role_name(CtlRole role);
+/* -s, else ROLE.sock in run-dir. A broken sami.conf is reported once and the default run-dir taken: the state of daemons that run can be
+ * asked whatever became of the file. (transfer full) */
+gchar *ctl_socket(Ctl *ctl, CtlRole role);
+/* sami_control_call with the exit code 9 and the command to start the daemon in its message. */
+JsonObject *ctl_call(const gchar *path, JsonObject *request, GError **error);
+/* TRUE if the error says that no daemon listens; then its exit code is 9. */
+gboolean ctl_is_not_running(const GError *error);
+
+/* The same in a thread; both functions run in the main loop. `done` is called once, with an answer or an error. */
+typedef void (*CtlEventFunc)(JsonObject *event, gpointer user_data);
+typedef void (*CtlDoneFunc)(JsonObject *answer, const GError *error, gpointer user_data);
+void ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event, CtlDoneFunc done, gpointer user_data);
+
+/* --- output --- */
+/* One line for a phase event, as in sami's day-one example. */
+void ctl_print_phase(JsonObject *event);
+/* A bar that redraws itself in its line, and its removal. */
+void ctl_print_progress(JsonObject *event);
+void ctl_clear_progress(void);
+/* The last line of a migration: result, what was degraded or refused with consequence and remedy, and what to run next. Returns its
+ * exit code. is_quiet leaves only errors. */
+SamiExit ctl_print_result(JsonObject *answer, gboolean is_quiet);
+/* (transfer none) */
+const gchar *ctl_string(JsonObject *object, const gchar *member);
+gint64 ctl_int(JsonObject *object, const gchar *member);
+/* (transfer none) (nullable) */
+JsonObject *ctl_object(JsonObject *object, const gchar *member);
+JsonArray *ctl_array(JsonObject *object, const gchar *member);

@@ -1,0 +1,439 @@
+/* The table of verbs, the table of options, and what derives from both: parsing, help, suggestions. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "ctl/ctl.h"
+
+#include <locale.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct {
+    const gchar *name;
+    gchar letter;
+    GOptionArg type;
+    gsize offset;
+    const gchar *value; /* name of its argument */
+    const gchar *help;
+} Option;
+
+#define ARG(field) G_STRUCT_OFFSET(CtlArgs, field)
+
+static const Option options[] = {
+    { "socket", 's', G_OPTION_ARG_FILENAME, ARG(socket), "SOCKET", "control socket (default: in run-dir of sami.conf)" },
+    { "config-dir", 0, G_OPTION_ARG_FILENAME, ARG(config_dir), "DIR", "directory of sami.conf (default: " SAMI_SYSCONFDIR ")" },
+    { "quiet", 'q', G_OPTION_ARG_NONE, ARG(is_quiet), NULL, "print errors only" },
+    { "help", 'h', G_OPTION_ARG_NONE, ARG(is_help), NULL, "print help" },
+    { "version", 'V', G_OPTION_ARG_NONE, ARG(is_version), NULL, "print the version" },
+    { "json", 0, G_OPTION_ARG_NONE, ARG(is_json), NULL, "print JSON" },
+    { "yes", 'y', G_OPTION_ARG_NONE, ARG(is_yes), NULL, "do not ask: the fingerprint has been compared" },
+    { "fingerprint", 0, G_OPTION_ARG_STRING, ARG(fingerprint), "SHA256:…", "do not ask: this must be the peer's fingerprint" },
+    { "name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of this firewall" },
+    { "address", 0, G_OPTION_ARG_STRING, ARG(address), "HOST:PORT", "where it is reached (default: NAME:4740)" },
+    { "send", 0, G_OPTION_ARG_NONE, ARG(is_send), NULL, "we move sessions to it" },
+    { "receive", 0, G_OPTION_ARG_NONE, ARG(is_receive), NULL, "it moves sessions to us" },
+    { "both", 0, G_OPTION_ARG_NONE, ARG(is_both), NULL, "both" },
+    { "allow", 0, G_OPTION_ARG_STRING, ARG(allow), "PREFIXES", "VM addresses it may bring, with commas" },
+    { "nat-addresses", 0, G_OPTION_ARG_STRING, ARG(nat_addresses), "LIST", "translated addresses it may bring" },
+    { "vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vm), "NAME|ADDRESS", "VM by name (vms.d) or address; repeatable, with commas" },
+    { "to", 0, G_OPTION_ARG_STRING, ARG(to), "PEER", "destination firewall" },
+    { "mark", 0, G_OPTION_ARG_STRING, ARG(mark), "MARK", "only sessions with this mark" },
+    { "zone", 0, G_OPTION_ARG_STRING, ARG(zone), "ZONE", "only sessions of this conntrack zone" },
+    { "vlan", 0, G_OPTION_ARG_STRING, ARG(vlan), "VLAN", "VLAN of the VM" },
+    { "now", 0, G_OPTION_ARG_NONE, ARG(is_now), NULL, "freeze as soon as the snapshot is confirmed" },
+    { "hold", 0, G_OPTION_ARG_NONE, ARG(is_hold), NULL, "follow until freeze is asked for (default)" },
+    { "deadline", 0, G_OPTION_ARG_STRING, ARG(deadline), "TIME", "longest time from freeze to READY (default: sami.conf)" },
+    { "on-late", 0, G_OPTION_ARG_STRING, ARG(on_late), "wait|resume|abort", "what to do when it is over (default: wait)" },
+    { "timeout", 0, G_OPTION_ARG_STRING, ARG(timeout), "TIME", "wait no longer than this" },
+};
+
+#define GLOBALS "socket,config-dir,quiet,help,version"
+
+typedef struct {
+    const gchar *name; /* one or two words */
+    CtlHandler run;
+    const gchar *operands;
+    guint min_operands;
+    guint max_operands;
+    const gchar *options;
+    gboolean has_command;
+    const gchar *summary;
+    const gchar *help;
+} Verb;
+
+static SamiExit run_help(Ctl *ctl, GError **error);
+
+static const Verb verbs[] = {
+    { "setup", ctl_setup, "", 0, 0, "name,address", FALSE, "make keys, certificate and configuration of this firewall",
+      "Idempotent; nothing that exists is overwritten. Prints the fingerprint that the other side compares." },
+    { "keygen", ctl_keygen, "FILE", 1, 1, "", FALSE, "make an Ed25519 key pair in FILE and its .pub",
+      "For labs and key exchange by hand; `samictl setup` makes its own." },
+    { "peer add", ctl_peer_add, "FILE", 1, 1, "send,receive,both,allow,nat-addresses,address,yes,fingerprint", FALSE,
+      "trust the firewall that a peer file describes",
+      "Shows the fingerprint and asks; without a terminal --yes or --fingerprint is needed. A different peer of the same name is\n"
+      "never overwritten. --address replaces the address of the peer file." },
+    { "peer list", ctl_peer_list, "", 0, 0, "", FALSE, "show the firewalls we trust, and for what", "" },
+    { "peer remove", ctl_peer_remove, "NAME", 1, 1, "", FALSE, "trust a firewall no longer", "" },
+    { "migrate", ctl_migrate, "", 0, 0, "vm,to,mark,zone,vlan,now,hold,deadline,on-late,json", TRUE,
+      "move the sessions of a VM to another firewall",
+      "Stays attached to the end. Holds in FOLLOW until `samictl freeze`, an adapter, or CMD asks for the freeze: CMD is started when\n"
+      "the snapshot is confirmed, with SAMI_ID and SAMI_SOCKET; if it succeeds, the freeze follows; if it fails before READY, the\n"
+      "migration is aborted. Ctrl-C aborts; a second Ctrl-C leaves at once." },
+    { "freeze", ctl_freeze, "ID", 1, 1, "timeout", FALSE, "the VM is paused: complete the destination; returns at READY",
+      "0 and 6: the VM may be resumed there. A prefix of the ID is enough." },
+    { "abort", ctl_abort, "ID", 1, 1, "", FALSE, "roll a migration back", "" },
+    { "status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", "" },
+    { "stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", "" },
+    { "help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", "" },
+};
+
+static gchar *
+first_word(const Verb *verb)
+{
+    return g_strndup(verb->name, strcspn(verb->name, " "));
+}
+
+/* Edit distance, for words of at most 31 octets. */
+static guint
+measure(const gchar *a, const gchar *b)
+{
+    guint row[32];
+    gsize m = strlen(a), n = strlen(b);
+    if (m >= G_N_ELEMENTS(row) || n >= G_N_ELEMENTS(row))
+        return G_MAXUINT;
+    for (guint j = 0; j <= n; j++)
+        row[j] = j;
+    for (guint i = 1; i <= m; i++) {
+        guint diagonal = row[0];
+        row[0] = i;
+        for (guint j = 1; j <= n; j++) {
+            guint best = MIN(MIN(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+const gchar *
+ctl_suggest(const gchar *word, const gchar *const *candidates)
+{
+    const gchar *best = NULL;
+    guint least = MAX(2u, (guint) strlen(word) / 3 + 1);
+    for (guint i = 0; candidates[i]; i++) {
+        guint distance = measure(word, candidates[i]);
+        if (*word && g_str_has_prefix(candidates[i], word))
+            distance = 0;
+        if (distance < least || (distance == least && !best)) {
+            best = candidates[i];
+            least = distance;
+        }
+    }
+    return best;
+}
+
+void
+ctl_say(FILE *stream, const gchar *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree gchar *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    for (gchar *at = text; *at; at++)
+        if (((guchar) *at < 0x20 && *at != '\n') || *at == 0x7f)
+            *at = '?';
+    fputs(text, stream);
+}
+
+/* One printf-style usage error with the nearest candidate. */
+static void
+fail_unknown(GError **error, const gchar *what, const gchar *word, GPtrArray *candidates, const gchar *more)
+{
+    g_ptr_array_add(candidates, NULL);
+    const gchar *near = ctl_suggest(word, (const gchar *const *) candidates->pdata);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "unknown %s '%s'%s%s%s; %s", what, word, near ? "; did you mean '" : "",
+                near ? near : "", near ? "'?" : "", more);
+}
+
+/* Rows whose word number `index` is `word`, else begins with it. */
+static GPtrArray *
+match(GPtrArray *rows, const gchar *word, guint index)
+{
+    for (guint is_prefix = 0; is_prefix < 2; is_prefix++) {
+        g_autoptr(GPtrArray) found = g_ptr_array_new();
+        for (guint i = 0; i < rows->len; i++) {
+            const Verb *verb = rows->pdata[i];
+            g_auto(GStrv) words = g_strsplit(verb->name, " ", 2);
+            const gchar *own = words[0] && index ? words[1] : words[0];
+            if (own && (is_prefix ? g_str_has_prefix(own, word) : !strcmp(own, word)))
+                g_ptr_array_add(found, (gpointer) verb);
+        }
+        if (found->len)
+            return g_steal_pointer(&found);
+    }
+    return g_ptr_array_new();
+}
+
+static const Verb *
+pick(GPtrArray *found, GPtrArray *all, const gchar *word, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    GPtrArray *shown = found->len ? found : all;
+    for (guint i = 0; i < shown->len; i++)
+        g_ptr_array_add(names, g_strdup(((const Verb *) shown->pdata[i])->name));
+    if (found->len == 1)
+        return found->pdata[0];
+    if (found->len == 0) {
+        for (guint i = 0; i < all->len; i++) {
+            gchar *last = strchr(names->pdata[i], ' ');
+            if (last && all->len < G_N_ELEMENTS(verbs))
+                memmove(names->pdata[i], last + 1, strlen(last));
+        }
+        fail_unknown(error, "verb", word, names, "`samictl help` lists all");
+        return NULL;
+    }
+    g_ptr_array_add(names, NULL);
+    g_autofree gchar *list = g_strjoinv(", ", (gchar **) names->pdata);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' may be: %s", word, list);
+    return NULL;
+}
+
+/* The verb that the words name; *ret_n is how many of them it took. */
+static const Verb *
+find_verb(gchar **words, guint *ret_n, GError **error)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    for (guint i = 0; i < G_N_ELEMENTS(verbs); i++)
+        g_ptr_array_add(all, (gpointer) &verbs[i]);
+    g_autoptr(GPtrArray) first = match(all, words[0], 0);
+    g_autofree gchar *group = first->len ? first_word(first->pdata[0]) : NULL;
+    gboolean is_group = first->len > 1;
+    for (guint i = 1; i < first->len; i++) {
+        g_autofree gchar *other = first_word(first->pdata[i]);
+        is_group = is_group && !strcmp(group, other);
+    }
+    *ret_n = is_group ? 2 : 1;
+    if (!is_group)
+        return pick(first, all, words[0], error);
+    if (!words[1]) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' needs a second word; `samictl %s --help` lists them", group, group);
+        return NULL;
+    }
+    g_autoptr(GPtrArray) second = match(first, words[1], 1);
+    return pick(second, first, words[1], error);
+}
+
+static const Option *
+find_option(const gchar *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++)
+        if (!strcmp(options[i].name, name))
+            return &options[i];
+    return NULL;
+}
+
+static void
+print_options(const gchar *title, const gchar *list)
+{
+    g_auto(GStrv) names = g_strsplit(list, ",", -1);
+    if (!*list)
+        return;
+    printf("\n%s:\n", title);
+    for (guint i = 0; names[i]; i++) {
+        const Option *option = find_option(names[i]);
+        g_autofree gchar *left = g_strdup_printf("%c%c%s--%s%s%s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
+                                                 option->letter ? ", " : "  ", option->name, option->value ? " " : "",
+                                                 option->value ? option->value : "");
+        printf("  %-36s %s\n", left, option->help);
+    }
+}
+
+static void
+print_usage(const Verb *verb)
+{
+    printf("Usage: samictl %s%s%s%s%s\n\n%s.\n", verb->name, *verb->options ? " [OPTIONS]" : "", *verb->operands ? " " : "",
+           verb->operands, verb->has_command ? " [-- CMD…]" : "", verb->summary);
+    if (*verb->help)
+        printf("%s\n", verb->help);
+    print_options("Options", verb->options);
+    print_options("Global options", GLOBALS);
+}
+
+static void
+print_verbs(const gchar *group)
+{
+    printf("Usage: samictl [OPTIONS] VERB …\n\n");
+    for (guint i = 0; i < G_N_ELEMENTS(verbs); i++) {
+        g_autofree gchar *word = first_word(&verbs[i]);
+        g_autofree gchar *left = g_strjoin(" ", verbs[i].name, verbs[i].operands, NULL);
+        if (!group || !strcmp(word, group))
+            printf("  %-18s %s\n", left, verbs[i].summary);
+    }
+    print_options("Global options", GLOBALS);
+    printf("\nUnique prefixes of verbs are enough. `samictl VERB --help` explains one; samictl(8) explains all.\n");
+}
+
+static SamiExit
+run_help(Ctl *ctl, GError **error)
+{
+    guint n = 0;
+    if (!ctl->args.operands[0]) {
+        print_verbs(NULL);
+        return SAMI_EXIT_DONE;
+    }
+    if (!ctl->args.operands[1] && g_str_has_prefix("peer", ctl->args.operands[0])) {
+        print_verbs("peer");
+        return SAMI_EXIT_DONE;
+    }
+    const Verb *verb = find_verb(ctl->args.operands, &n, error);
+    if (verb)
+        print_usage(verb);
+    return SAMI_EXIT_DONE;
+}
+
+/* The words of unknown options as GOption reports them are localised; ours are found by looking again. */
+static void
+explain(GError **error, const GError *reason, gchar **argv, const gchar *allowed, const gchar *verb)
+{
+    g_autoptr(GPtrArray) candidates = g_ptr_array_new_with_free_func(g_free);
+    g_auto(GStrv) names = g_strsplit(allowed, ",", -1);
+    g_autofree gchar *more = *verb ? g_strdup_printf("`samictl %s --help` lists all", verb) : g_strdup("`samictl --help` lists all");
+    for (guint i = 0; names[i]; i++)
+        if (*names[i])
+            g_ptr_array_add(candidates, g_strconcat("--", names[i], NULL));
+    for (guint i = 1; g_error_matches(reason, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION) && argv[i]; i++) {
+        g_autofree gchar *word = g_strndup(argv[i], strcspn(argv[i], "="));
+        if (!g_str_has_prefix(word, "--") || g_strv_contains((const gchar *const *) names, word + 2))
+            continue;
+        fail_unknown(error, "option", word, candidates, more);
+        return;
+    }
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s; %s", reason->message, more);
+}
+
+/* Parses the options of `allowed` into args. With is_leading it stops at the first operand. */
+static gboolean
+parse(CtlArgs *args, GStrv *argv, const gchar *allowed, gboolean is_leading, const gchar *verb, GError **error)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autofree GOptionEntry *entries = g_new0(GOptionEntry, G_N_ELEMENTS(options) + 1);
+    g_auto(GStrv) names = g_strsplit(allowed, ",", -1);
+    g_auto(GStrv) original = g_strdupv(*argv);
+    g_autoptr(GError) local = NULL;
+    for (guint i = 0, n = 0; names[i]; i++) {
+        const Option *option = find_option(names[i]);
+        if (option)
+            entries[n++] = (GOptionEntry){ option->name, option->letter, 0, option->type, G_STRUCT_MEMBER_P(args, option->offset),
+                                           option->help, option->value };
+    }
+    g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_set_strict_posix(context, is_leading);
+    if (g_option_context_parse_strv(context, argv, &local))
+        return TRUE;
+    explain(error, local, original, allowed, verb);
+    return FALSE;
+}
+
+static void
+args_clear(CtlArgs *args)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
+        gpointer field = G_STRUCT_MEMBER_P(args, options[i].offset);
+        if (options[i].type == G_OPTION_ARG_STRING || options[i].type == G_OPTION_ARG_FILENAME)
+            g_clear_pointer((gchar **) field, g_free);
+        else if (options[i].type == G_OPTION_ARG_STRING_ARRAY)
+            g_clear_pointer((GStrv *) field, g_strfreev);
+    }
+    g_clear_pointer(&args->operands, g_strfreev);
+    g_clear_pointer(&args->command, g_strfreev);
+}
+
+/* Takes everything after the first "--" out of argv. */
+static GStrv
+cut_command(GStrv argv)
+{
+    for (guint i = 1; argv[i]; i++) {
+        if (strcmp(argv[i], "--") != 0)
+            continue;
+        GStrv command = g_strdupv(argv + i + 1);
+        for (guint j = i; argv[j]; j++)
+            g_clear_pointer(&argv[j], g_free);
+        return command;
+    }
+    return NULL;
+}
+
+static gboolean
+check_usage(const Verb *verb, const CtlArgs *args, GError **error)
+{
+    guint n = g_strv_length(args->operands);
+    if (n < verb->min_operands)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s needs %s; `samictl %s --help`", verb->name, verb->operands, verb->name);
+    else if (n > verb->max_operands)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: '%s' is too much; `samictl %s --help`", verb->name,
+                    args->operands[verb->max_operands], verb->name);
+    else if (args->command && !(verb->has_command && args->command[0]))
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: %s", verb->name,
+                    verb->has_command ? "no command after --" : "takes no command after --");
+    else
+        return TRUE;
+    return FALSE;
+}
+
+static SamiExit
+run(Ctl *ctl, GStrv *argv, GError **error)
+{
+    guint n = 0;
+    if (!parse(&ctl->args, argv, GLOBALS, TRUE, "", error))
+        return SAMI_EXIT_USAGE;
+    if (ctl->args.is_version) {
+        printf("samictl %s\n", PACKAGE_VERSION);
+        return SAMI_EXIT_DONE;
+    }
+    if (!(*argv)[1]) {
+        if (ctl->args.is_help)
+            print_verbs(NULL);
+        else
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no verb; `samictl help` lists them");
+        return SAMI_EXIT_DONE;
+    }
+    /* `samictl peer --help`: a group has help without a second word. */
+    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && strlen((*argv)[1]) > 1 && g_str_has_prefix("peer", (*argv)[1])) {
+        print_verbs("peer");
+        return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE : SAMI_EXIT_USAGE;
+    }
+    const Verb *verb = find_verb(*argv + 1, &n, error);
+    g_autofree gchar *allowed = verb ? g_strjoin(",", GLOBALS, verb->options, NULL) : NULL;
+    if (!verb || !parse(&ctl->args, argv, allowed, FALSE, verb->name, error))
+        return SAMI_EXIT_USAGE;
+    if (ctl->args.is_help) {
+        print_usage(verb);
+        return SAMI_EXIT_DONE;
+    }
+    ctl->args.operands = g_strdupv(*argv + 1 + n);
+    return check_usage(verb, &ctl->args, error) ? verb->run(ctl, error) : SAMI_EXIT_USAGE;
+}
+
+int
+ctl_main(int argc, char **argv)
+{
+    Ctl ctl = { 0 };
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) words = g_strdupv(argv);
+    setlocale(LC_CTYPE, "");
+    /* Files that we make are public by intent; keys are made with a mode of their own. */
+    umask(022);
+    ctl.args.command = cut_command(words);
+    SamiExit code = run(&ctl, &words, &error);
+    if (error) {
+        ctl_say(stderr, "samictl: %s\n", error->message);
+        code = ctl_is_not_running(error) ? SAMI_EXIT_NOT_RUNNING : sami_exit_of_error(error);
+    }
+    args_clear(&ctl.args);
+    sami_config_free(ctl.config);
+    if (fflush(stdout) != 0 && code == SAMI_EXIT_DONE)
+        code = SAMI_EXIT_FAILED;
+    return (int) code;
+}

@@ -1,0 +1,437 @@
+/* The control protocol: server in the main loop, clients in threads or as raw sockets. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
+
+#include "common/control-json.h"
+#include "common/control.h"
+#include "common/limits.h"
+#include "tests/unit/harness.h"
+
+static gchar *directory, *path;
+static SamiControlServer *server;
+static SamiControlClient *kept; /* of "keep" */
+static guint n_requests, n_hangups;
+
+static void
+on_hangup(gpointer user_data)
+{
+    n_hangups++;
+    g_clear_pointer(&kept, sami_control_client_unref);
+}
+
+static void
+on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
+{
+    const gchar *cmd = json_object_get_string_member(request, "cmd");
+    n_requests++;
+    if (!strcmp(cmd, "keep")) {
+        kept = sami_control_client_ref(client);
+        sami_control_client_on_hangup(client, on_hangup, NULL);
+        return;
+    }
+    for (gint64 i = 0; i < json_object_get_int_member_with_default(request, "events", 0); i++) {
+        JsonObject *event = json_object_new();
+        json_object_set_string_member(event, "event", "progress");
+        json_object_set_int_member(event, "i", i);
+        json_object_set_string_member(event, "pad", "0123456789012345678901234567890123456789");
+        sami_control_event(client, event);
+    }
+    JsonObject *answer = json_object_new();
+    json_object_set_string_member(answer, "echo", cmd);
+    gboolean is_bad = !strcmp(cmd, "bad");
+    sami_control_finish(client, is_bad ? SAMI_EXIT_REFUSED : SAMI_EXIT_DONE, answer, is_bad ? "no such thing" : NULL);
+    sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "a second last line goes nowhere");
+    sami_control_event(client, json_object_new());
+}
+
+static int
+set_up(void)
+{
+    directory = g_dir_make_tmp("sami-control-XXXXXX", NULL);
+    path = g_build_filename(directory, "run", "x.sock", NULL); /* the directory is made */
+    server = sami_control_server_new(path, "no-such-group", on_request, NULL, NULL);
+    return server ? 0 : 1;
+}
+
+static int
+tear_down(void)
+{
+    sami_control_server_free(server);
+    gboolean is_left = g_file_test(path, G_FILE_TEST_EXISTS);
+    g_autofree gchar *run = g_path_get_dirname(path);
+    g_rmdir(run);
+    g_rmdir(directory);
+    g_free(path);
+    g_free(directory);
+    return is_left;
+}
+
+/* Turns the loop until `*flag` or 5 seconds. */
+static gboolean
+spin(const gint *flag)
+{
+    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    while (!g_atomic_int_get(flag) && g_get_monotonic_time() < end) {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(200);
+    }
+    return g_atomic_int_get(flag) != 0;
+}
+
+static void
+turn(void)
+{
+    for (guint i = 0; i < 50; i++)
+        g_main_context_iteration(NULL, FALSE);
+}
+
+typedef struct {
+    JsonObject *request, *answer;
+    GError *error;
+    guint n_events;
+    gint64 n_skipped, last;
+    gulong slow_us;
+    gint is_done;
+} Call;
+
+static void
+on_event(JsonObject *event, gpointer user_data)
+{
+    Call *call = user_data;
+    call->n_events++;
+    call->n_skipped += json_object_get_int_member_with_default(event, "skipped", 0);
+    call->last = json_object_get_int_member(event, "i");
+    if (call->n_events == 1)
+        g_usleep(call->slow_us);
+}
+
+static gpointer
+run_call(gpointer user_data)
+{
+    Call *call = user_data;
+    call->answer = sami_control_call(path, call->request, on_event, call, &call->error);
+    g_atomic_int_set(&call->is_done, 1);
+    return NULL;
+}
+
+static GThread *
+begin_call(Call *call, const gchar *request)
+{
+    call->request = sami_control_json_parse(request, strlen(request), NULL);
+    return g_thread_new("client", run_call, call);
+}
+
+static void
+end_call(Call *call, GThread *thread)
+{
+    CU_ASSERT_TRUE(spin(&call->is_done));
+    g_thread_join(thread);
+    json_object_unref(call->request);
+}
+
+static void
+clear_call(Call *call)
+{
+    g_clear_pointer(&call->answer, json_object_unref);
+    g_clear_error(&call->error);
+}
+
+static void
+test_call(void)
+{
+    Call call = { 0 };
+    end_call(&call, begin_call(&call, "{\"cmd\":\"hello\",\"events\":3}"));
+    CU_ASSERT_PTR_NULL(call.error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(call.answer);
+    CU_ASSERT_EQUAL(json_object_get_int_member(call.answer, "exit"), 0);
+    CU_ASSERT_STRING_EQUAL(json_object_get_string_member(call.answer, "echo"), "hello");
+    CU_ASSERT_FALSE(json_object_has_member(call.answer, "error"));
+    CU_ASSERT_EQUAL(call.n_events, 3);
+    clear_call(&call);
+    Call refused = { 0 };
+    end_call(&refused, begin_call(&refused, "{\"cmd\":\"bad\"}"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(refused.answer);
+    CU_ASSERT_EQUAL(json_object_get_int_member(refused.answer, "exit"), 3);
+    CU_ASSERT_STRING_EQUAL(json_object_get_string_member(refused.answer, "error"), "no such thing");
+    clear_call(&refused);
+}
+
+/* Events that a slow client has no room for are counted, and nothing else is lost. */
+static void
+test_slow(void)
+{
+    Call call = { .slow_us = 50000 };
+    end_call(&call, begin_call(&call, "{\"cmd\":\"many\",\"events\":50000}"));
+    CU_ASSERT_PTR_NOT_NULL(call.answer);
+    CU_ASSERT_TRUE(call.n_events > 1 && call.n_events < 50000);
+    clear_call(&call);
+}
+
+static int
+open_raw(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+        close(fd);
+        return -1;
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+/* Sends all while the server turns, then reads for up to a second until `n_lines` lines or the end. (transfer full) */
+static gchar *
+converse(int fd, const gchar *text, gsize length, guint n_lines, gboolean *ret_is_closed)
+{
+    GString *answer = g_string_new(NULL);
+    gint64 end = g_get_monotonic_time() + G_USEC_PER_SEC;
+    gboolean is_closed = FALSE;
+    guint seen = 0;
+    gsize at = 0;
+    while (!is_closed && seen < n_lines && g_get_monotonic_time() < end) {
+        gchar buffer[4096];
+        gssize sent = at < length ? send(fd, text + at, length - at, MSG_NOSIGNAL) : 0;
+        at += (gsize) MAX(sent, 0);
+        g_main_context_iteration(NULL, FALSE);
+        gssize n = recv(fd, buffer, sizeof buffer, 0);
+        is_closed = n == 0 || (n < 0 && errno == ECONNRESET);
+        for (gssize i = 0; i < n; i++)
+            seen += buffer[i] == '\n';
+        if (n > 0)
+            g_string_append_len(answer, buffer, n);
+    }
+    if (ret_is_closed)
+        *ret_is_closed = is_closed;
+    return g_string_free(answer, FALSE);
+}
+
+typedef struct {
+    const gchar *request;
+    gint code;
+    const gchar *text;
+} Bad;
+
+static const Bad bad[] = {
+    { "", 2, "no JSON" },
+    { "nonsense", 2, "no JSON" },
+    { "{\"cmd\":", 2, "no JSON" },
+    { "[]", 2, "object" },
+    { "\"cmd\"", 2, "object" },
+    { "{}", 2, "cmd" },
+    { "{\"cmd\":1}", 2, "cmd" },
+    { "{\"cmd\":null}", 2, "cmd" },
+    { "{\"cmd\":{}}", 2, "cmd" },
+    { "{\"cmd\":\"\xff\"}", 2, "UTF-8" },
+    { "{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply" },
+};
+
+static void
+test_bad(void)
+{
+    int fd = open_raw();
+    guint before = n_requests;
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree gchar *line = g_strconcat(bad[i].request, "\n", NULL);
+        g_autofree gchar *answer = converse(fd, line, strlen(line), 1, NULL);
+        g_autoptr(JsonObject) object = sami_control_json_parse(answer, strlen(answer), NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(object);
+        CU_ASSERT_EQUAL(json_object_get_int_member(object, "exit"), bad[i].code);
+        CU_ASSERT_PTR_NOT_NULL(strstr(json_object_get_string_member(object, "error"), bad[i].text));
+    }
+    CU_ASSERT_EQUAL(n_requests, before);
+    /* The connection is still good, and requests that come at once are answered one after the other. */
+    static const gchar both[] = "{\"cmd\":\"one\"}\n{\"cmd\":\"two\"}\n{\"cmd\":\"three\"}\n";
+    g_autofree gchar *answer = converse(fd, both, strlen(both), 3, NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "one"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "three"));
+    close(fd);
+    turn();
+}
+
+static void
+test_too_long(void)
+{
+    int fd = open_raw();
+    gboolean is_closed = FALSE;
+    g_autofree gchar *text = g_strnfill(SAMI_CONTROL_REQUEST_MAX + 10000, 'x');
+    g_autofree gchar *answer = converse(fd, text, strlen(text), 2, &is_closed);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "longer than 65536 octets"));
+    CU_ASSERT_TRUE(is_closed);
+    close(fd);
+    turn();
+    /* Exactly the limit is good. */
+    GString *request = g_string_new("{\"cmd\":\"");
+    while (request->len < SAMI_CONTROL_REQUEST_MAX - 3)
+        g_string_append_c(request, 'y');
+    g_string_append(request, "\"}\n");
+    fd = open_raw();
+    g_autofree gchar *good = converse(fd, request->str, request->len, 1, NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(good, "\"exit\":0"));
+    g_string_free(request, TRUE);
+    close(fd);
+    turn();
+}
+
+static void
+test_hangup(void)
+{
+    int fd = open_raw();
+    static const gchar keep[] = "{\"cmd\":\"keep\"}\n{\"cmd\":\"behind\"}\n";
+    guint before = n_requests;
+    g_autofree gchar *nothing = converse(fd, keep, strlen(keep), 1, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    CU_ASSERT_STRING_EQUAL(nothing, "");
+    CU_ASSERT_EQUAL(n_requests, before + 1); /* the second waits for the first */
+    sami_control_event(kept, json_object_new());
+    SamiControlClient *mine = sami_control_client_ref(kept);
+    close(fd);
+    turn();
+    CU_ASSERT_EQUAL(n_hangups, 1);
+    CU_ASSERT_PTR_NULL(kept);
+    sami_control_event(mine, json_object_new()); /* harmless */
+    sami_control_finish(mine, SAMI_EXIT_DONE, NULL, NULL);
+    sami_control_client_unref(mine);
+    CU_ASSERT_EQUAL(n_requests, before + 1);
+    /* A late answer lets the request behind it go on, and hanging up after the last line is not told. */
+    fd = open_raw();
+    g_autofree gchar *none = converse(fd, keep, strlen(keep), 1, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    sami_control_finish(kept, SAMI_EXIT_LATE, NULL, "late");
+    g_clear_pointer(&kept, sami_control_client_unref);
+    g_autofree gchar *two = converse(fd, "", 0, 2, NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(two, "late"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(two, "behind"));
+    close(fd);
+    turn();
+    CU_ASSERT_EQUAL(n_hangups, 1);
+}
+
+static void
+test_many(void)
+{
+    int fds[SAMI_CONTROL_CLIENTS_MAX];
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++) {
+        fds[i] = open_raw();
+        turn();
+    }
+    int one_more = open_raw();
+    gboolean is_closed = FALSE;
+    g_autofree gchar *answer = converse(one_more, "", 0, 2, &is_closed);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "too many clients"));
+    CU_ASSERT_TRUE(is_closed);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        close(fds[i]);
+    close(one_more);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        turn();
+    Call call = { 0 };
+    end_call(&call, begin_call(&call, "{\"cmd\":\"again\"}"));
+    CU_ASSERT_PTR_NOT_NULL(call.answer);
+    clear_call(&call);
+}
+
+static void
+test_socket_file(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct stat status = { 0 };
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 0777, 0660);
+    /* Somebody listens: neither taken over nor removed. */
+    CU_ASSERT_PTR_NULL(sami_control_server_new(path, NULL, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(error);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "another daemon"));
+    CU_ASSERT_TRUE(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    /* A plain file: not removed. */
+    g_autofree gchar *plain = g_build_filename(directory, "plain", NULL);
+    g_file_set_contents(plain, "x", -1, NULL);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(plain, NULL, on_request, NULL, &error));
+    CU_ASSERT_TRUE(g_file_test(plain, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    g_remove(plain);
+    /* A socket without a listener is stale. */
+    g_autofree gchar *stale = g_build_filename(directory, "stale", NULL);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    g_strlcpy(address.sun_path, stale, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *) &address, sizeof address), 0);
+    close(fd);
+    SamiControlServer *second = sami_control_server_new(stale, NULL, on_request, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL(second);
+    sami_control_server_free(second);
+    CU_ASSERT_FALSE(g_file_test(stale, G_FILE_TEST_EXISTS));
+    g_autofree gchar *long_path = g_strnfill(200, 'a');
+    CU_ASSERT_PTR_NULL(sami_control_server_new(long_path, NULL, on_request, NULL, NULL));
+}
+
+static void
+test_not_running(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) request = json_object_new();
+    g_autofree gchar *nowhere = g_build_filename(directory, "nowhere.sock", NULL);
+    CU_ASSERT_PTR_NULL(sami_control_call(nowhere, request, NULL, NULL, &error));
+    CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_PEER));
+    CU_ASSERT_EQUAL(sami_exit_of_error(error), SAMI_EXIT_FAILED);
+}
+
+/* The daemon goes away in the middle of a request. */
+static void
+test_gone(void)
+{
+    Call call = { 0 };
+    g_autofree gchar *other = g_build_filename(directory, "other.sock", NULL);
+    g_autofree gchar *old = path;
+    path = other;
+    SamiControlServer *second = sami_control_server_new(other, NULL, on_request, NULL, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    GThread *thread = begin_call(&call, "{\"cmd\":\"keep\"}");
+    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    while (!kept && g_get_monotonic_time() < end)
+        g_main_context_iteration(NULL, FALSE);
+    sami_control_server_free(second);
+    end_call(&call, thread);
+    CU_ASSERT_PTR_NULL(call.answer);
+    CU_ASSERT_TRUE(g_error_matches(call.error, SAMI_ERROR, SAMI_ERROR_FAILED));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    sami_control_finish(kept, SAMI_EXIT_DONE, NULL, NULL); /* harmless */
+    g_clear_pointer(&kept, sami_control_client_unref);
+    clear_call(&call);
+    path = g_steal_pointer(&old);
+}
+
+static void
+test_exit_codes(void)
+{
+    static const struct {
+        SamiErrorCode code;
+        SamiExit exit;
+    } rows[] = { { SAMI_ERROR_REFUSED, 3 }, { SAMI_ERROR_USAGE, 2 }, { SAMI_ERROR_PERMISSION, 10 }, { SAMI_ERROR_KERNEL, 1 },
+                 { SAMI_ERROR_CONFIG, 1 } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = g_error_new_literal(SAMI_ERROR, (gint) rows[i].code, "x");
+        CU_ASSERT_EQUAL(sami_exit_of_error(error), rows[i].exit);
+    }
+}
+
+int
+main(void)
+{
+    static const SamiTest tests[] = {
+        { "a call", test_call },           { "a slow client", test_slow },     { "bad requests", test_bad },
+        { "a long request", test_too_long }, { "hanging up", test_hangup },    { "many clients", test_many },
+        { "socket file", test_socket_file }, { "no daemon", test_not_running }, { "daemon goes away", test_gone },
+        { "exit codes", test_exit_codes },
+    };
+    return sami_test_main("control", tests, G_N_ELEMENTS(tests), set_up, tear_down);
+}
