@@ -10,6 +10,7 @@ SamiApply *
 sami_apply_new(guint32 lease_s)
 {
     SamiApply *apply = g_new0(SamiApply, 1);
+    g_mutex_init(&apply->lock);
     apply->ledger = sami_ledger_new();
     apply->lease_s = lease_s;
     apply->refusals = g_array_new(FALSE, TRUE, sizeof(SamiRefusal));
@@ -23,6 +24,7 @@ sami_apply_free(SamiApply *apply)
         return;
     sami_ledger_free(apply->ledger);
     g_array_unref(apply->refusals);
+    g_mutex_clear(&apply->lock);
     g_free(apply);
 }
 

@@ -10,6 +10,7 @@
 #include "templates/validate.h"
 
 typedef struct {
+    GMutex lock;            /* held by the injecting thread during a job, by the main loop while it reads `refusals` */
     SamiFirewall *firewall; /* (transfer none), set by the injecting thread */
     SamiLedger *ledger;
     guint32 lease_s;

@@ -17,6 +17,7 @@ run(SamiFirewall *firewall, SamiJob *job)
 {
     SamiApply *apply = job->apply;
     guint n_left = 0;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
     apply->firewall = firewall;
     switch (job->kind) {
     case SAMI_JOB_RECORDS: sami_apply_records(apply, job->items, job->n, job->counter, &job->error); break;

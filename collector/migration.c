@@ -172,7 +172,7 @@ add_counts(SamiCollectorMigration *m, guint8 scope, const guint64 *counts)
     for (guint i = 0; i < SAMI_N_REASONS; i++) {
         SamiRecord record = { .kind = SAMI_RECORD_REASON_COUNT };
         record.reason_count = (SamiReasonCount){ scope, (guint16) i, counts[i] };
-        if (counts[i] > 0)
+        if (counts[i] > 0 && m->session)
             sami_collector_session_add(m->session, &record);
     }
 }
@@ -185,11 +185,14 @@ send_receipt(SamiCollectorMigration *m, guint8 phase, guint64 marker_counter, gb
     SamiRecord record = { .kind = SAMI_RECORD_REFUSAL };
     if (!m->session)
         return;
-    for (guint i = 0; i < a->refusals->len; i++) {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->apply->lock);
+    for (guint i = 0; m->session && i < a->refusals->len; i++) {
         record.refusal = g_array_index(a->refusals, SamiRefusal, i);
         sami_collector_session_add(m->session, &record);
     }
     g_array_set_size(a->refusals, 0);
+    if (!m->session) /* the listener went away meanwhile */
+        return;
     add_counts(m, SAMI_SCOPE_RECORD, a->refused);
     add_counts(m, SAMI_SCOPE_DEGRADED, a->degraded);
     record.kind = SAMI_RECORD_RECEIPT;
@@ -199,8 +202,10 @@ send_receipt(SamiCollectorMigration *m, guint8 phase, guint64 marker_counter, gb
         .n_present = sami_apply_present(a), .n_merged = a->n_merged, .n_exact = a->n_exact,
         .n_degraded = a->n_degraded, .n_refused = a->n_refused,
     };
-    sami_collector_session_add(m->session, &record);
-    sami_collector_session_flush(m->session, is_last);
+    if (m->session)
+        sami_collector_session_add(m->session, &record);
+    if (m->session)
+        sami_collector_session_flush(m->session, is_last);
 }
 
 static void
