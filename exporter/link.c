@@ -72,7 +72,7 @@ gboolean
 sami_link_add(SamiMigration *m, const SamiRecord *record)
 {
     g_autoptr(GError) error = NULL;
-    if (!m->stream)
+    if (!m->stream || m->state >= SAMI_STATE_FAILED)
         return FALSE;
     if (sami_encoder_add(m->stream->encoder, record, &error))
         return TRUE;
@@ -121,7 +121,7 @@ static void
 lost(SamiMigration *m, const gchar *why)
 {
     g_autofree gchar *text = NULL;
-    if (m->state >= SAMI_STATE_DONE && m->state != SAMI_STATE_ABORT) {
+    if (m->state == SAMI_STATE_DONE || m->state >= SAMI_STATE_ABORTED) {
         sami_link_stop(m);
         return;
     }

@@ -1,0 +1,7 @@
+/* The exporter's state process (DESIGN §4). */
+#pragma once
+
+#include "common/config.h"
+
+/* Runs until SIGTERM or until the connector is gone. Returns the exit status. */
+int sami_exporter_run(const SamiConfig *config, int channel);
