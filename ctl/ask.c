@@ -199,6 +199,11 @@ static gchar *
 print_since(JsonObject *migration)
 {
     JsonNode *node = json_object_get_member(migration, "since");
+    if (!node && json_object_has_member(migration, "elapsed_ms")) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_local();
+        g_autoptr(GDateTime) start = g_date_time_add(now, -ctl_int(migration, "elapsed_ms") * 1000);
+        return g_date_time_format(start, "%F %T");
+    }
     if (!node || !JSON_NODE_HOLDS_VALUE(node))
         return g_strdup("-");
     if (json_node_get_value_type(node) == G_TYPE_STRING)
@@ -232,7 +237,7 @@ print_migration(JsonObject *migration)
     ctl_say(stdout, "%-8.8s  %-9s  %-8s  %-24s  %-19s  %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
                     " %8" G_GINT64_FORMAT " %7" G_GINT64_FORMAT "  %s\n",
             ctl_string(migration, "id"), ctl_string(migration, "role"), ctl_string(migration, "phase"), ctl_string(migration, "peer"), since,
-            ctl_int(counts, "sent"), ctl_int(counts, "dirty"), ctl_int(counts, "exact"), ctl_int(counts, "merged"),
+            ctl_int(counts, counts && json_object_has_member(counts, "received") ? "received" : "sent"), ctl_int(counts, "dirty"), ctl_int(counts, "exact"), ctl_int(counts, "merged"),
             count_reasons(ctl_object(counts, "degraded")), count_reasons(ctl_object(counts, "refused")), addresses->str);
 }
 
@@ -280,7 +285,7 @@ ctl_status(Ctl *ctl, GError **error)
     if (n == 0 && !ctl->args.is_quiet)
         ctl_say(stdout, "no migrations\n");
     if (n > 0)
-        ctl_say(stdout, "%-8s  %-9s  %-8s  %-24s  %-19s  %7s %7s %7s %7s %8s %7s  %s\n", "ID", "ROLE", "PHASE", "PEER", "SINCE", "SENT",
+        ctl_say(stdout, "%-8s  %-9s  %-8s  %-24s  %-19s  %7s %7s %7s %7s %8s %7s  %s\n", "ID", "ROLE", "PHASE", "PEER", "SINCE", "RECORDS",
                 "DIRTY", "EXACT", "MERGED", "DEGRADED", "REFUSED", "VM");
     for (guint i = 0; i < n; i++)
         print_migration(json_array_get_object_element(migrations, i));

@@ -377,8 +377,8 @@ fail_no_peer(const Ctl *ctl, const gchar *name, GError **error)
             g_ptr_array_add(names, g_strndup(entry, strlen(entry) - strlen(".conf")));
     g_ptr_array_add(names, NULL);
     const gchar *near = ctl_suggest(name, (const gchar *const *) names->pdata);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no peer '%s'%s%s%s; `samictl peer list` shows all", name, near ? "; did you mean '" : "",
-                near ? near : "", near ? "'?" : "");
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no peer '%s'; %s%s%s`samictl peer list` shows all", name, near ? "did you mean '" : "",
+                near ? near : "", near ? "'? " : "");
 }
 
 SamiExit

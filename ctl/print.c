@@ -191,15 +191,21 @@ ctl_clear_progress(void)
     fputs("\r\033[K", stdout);
 }
 
+static const Remedy *
+find_remedy(const gchar *reason)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(remedies); i++)
+        if (!strcmp(remedies[i].reason, reason))
+            return &remedies[i];
+    return NULL;
+}
+
 static void
 print_remedies(const gchar *what, JsonObject *reasons)
 {
     g_autoptr(GList) names = reasons ? json_object_get_members(reasons) : NULL;
     for (GList *at = names; at; at = at->next) {
-        const Remedy *remedy = NULL;
-        for (guint i = 0; !remedy && i < G_N_ELEMENTS(remedies); i++)
-            if (!strcmp(remedies[i].reason, at->data))
-                remedy = &remedies[i];
+        const Remedy *remedy = find_remedy(at->data);
         if (ctl_int(reasons, at->data) == 0)
             continue;
         ctl_say(stderr, "%s %s: %" G_GINT64_FORMAT "  %s\n      fix: %s\n", what, (const gchar *) at->data, ctl_int(reasons, at->data),
@@ -213,13 +219,19 @@ static void
 print_failure(JsonObject *answer, SamiExit code)
 {
     const gchar *id = ctl_string(answer, "id"), *why = ctl_string(answer, "error");
+    /* A refusal of the whole begins with its reason. */
+    g_autofree gchar *reason = g_strndup(why, strcspn(why, ": "));
+    const Remedy *remedy = find_remedy(reason);
     for (guint i = 0; i < G_N_ELEMENTS(outcomes); i++) {
         if (outcomes[i].code != code)
             continue;
         g_auto(GStrv) pieces = g_strsplit(outcomes[i].next, "%s", -1);
         g_autofree gchar *short_id = g_strndup(id, 8);
         g_autofree gchar *next = g_strjoinv(*id ? short_id : "ID", pieces);
-        ctl_say(stderr, "samictl: %s%s%s\n      next: %s\n", outcomes[i].meaning, *why ? ": " : "", why, next);
+        ctl_say(stderr, "samictl: %s%s%s\n", outcomes[i].meaning, *why ? ": " : "", why);
+        if (remedy)
+            ctl_say(stderr, "      %s\n      fix: %s\n", remedy->consequence, remedy->remedy);
+        ctl_say(stderr, "      next: %s\n", next);
         return;
     }
     ctl_say(stderr, "samictl: %s\n", *why ? why : "failed");
@@ -231,8 +243,10 @@ ctl_print_result(JsonObject *answer, gboolean is_quiet)
     JsonObject *counts = ctl_object(answer, "counts");
     SamiExit code = (SamiExit) ctl_int(answer, "exit");
     gint64 not_vm_end = ctl_int(counts, "not_vm_end");
-    if (!is_quiet && *ctl_string(answer, "phase")) {
-        g_autofree gchar *outcome = counts ? print_outcome_counts(counts) : g_strdup("");
+    gboolean has_news = counts || json_object_has_member(answer, "freeze_ready_ms");
+    if (!is_quiet && has_news && *ctl_string(answer, "phase")) {
+        gboolean has_outcome = counts && json_object_has_member(counts, "exact");
+        g_autofree gchar *outcome = has_outcome ? print_outcome_counts(counts) : g_strdup("");
         JsonNode *freeze = json_object_get_member(answer, "freeze_ready_ms");
         ctl_say(stdout, "%.4s  %-7s %s", ctl_string(answer, "id"), ctl_string(answer, "phase"), outcome);
         if (freeze && JSON_NODE_HOLDS_VALUE(freeze))

@@ -152,8 +152,8 @@ fail_unknown(GError **error, const gchar *what, const gchar *word, GPtrArray *ca
 {
     g_ptr_array_add(candidates, NULL);
     const gchar *near = ctl_suggest(word, (const gchar *const *) candidates->pdata);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "unknown %s '%s'%s%s%s; %s", what, word, near ? "; did you mean '" : "",
-                near ? near : "", near ? "'?" : "", more);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "unknown %s '%s'; %s%s%s%s", what, word, near ? "did you mean '" : "",
+                near ? near : "", near ? "'? " : "", more);
 }
 
 /* Rows whose word number `index` is `word`, else begins with it. */
@@ -400,7 +400,7 @@ run(Ctl *ctl, GStrv *argv, GError **error)
         return SAMI_EXIT_DONE;
     }
     /* `samictl peer --help`: a group has help without a second word. */
-    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && strlen((*argv)[1]) > 1 && g_str_has_prefix("peer", (*argv)[1])) {
+    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && g_str_has_prefix("peer", (*argv)[1])) {
         print_verbs("peer");
         return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE : SAMI_EXIT_USAGE;
     }

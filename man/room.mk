@@ -1,1 +1,2 @@
 # sources of man/
+dist_man_MANS += man/samictl.8 man/sami.conf.5

@@ -296,6 +296,23 @@ test_table(void)
     CU_ASSERT_STRING_EQUAL(second->certificate, config->certificate);
 }
 
+/* The manual page lists each key with its default. Run by hand without srcdir, the source tree is the working directory. */
+static void
+test_manual(void)
+{
+    const gchar *top = g_getenv("srcdir");
+    g_autofree gchar *file = g_build_filename(top ? top : ".", "man", "sami.conf.5", NULL);
+    g_autofree gchar *page = NULL;
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(file, &page, NULL, NULL));
+    for (guint i = 0; i < sami_n_keys; i++) {
+        g_autofree gchar *item = g_strdup_printf("\n.It Cm %s Ns = ", sami_keys[i].name);
+        g_autofree gchar *value = g_strdup_printf("default %s\n", sami_keys[i].value);
+        const gchar *at = strstr(page, item);
+        CU_ASSERT_PTR_NOT_NULL(at);
+        CU_ASSERT_TRUE(!sami_keys[i].value || !*sami_keys[i].value || g_str_has_prefix(sami_keys[i].value, "/") || (at && strstr(at, value)));
+    }
+}
+
 static void
 test_values(void)
 {
@@ -332,6 +349,7 @@ main(void)
     static const SamiTest tests[] = {
         { "defaults", test_defaults }, { "all keys", test_everything }, { "bad files", test_bad },
         { "no file", test_missing },   { "table of keys", test_table },   { "values", test_values },
+        { "manual page", test_manual },
     };
     return sami_test_main("config", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }
