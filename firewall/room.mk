@@ -1,1 +1,8 @@
-# sources of firewall/
+noinst_LIBRARIES += libfirewall.a
+libfirewall_a_SOURCES = \
+	firewall/attributes.c firewall/attributes.h \
+	firewall/dump.c \
+	firewall/events.c \
+	firewall/firewall.c firewall/firewall.h \
+	firewall/linux.c \
+	firewall/ops.h

@@ -1,0 +1,47 @@
+/* What an implementation of firewall/firewall.h provides. Internal to firewall/. */
+#pragma once
+
+#include "firewall/firewall.h"
+
+typedef struct {
+    void (*free)(SamiFirewall *firewall);
+    gboolean (*apply)(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error);
+    gboolean (*get)(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error);
+    SamiFirewallDump *(*dump_new)(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error);
+    SamiFirewallEvents *(*events_new)(SamiFirewall *firewall, GError **error);
+    gboolean (*headroom)(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GError **error);
+} SamiFirewallOps;
+
+typedef struct {
+    int (*fd)(SamiFirewallDump *dump);
+    SamiDumpStatus (*next)(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error);
+    void (*free)(SamiFirewallDump *dump);
+} SamiDumpOps;
+
+typedef struct {
+    int (*fd)(SamiFirewallEvents *events);
+    gboolean (*read)(SamiFirewallEvents *events, guint max_events, SamiEventFunc func, gpointer user_data, GError **error);
+    gboolean (*barrier)(SamiFirewallEvents *events, SamiEventFunc func, gpointer user_data, GError **error);
+    void (*free)(SamiFirewallEvents *events);
+} SamiEventsOps;
+
+/* Every implementation's structs begin with these. */
+struct SamiFirewall {
+    const SamiFirewallOps *ops;
+};
+struct SamiFirewallDump {
+    const SamiDumpOps *ops;
+    guint64 n_not_vm_end;
+};
+struct SamiFirewallEvents {
+    const SamiEventsOps *ops;
+};
+
+/* What a filter selects, for both implementations: is the VM the untranslated end? Counts what names it otherwise. */
+gboolean sami_firewall_selects(const SamiDumpFilter *filter, const SamiSession *session, guint64 *n_not_vm_end);
+
+SamiFirewallDump *sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error);
+SamiFirewallEvents *sami_linux_events_new(SamiFirewall *firewall, GError **error);
+/* A netlink socket with a large receive buffer; SAMI_ERROR_KERNEL or SAMI_ERROR_PERMISSION. */
+struct mnl_socket *sami_linux_socket(guint32 groups, int receive_buffer, GError **error);
+guint32 sami_linux_port(SamiFirewall *firewall);
