@@ -6,3 +6,10 @@ include tests/unit/firewall.mk
 include tests/unit/transport.mk
 include tests/e2e/e2e.mk
 include tests/bench/bench.mk
+
+# For ./run: everything that the tests need, and their names.
+.PHONY: tests-build print-tests
+tests-build: all $(check_PROGRAMS)
+print-tests:
+	@printf '%s\n' $(TESTS)
+EXTRA_DIST += tests/check.sh
