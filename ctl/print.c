@@ -243,9 +243,8 @@ ctl_print_result(JsonObject *answer, gboolean is_quiet)
     JsonObject *counts = ctl_object(answer, "counts");
     SamiExit code = (SamiExit) ctl_int(answer, "exit");
     gint64 not_vm_end = ctl_int(counts, "not_vm_end");
-    gboolean has_news = counts || json_object_has_member(answer, "freeze_ready_ms");
-    if (!is_quiet && has_news && *ctl_string(answer, "phase")) {
-        gboolean has_outcome = counts && json_object_has_member(counts, "exact");
+    gboolean has_outcome = counts && json_object_has_member(counts, "exact");
+    if (!is_quiet && *ctl_string(answer, "phase") && (has_outcome || json_object_has_member(answer, "freeze_ready_ms"))) {
         g_autofree gchar *outcome = has_outcome ? print_outcome_counts(counts) : g_strdup("");
         JsonNode *freeze = json_object_get_member(answer, "freeze_ready_ms");
         ctl_say(stdout, "%.4s  %-7s %s", ctl_string(answer, "id"), ctl_string(answer, "phase"), outcome);
