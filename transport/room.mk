@@ -1,1 +1,15 @@
-# sources of transport/
+noinst_LIBRARIES += libtransport.a
+libtransport_a_SOURCES = \
+	transport/session.c transport/session.h transport/session-pair.h \
+	transport/channel.c \
+	transport/network.h \
+	transport/network-process.c transport/network-process.h \
+	transport/listener.c transport/connector.c \
+	transport/tls-context.c transport/tls-context.h transport/tls-explain.c \
+	transport/tls-connection.c transport/tls-connection.h \
+	transport/tcp.c transport/tcp.h \
+	transport/address.c transport/address.h \
+	transport/privileges.c transport/privileges.h \
+	transport/pki.c transport/pki.h transport/peer-file.c \
+	transport/daemon.c transport/daemon.h
+EXTRA_DIST += transport/README

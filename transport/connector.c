@@ -1,0 +1,394 @@
+#include <errno.h>
+#include <glib-unix.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/address.h"
+#include "transport/network-process.h"
+#include "transport/tcp.h"
+
+#define CONNECT_TIMEOUT_DEFAULT_S 5u
+
+typedef struct {
+    SamiNetworkProcess process;
+    GHashTable *attempts; /* set of Attempt */
+    guint64 next_id;
+} Connector;
+
+/* A name on its way to addresses, addresses on their way to a connection. Owned by Connector.attempts. */
+typedef struct {
+    Connector *connector;
+    guint64 id;
+    const SamiPeer *peer;
+    SamiSessionSocket *session;
+    gint64 deadline_us;
+    struct addrinfo *addresses;    /* as getaddrinfo gave them */
+    const struct addrinfo *next;   /* not yet tried */
+    int fd;                        /* being connected, or -1 */
+    gchar address[SAMI_ADDRESS_TEXT]; /* tried last */
+    GSource *fd_source, *timer, *hangup;
+} Attempt;
+
+/* A look-up in a thread of its own: getaddrinfo blocks for as long as name servers please. It knows its attempt by number only, because
+ * the attempt may be over first. */
+typedef struct {
+    Connector *connector;
+    GMainContext *context;
+    guint64 id;
+    gchar *host, *port;
+    struct addrinfo *addresses;
+    int code, saved_errno;
+} Lookup;
+
+static void try_next(Attempt *attempt, const gchar *reason);
+
+static void
+clear_source(GSource **source)
+{
+    if (*source)
+        g_source_destroy(*source);
+    g_clear_pointer(source, g_source_unref);
+}
+
+static void
+set_source(Attempt *attempt, GSource **slot, GSource *source_take, GSourceFunc func)
+{
+    clear_source(slot);
+    g_source_set_callback(source_take, func, attempt, NULL);
+    g_source_attach(source_take, attempt->connector->process.context);
+    *slot = source_take;
+}
+
+static void
+attempt_free(gpointer data)
+{
+    Attempt *attempt = data;
+    clear_source(&attempt->fd_source);
+    clear_source(&attempt->timer);
+    clear_source(&attempt->hangup);
+    sami_session_socket_free(attempt->session);
+    if (attempt->addresses)
+        freeaddrinfo(attempt->addresses);
+    if (attempt->fd >= 0)
+        close(attempt->fd);
+    g_free(attempt);
+}
+
+static void
+give_up(Attempt *attempt, const gchar *reason)
+{
+    const SamiPeer *peer = attempt->peer;
+    g_autofree gchar *text = g_strdup_printf("cannot connect to %s at %s: %s", peer->name,
+                                             *attempt->address ? attempt->address : peer->address, reason);
+    sami_session_send_text(attempt->session, text, NULL); /* whoever is gone needs no answer */
+    g_hash_table_remove(attempt->connector->attempts, attempt);
+}
+
+/* ---- connected ---- */
+
+static void
+on_finished(SamiTlsConnection *connection, gpointer user_data)
+{
+    sami_network_process_remove(user_data, connection);
+}
+
+static const SamiTlsEvents events = { .finished = on_finished };
+
+static void
+hand_over(Attempt *attempt)
+{
+    SamiNetworkProcess *process = &attempt->connector->process;
+    g_autoptr(GError) error = NULL;
+    clear_source(&attempt->fd_source);
+    clear_source(&attempt->hangup);
+    SamiTlsConnection *connection =
+        sami_tls_connection_connect(process->tls, attempt->fd, attempt->peer->name, attempt->session,
+                                    attempt->deadline_us, process->context, &events, process, &error);
+    attempt->fd = -1;
+    if (!connection) {
+        give_up(attempt, error->message);
+        return;
+    }
+    attempt->session = NULL;
+    sami_network_process_add(process, connection);
+    g_hash_table_remove(attempt->connector->attempts, attempt);
+}
+
+/* ---- connecting ---- */
+
+static gboolean
+on_writable(gint fd, GIOCondition condition, gpointer user_data)
+{
+    int code = 0;
+    socklen_t length = sizeof(code);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0)
+        code = errno;
+    if (code)
+        try_next(user_data, g_strerror(code));
+    else
+        hand_over(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_address_timeout(gpointer user_data)
+{
+    try_next(user_data, "no answer in time");
+    return G_SOURCE_REMOVE;
+}
+
+/* Each address gets its share of what is left, so that one that swallows packets leaves time for the others. */
+static gint64
+share_of_time(const Attempt *attempt)
+{
+    guint n_left = 1;
+    for (const struct addrinfo *info = attempt->next; info; info = info->ai_next)
+        n_left++;
+    gint64 left_us = attempt->deadline_us - g_get_monotonic_time();
+    return MAX(left_us, 0) / n_left;
+}
+
+/* FALSE with errno if it failed at once. */
+static gboolean
+start_connect(Attempt *attempt, const struct addrinfo *info)
+{
+    attempt->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
+    if (attempt->fd < 0)
+        return FALSE;
+    sami_tcp_tune(attempt->fd);
+    sami_address_print(info->ai_addr, attempt->address);
+    return connect(attempt->fd, info->ai_addr, info->ai_addrlen) == 0 || errno == EINPROGRESS;
+}
+
+static void
+try_next(Attempt *attempt, const gchar *reason)
+{
+    g_autofree gchar *why = g_strdup(reason);
+    while (attempt->next && g_get_monotonic_time() < attempt->deadline_us) {
+        const struct addrinfo *info = attempt->next;
+        clear_source(&attempt->fd_source);
+        if (attempt->fd >= 0)
+            close(attempt->fd);
+        attempt->next = info->ai_next;
+        if (start_connect(attempt, info)) {
+            set_source(attempt, &attempt->fd_source, g_unix_fd_source_new(attempt->fd, G_IO_OUT),
+                       (GSourceFunc) (void (*)(void)) on_writable);
+            set_source(attempt, &attempt->timer, g_timeout_source_new((guint) (share_of_time(attempt) / 1000) + 1),
+                       on_address_timeout);
+            return;
+        }
+        g_free(why);
+        why = g_strdup(g_strerror(errno));
+    }
+    give_up(attempt, why);
+}
+
+/* ---- resolving ---- */
+
+static void
+lookup_free(gpointer data)
+{
+    Lookup *lookup = data;
+    if (lookup->addresses)
+        freeaddrinfo(lookup->addresses);
+    g_main_context_unref(lookup->context);
+    g_free(lookup->host);
+    g_free(lookup->port);
+    g_free(lookup);
+}
+
+static Attempt *
+find_attempt(Connector *connector, guint64 id)
+{
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, connector->attempts);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        if (((Attempt *) key)->id == id)
+            return key;
+    return NULL;
+}
+
+static gboolean
+on_resolved(gpointer data)
+{
+    Lookup *lookup = data;
+    Attempt *attempt = find_attempt(lookup->connector, lookup->id);
+    if (!attempt)
+        return G_SOURCE_REMOVE;
+    if (lookup->code) {
+        give_up(attempt, lookup->code == EAI_SYSTEM ? g_strerror(lookup->saved_errno) : gai_strerror(lookup->code));
+        return G_SOURCE_REMOVE;
+    }
+    attempt->next = attempt->addresses = g_steal_pointer(&lookup->addresses);
+    try_next(attempt, "no address");
+    return G_SOURCE_REMOVE;
+}
+
+static void
+resolve(Lookup *lookup, int flags)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags };
+    lookup->code = getaddrinfo(lookup->host, lookup->port, &hints, &lookup->addresses);
+    lookup->saved_errno = errno;
+}
+
+static gpointer
+resolve_in_thread(gpointer data)
+{
+    Lookup *lookup = data;
+    resolve(lookup, AI_ADDRCONFIG);
+    GSource *source = g_idle_source_new();
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, on_resolved, lookup, lookup_free);
+    /* The context may lose its last other reference while the source is attached. */
+    g_autoptr(GMainContext) context = g_main_context_ref(lookup->context);
+    g_source_attach(source, context);
+    g_source_unref(source);
+    return NULL;
+}
+
+static void
+begin_lookup(Attempt *attempt)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree gchar *host = NULL, *port = NULL;
+    if (!sami_address_split(attempt->peer->address, &host, &port, &error)) {
+        give_up(attempt, error->message);
+        return;
+    }
+    Lookup *lookup = g_new0(Lookup, 1);
+    lookup->connector = attempt->connector;
+    lookup->context = g_main_context_ref(attempt->connector->process.context);
+    lookup->id = attempt->id;
+    lookup->host = g_steal_pointer(&host);
+    lookup->port = g_steal_pointer(&port);
+    resolve(lookup, AI_NUMERICHOST);
+    if (lookup->code != EAI_NONAME) { /* a literal address needs no thread */
+        on_resolved(lookup);
+        lookup_free(lookup);
+        return;
+    }
+    GThread *thread = g_thread_try_new("lookup", resolve_in_thread, lookup, &error);
+    if (thread) {
+        g_thread_unref(thread);
+        return;
+    }
+    lookup_free(lookup);
+    give_up(attempt, error->message);
+}
+
+/* ---- requests ---- */
+
+static gboolean
+on_deadline(gpointer user_data)
+{
+    give_up(user_data, "no answer in time");
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_hangup(gint fd, GIOCondition condition, gpointer user_data)
+{
+    Attempt *attempt = user_data;
+    g_hash_table_remove(attempt->connector->attempts, attempt);
+    return G_SOURCE_REMOVE;
+}
+
+static const SamiPeer *
+find_peer(const SamiNetworkConfig *config, const gchar *name)
+{
+    for (guint i = 0; config->peers && i < config->peers->len; i++) {
+        const SamiPeer *peer = g_ptr_array_index(config->peers, i);
+        if (!strcmp(peer->name, name))
+            return peer;
+    }
+    return NULL;
+}
+
+/* Why there is nothing to try; NULL if there is. (transfer full) */
+static gchar *
+find_obstacle(Connector *connector, const SamiPeer *peer, const gchar *name)
+{
+    guint n = g_hash_table_size(connector->attempts) + g_hash_table_size(connector->process.connections);
+    if (!peer) {
+        g_autofree gchar *escaped = g_strescape(name, NULL);
+        return g_strdup_printf("'%s' is not a configured peer", escaped);
+    }
+    if (!peer->address)
+        return g_strdup_printf("peer %s has no address= to connect to", peer->name);
+    return n >= SAMI_SESSIONS_MAX ? g_strdup_printf("cannot connect to %s: too many sessions (%u)", peer->name, n) : NULL;
+}
+
+static void
+begin_attempt(Connector *connector, const SamiPeer *peer, SamiSessionSocket *session_take)
+{
+    const SamiNetworkConfig *config = connector->process.config;
+    guint timeout_s = config->connect_timeout_s ? config->connect_timeout_s : CONNECT_TIMEOUT_DEFAULT_S;
+    Attempt *attempt = g_new0(Attempt, 1);
+    attempt->connector = connector;
+    attempt->id = ++connector->next_id;
+    attempt->peer = peer;
+    attempt->session = session_take;
+    attempt->fd = -1;
+    attempt->deadline_us = g_get_monotonic_time() + timeout_s * G_USEC_PER_SEC;
+    g_hash_table_add(connector->attempts, attempt);
+    set_source(attempt, &attempt->timer, g_timeout_source_new(timeout_s * 1000), on_deadline);
+    set_source(attempt, &attempt->hangup, g_unix_fd_source_new(sami_session_socket_fd(session_take), G_IO_HUP),
+               (GSourceFunc) (void (*)(void)) on_hangup);
+    begin_lookup(attempt);
+}
+
+static void
+on_connect_request(SamiNetworkProcess *process, guint32 request, const gchar *name)
+{
+    Connector *connector = process->role;
+    SamiSessionSocket *session = NULL;
+    g_autoptr(GError) error = NULL;
+    int other = -1;
+    if (!sami_session_pair(&session, &other, &error)) {
+        g_warning("connect to %s: %s", name, error->message);
+        sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, error->message, -1, NULL);
+        return;
+    }
+    gboolean is_passed = sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, NULL, other, &error);
+    close(other);
+    if (!is_passed) {
+        g_warning("connect to %s: %s", name, error->message);
+        sami_session_socket_free(session);
+        return;
+    }
+    const SamiPeer *peer = find_peer(process->config, name);
+    g_autofree gchar *obstacle = find_obstacle(connector, peer, name);
+    if (obstacle) {
+        sami_session_send_text(session, obstacle, NULL);
+        sami_session_socket_free(session);
+        return;
+    }
+    begin_attempt(connector, peer, session);
+}
+
+static void
+stop(SamiNetworkProcess *process)
+{
+    g_hash_table_remove_all(((Connector *) process->role)->attempts);
+}
+
+int
+sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *user)
+{
+    Connector connector = { .process = { .connect = on_connect_request, .stop = stop, .role = &connector } };
+    g_autoptr(GError) error = NULL;
+    connector.attempts = g_hash_table_new_full(NULL, NULL, attempt_free, NULL);
+    gboolean is_ready = sami_network_process_init(&connector.process, config, FALSE, channel, user, &error);
+    if (is_ready)
+        sami_network_process_run(&connector.process);
+    else
+        g_warning("the connector cannot start: %s", error->message);
+    g_hash_table_unref(connector.attempts);
+    sami_network_process_clear(&connector.process);
+    return is_ready ? EXIT_SUCCESS : EXIT_FAILURE;
+}

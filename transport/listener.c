@@ -1,0 +1,286 @@
+#include <errno.h>
+#include <glib-unix.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/address.h"
+#include "transport/network-process.h"
+
+#define BACKLOG 128
+/* Without descriptors or memory accept() fails at once and for ever; the loop would spin. */
+#define ACCEPT_PAUSE_MS 1000
+#define ACCEPTS_PER_TURN 16
+/* Whoever can reach the port can be refused as often as he likes: log lines a minute; the rest is counted and summed up. */
+#define REFUSALS_LOGGED_PER_MINUTE 10u
+
+enum { SOURCE_ACCEPT = 3 };
+
+typedef struct {
+    SamiNetworkProcess process;
+    int listener;
+    GQueue unproven;           /* of SamiTlsConnection, oldest first: in handshake, or refused and not yet gone */
+    guint64 n_refused;         /* since the start */
+    guint n_window, n_unlogged; /* in this minute */
+    gint64 window_start_us;
+} Listener;
+
+static void watch_listener(Listener *listener, guint after_ms);
+
+/* ---- socket ---- */
+
+static int
+open_socket(const struct addrinfo *info)
+{
+    const int on = 1, off = 0;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (info->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    int saved_errno = errno;
+    close(fd);
+    errno = saved_errno;
+    return -1;
+}
+
+static int
+open_first(const gchar *host, const gchar *port, gint *ret_code)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    struct addrinfo *list = NULL;
+    int fd = -1;
+    *ret_code = getaddrinfo(host, port, &hints, &list);
+    for (struct addrinfo *info = *ret_code ? NULL : list; info && fd < 0; info = info->ai_next)
+        fd = open_socket(info);
+    int saved_errno = errno;
+    if (list)
+        freeaddrinfo(list);
+    errno = saved_errno;
+    return fd;
+}
+
+int
+sami_listener_open(const gchar *listen_text, GError **error)
+{
+    g_autofree gchar *host = NULL, *port = NULL;
+    gint code;
+    if (!sami_address_split(listen_text, &host, &port, error)) {
+        g_prefix_error(error, "listen: ");
+        return -1;
+    }
+    int fd = open_first(host, port, &code);
+    /* "Any" on a host without IPv6 means any IPv4 address. */
+    if (fd < 0 && !strcmp(host, "::") && (code || errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
+        fd = open_first("0.0.0.0", port, &code);
+    if (fd < 0)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot listen at %s: %s", listen_text,
+                    code && code != EAI_SYSTEM ? gai_strerror(code) : g_strerror(errno));
+    return fd;
+}
+
+/* ---- events of the connections ---- */
+
+static void
+sum_up(Listener *listener)
+{
+    if (listener->n_unlogged)
+        g_warning("%u more connections were refused in the last minute, %" G_GUINT64_FORMAT " since the start",
+                  listener->n_unlogged, listener->n_refused);
+    listener->n_window = listener->n_unlogged = 0;
+}
+
+static void
+on_refused(const gchar *address, const gchar *reason, gpointer user_data)
+{
+    Listener *listener = user_data;
+    gint64 now = g_get_monotonic_time();
+    listener->n_refused++;
+    if (now - listener->window_start_us >= 60 * G_USEC_PER_SEC) {
+        sum_up(listener);
+        listener->window_start_us = now;
+    }
+    if (listener->n_window++ < REFUSALS_LOGGED_PER_MINUTE)
+        g_warning("refused a connection from %s: %s", address, reason);
+    else
+        listener->n_unlogged++;
+}
+
+static SamiSessionSocket *
+on_accepted(const SamiFrameOpen *open, gpointer user_data)
+{
+    Listener *listener = user_data;
+    g_autoptr(SamiSessionSocket) session = NULL;
+    g_autoptr(GError) error = NULL;
+    int other = -1;
+    if (!sami_session_pair(&session, &other, &error) ||
+        !sami_channel_send(listener->process.channel, SAMI_CHANNEL_SESSION, 0, open->name, other, &error)) {
+        g_warning("session of %s at %s is dropped: %s", open->name, open->address, error->message);
+        g_clear_pointer(&session, sami_session_socket_free);
+    }
+    if (other >= 0)
+        close(other);
+    return g_steal_pointer(&session);
+}
+
+static void
+on_finished(SamiTlsConnection *connection, gpointer user_data)
+{
+    Listener *listener = user_data;
+    g_queue_remove(&listener->unproven, connection);
+    sami_network_process_remove(&listener->process, connection);
+}
+
+static const SamiTlsEvents events = { .accepted = on_accepted, .refused = on_refused, .finished = on_finished };
+
+/* ---- accepting ---- */
+
+static void
+drop_unproven(Listener *listener, SamiTlsConnection *connection)
+{
+    g_queue_remove(&listener->unproven, connection);
+    sami_network_process_remove(&listener->process, connection);
+    sami_tls_connection_free(connection);
+}
+
+static void
+forget_proven(Listener *listener)
+{
+    for (GList *link = listener->unproven.head, *next; link; link = next) {
+        next = link->next;
+        if (sami_tls_connection_is_proven(link->data))
+            g_queue_delete_link(&listener->unproven, link);
+    }
+}
+
+/* When too many are half open the oldest goes, not the newest: a flood then costs an honest peer nothing as long as its own
+ * handshake, some milliseconds, is shorter than the flood needs to fill the table. */
+static gboolean
+make_room(Listener *listener, const gchar *address)
+{
+    GHashTable *connections = listener->process.connections;
+    forget_proven(listener);
+    if (g_queue_get_length(&listener->unproven) >= SAMI_HANDSHAKES_MAX) {
+        on_refused("the oldest half-open connection", "too many handshakes at once", listener);
+        drop_unproven(listener, g_queue_peek_head(&listener->unproven));
+    }
+    if (g_hash_table_size(connections) < SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))
+        return TRUE;
+    on_refused(address, "too many sessions", listener);
+    return FALSE;
+}
+
+static void
+take_connection(Listener *listener, int fd)
+{
+    g_autoptr(GError) error = NULL;
+    gchar address[SAMI_ADDRESS_TEXT];
+    sami_address_print_peer(fd, address);
+    if (!make_room(listener, address)) {
+        close(fd);
+        return;
+    }
+    gint64 deadline_us = g_get_monotonic_time() + SAMI_HANDSHAKE_TIMEOUT_S * G_USEC_PER_SEC;
+    SamiTlsConnection *connection = sami_tls_connection_accept(listener->process.tls, fd, deadline_us,
+                                                               listener->process.context, &events, listener, &error);
+    if (!connection) {
+        on_refused(address, error->message, listener);
+        return;
+    }
+    g_queue_push_tail(&listener->unproven, connection);
+    sami_network_process_add(&listener->process, connection);
+}
+
+/* Errors that concern one connection only, or nobody (accept(2)). */
+static gboolean
+is_passing(int code)
+{
+    static const int passing[] = { EINTR, ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH,
+                                   EOPNOTSUPP, ENETUNREACH, EPERM };
+    for (guint i = 0; i < G_N_ELEMENTS(passing); i++)
+        if (passing[i] == code)
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean
+on_connection(gint fd, GIOCondition condition, gpointer user_data)
+{
+    Listener *listener = user_data;
+    for (guint i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (accepted >= 0) {
+            take_connection(listener, accepted);
+        } else if (errno == EAGAIN) {
+            break;
+        } else if (!is_passing(errno)) {
+            on_refused("somebody", g_strerror(errno), listener);
+            watch_listener(listener, ACCEPT_PAUSE_MS);
+            return G_SOURCE_REMOVE;
+        }
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+on_pause_over(gpointer user_data)
+{
+    watch_listener(user_data, 0);
+    return G_SOURCE_REMOVE;
+}
+
+static void
+unwatch_listener(Listener *listener)
+{
+    GSource **slot = &listener->process.sources[SOURCE_ACCEPT];
+    if (*slot)
+        g_source_destroy(*slot);
+    g_clear_pointer(slot, g_source_unref);
+}
+
+static void
+watch_listener(Listener *listener, guint after_ms)
+{
+    GSource *source = after_ms ? g_timeout_source_new(after_ms) : g_unix_fd_source_new(listener->listener, G_IO_IN);
+    GSourceFunc func = after_ms ? on_pause_over : (GSourceFunc) (void (*)(void)) on_connection;
+    unwatch_listener(listener);
+    g_source_set_callback(source, func, listener, NULL);
+    g_source_attach(source, listener->process.context);
+    listener->process.sources[SOURCE_ACCEPT] = source;
+}
+
+/* Those who have not said who they are are not waited for. */
+static void
+stop(SamiNetworkProcess *process)
+{
+    Listener *listener = process->role;
+    unwatch_listener(listener);
+    forget_proven(listener);
+    while (!g_queue_is_empty(&listener->unproven))
+        drop_unproven(listener, g_queue_peek_head(&listener->unproven));
+}
+
+int
+sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel, const gchar *user)
+{
+    Listener listener = { .listener = listener_fd, .process = { .stop = stop, .role = &listener } };
+    g_autoptr(GError) error = NULL;
+    g_queue_init(&listener.unproven);
+    gboolean is_ready = sami_network_process_init(&listener.process, config, TRUE, channel, user, &error);
+    if (is_ready) {
+        watch_listener(&listener, 0);
+        sami_network_process_run(&listener.process);
+        sum_up(&listener);
+    } else {
+        g_warning("the listener cannot start: %s", error->message);
+    }
+    g_queue_clear(&listener.unproven);
+    sami_network_process_clear(&listener.process);
+    return is_ready ? EXIT_SUCCESS : EXIT_FAILURE;
+}

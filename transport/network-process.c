@@ -1,0 +1,177 @@
+#include "transport/network-process.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "transport/privileges.h"
+
+/* How long sessions may take to flush what the state process left, once it ended. */
+#define STOP_TIMEOUT_S 10
+
+enum { SOURCE_CHANNEL, SOURCE_SIGNALS, SOURCE_DEADLINE };
+
+static void
+attach(SamiNetworkProcess *process, guint slot, GSource *source_take, GSourceFunc func)
+{
+    g_source_set_callback(source_take, func, process, NULL);
+    g_source_attach(source_take, process->context);
+    process->sources[slot] = source_take;
+}
+
+static void
+detach(SamiNetworkProcess *process, guint slot)
+{
+    if (!process->sources[slot])
+        return;
+    g_source_destroy(process->sources[slot]);
+    g_clear_pointer(&process->sources[slot], g_source_unref);
+}
+
+static gboolean
+on_deadline(gpointer user_data)
+{
+    SamiNetworkProcess *process = user_data;
+    g_warning("%u sessions did not end in time and are cut", g_hash_table_size(process->connections));
+    g_main_loop_quit(process->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+/* The state process closed its sessions or will soon: each one flushes and ends by itself. */
+static void
+begin_stop(SamiNetworkProcess *process)
+{
+    if (process->is_stopping)
+        return;
+    process->is_stopping = TRUE;
+    if (process->stop)
+        process->stop(process);
+    attach(process, SOURCE_DEADLINE, g_timeout_source_new_seconds(STOP_TIMEOUT_S), on_deadline);
+    if (g_hash_table_size(process->connections) == 0)
+        g_main_loop_quit(process->loop);
+}
+
+static void
+reload(SamiNetworkProcess *process)
+{
+    g_autoptr(GError) error = NULL;
+    if (!sami_tls_reload(process->tls, process->config, &error))
+        g_warning("reload: the old certificates stay in use: %s", error->message);
+}
+
+static gboolean
+on_channel(gint fd, GIOCondition condition, gpointer user_data)
+{
+    SamiNetworkProcess *process = user_data;
+    SamiChannelType type;
+    guint32 request;
+    g_autofree gchar *text = NULL;
+    g_autoptr(GError) error = NULL;
+    int passed = -1;
+    SamiReceive receive = sami_channel_receive(fd, &type, &request, &text, &passed, &error);
+    if (receive == SAMI_RECEIVE_AGAIN)
+        return G_SOURCE_CONTINUE;
+    if (receive != SAMI_RECEIVE_FRAME) {
+        if (error)
+            g_warning("%s", error->message);
+        begin_stop(process);
+        return G_SOURCE_REMOVE;
+    }
+    if (passed >= 0)
+        close(passed); /* nobody passes a descriptor this way */
+    if (type == SAMI_CHANNEL_RELOAD)
+        reload(process);
+    else if (type == SAMI_CHANNEL_CONNECT && process->connect && !process->is_stopping)
+        process->connect(process, request, text);
+    return G_SOURCE_CONTINUE;
+}
+
+/* SIGTERM reaches both processes of a daemon at once, and the state process may still have to say goodbye on its sessions. So it
+ * only stops new ones. */
+static gboolean
+on_signal(gint fd, GIOCondition condition, gpointer user_data)
+{
+    struct signalfd_siginfo info;
+    if (read(fd, &info, sizeof(info)) == sizeof(info))
+        begin_stop(user_data);
+    return G_SOURCE_CONTINUE;
+}
+
+/* signalfd and not g_unix_signal_add: GLib's worker thread does not survive the fork that made this process. */
+static gboolean
+open_signals(SamiNetworkProcess *process, GError **error)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
+    signal(SIGHUP, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0 && (process->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) >= 0)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "signalfd: %s", g_strerror(errno));
+    return FALSE;
+}
+
+gboolean
+sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config, gboolean is_server, int channel,
+                          const gchar *user, GError **error)
+{
+    pid_t parent = getppid();
+    process->config = config;
+    process->channel = channel;
+    process->signals = -1;
+    process->tls = sami_tls_new(config, is_server, error);
+    if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
+        !sami_privileges_follow_parent(parent, error))
+        return FALSE;
+    process->context = g_main_context_new();
+    process->loop = g_main_loop_new(process->context, FALSE);
+    process->connections = g_hash_table_new(NULL, NULL);
+    attach(process, SOURCE_CHANNEL, g_unix_fd_source_new(channel, G_IO_IN), (GSourceFunc) (void (*)(void)) on_channel);
+    attach(process, SOURCE_SIGNALS, g_unix_fd_source_new(process->signals, G_IO_IN),
+           (GSourceFunc) (void (*)(void)) on_signal);
+    return TRUE;
+}
+
+void
+sami_network_process_run(SamiNetworkProcess *process)
+{
+    g_main_loop_run(process->loop);
+}
+
+void
+sami_network_process_clear(SamiNetworkProcess *process)
+{
+    GHashTableIter iter;
+    gpointer connection;
+    for (guint i = 0; i < G_N_ELEMENTS(process->sources); i++)
+        detach(process, i);
+    if (process->connections) {
+        g_hash_table_iter_init(&iter, process->connections);
+        while (g_hash_table_iter_next(&iter, &connection, NULL))
+            sami_tls_connection_free(connection);
+        g_hash_table_unref(process->connections);
+    }
+    g_clear_pointer(&process->loop, g_main_loop_unref);
+    g_clear_pointer(&process->context, g_main_context_unref);
+    sami_tls_free(process->tls);
+    if (process->signals >= 0)
+        close(process->signals);
+}
+
+void
+sami_network_process_add(SamiNetworkProcess *process, SamiTlsConnection *connection)
+{
+    g_hash_table_add(process->connections, connection);
+}
+
+void
+sami_network_process_remove(SamiNetworkProcess *process, SamiTlsConnection *connection)
+{
+    g_hash_table_remove(process->connections, connection);
+    if (process->is_stopping && g_hash_table_size(process->connections) == 0)
+        g_main_loop_quit(process->loop);
+}

@@ -1,0 +1,161 @@
+#include <string.h>
+
+#include "common/value.h"
+#include "config.h"
+#include "transport/pki.h"
+
+#define GROUP "sami-peer"
+/* A certificate, a key and four short values; whoever sends more means something else. */
+#define PEER_FILE_MAX (64u * 1024u)
+
+typedef struct {
+    const gchar *key;
+    gboolean is_required;
+} Key;
+
+static const Key keys[] = {
+    { "version", TRUE },      { "name", TRUE },        { "address", FALSE },
+    { "pen", TRUE },          { "certificate", TRUE }, { "signing-key", TRUE },
+};
+
+static gboolean
+refuse(GError **error, const gchar *rule, const gchar *what)
+{
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "peer file: %s%s%s", what ? what : "", what ? ": " : "", rule);
+    return FALSE;
+}
+
+static const Key *
+find_key(const gchar *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+        if (!strcmp(keys[i].key, name))
+            return &keys[i];
+    return NULL;
+}
+
+/* Exactly one group, no key that is not ours, none missing: what an operator trusts must be all that he trusts. */
+static gboolean
+check_keys(GKeyFile *file, GError **error)
+{
+    gsize n_groups;
+    g_auto(GStrv) groups = g_key_file_get_groups(file, &n_groups);
+    if (n_groups != 1 || strcmp(groups[0], GROUP))
+        return refuse(error, "it must have the group [" GROUP "] and no other", NULL);
+    g_auto(GStrv) present = g_key_file_get_keys(file, GROUP, NULL, NULL);
+    for (guint i = 0; present && present[i]; i++)
+        if (!find_key(present[i])) {
+            g_autofree gchar *escaped = g_strescape(present[i], NULL);
+            return refuse(error, "this key is not known", escaped);
+        }
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+        if (keys[i].is_required && !g_key_file_has_key(file, GROUP, keys[i].key, NULL))
+            return refuse(error, "this key is missing", keys[i].key);
+    return TRUE;
+}
+
+static gboolean
+check_numbers(GKeyFile *file, GError **error)
+{
+    g_autofree gchar *version = g_key_file_get_value(file, GROUP, "version", NULL);
+    g_autofree gchar *pen = g_key_file_get_value(file, GROUP, "pen", NULL);
+    guint64 number;
+    if (strcmp(version, "1"))
+        return refuse(error, "only version 1 is known", "version");
+    if (!sami_value_uint(pen, 1, G_MAXUINT32, &number, NULL))
+        return refuse(error, "not an enterprise number", "pen");
+    if (number == SAMI_PEN)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED,
+                "peer file: pen: the peer was built with enterprise number %" G_GUINT64_FORMAT ", this program with %u; "
+                "both need the same ./configure --with-pen", number, SAMI_PEN);
+    return FALSE;
+}
+
+/* One block of one type: a second one would be carried along unseen by whoever compared the fingerprint of the first. */
+static gboolean
+check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
+{
+    g_autofree gchar *begin = g_strdup_printf("-----BEGIN %s-----", type);
+    g_autoptr(GError) local = NULL;
+    if (strstr(pem, "PRIVATE KEY"))
+        return refuse(error, "this is a private key, which must never leave its host", key);
+    const gchar *first = strstr(pem, "-----BEGIN ");
+    if (!first || !g_str_has_prefix(first, begin) || strstr(first + strlen(begin), "-----BEGIN "))
+        return refuse(error, "must be exactly one PEM block of its kind", key);
+    g_autofree gchar *fingerprint = sami_pki_fingerprint(pem, strlen(pem), &local);
+    return fingerprint ? TRUE : refuse(error, local->message, key);
+}
+
+static gboolean
+check_values(const SamiPeerFile *peer, GError **error)
+{
+    if (!sami_value_name(peer->name, error) || (peer->address && !sami_value_endpoint(peer->address, error))) {
+        g_prefix_error(error, "peer file: ");
+        return FALSE;
+    }
+    if (!check_pem(peer->certificate_pem, "CERTIFICATE", "certificate", error) ||
+        !check_pem(peer->signing_key_pem, "PUBLIC KEY", "signing-key", error))
+        return FALSE;
+    if (sami_pki_certificate_names(peer->certificate_pem, strlen(peer->certificate_pem), peer->name, error))
+        return TRUE;
+    g_prefix_error(error, "peer file: certificate: ");
+    return FALSE;
+}
+
+SamiPeerFile *
+sami_peer_file_parse(const gchar *text, gsize length, GError **error)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(SamiPeerFile) peer = g_new0(SamiPeerFile, 1);
+    g_autoptr(GError) local = NULL;
+    if (length > PEER_FILE_MAX || memchr(text, 0, length)) {
+        refuse(error, length > PEER_FILE_MAX ? "longer than 65536 octets" : "not a text", NULL);
+        return NULL;
+    }
+    if (length == 0 || !g_key_file_load_from_data(file, text, length, G_KEY_FILE_NONE, &local)) {
+        refuse(error, local ? local->message : "it is empty", NULL);
+        return NULL;
+    }
+    if (!check_keys(file, error) || !check_numbers(file, error))
+        return NULL;
+    struct {
+        const gchar *key;
+        gchar **value;
+    } const fields[] = { { "name", &peer->name }, { "address", &peer->address },
+                         { "certificate", &peer->certificate_pem }, { "signing-key", &peer->signing_key_pem } };
+    for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
+        *fields[i].value = g_key_file_get_string(file, GROUP, fields[i].key, NULL);
+        if (!*fields[i].value && g_key_file_has_key(file, GROUP, fields[i].key, NULL)) {
+            refuse(error, "not a text in UTF-8", fields[i].key);
+            return NULL;
+        }
+    }
+    return check_values(peer, error) ? g_steal_pointer(&peer) : NULL;
+}
+
+gchar *
+sami_peer_file_print(const SamiPeerFile *peer)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_key_file_set_integer(file, GROUP, "version", 1);
+    g_key_file_set_string(file, GROUP, "name", peer->name);
+    if (peer->address)
+        g_key_file_set_string(file, GROUP, "address", peer->address);
+    g_key_file_set_uint64(file, GROUP, "pen", SAMI_PEN);
+    g_key_file_set_string(file, GROUP, "certificate", peer->certificate_pem);
+    g_key_file_set_string(file, GROUP, "signing-key", peer->signing_key_pem);
+    return g_key_file_to_data(file, NULL, NULL);
+}
+
+void
+sami_peer_file_free(SamiPeerFile *peer)
+{
+    if (!peer)
+        return;
+    g_free(peer->name);
+    g_free(peer->address);
+    g_free(peer->certificate_pem);
+    g_free(peer->signing_key_pem);
+    g_free(peer);
+}

@@ -1,0 +1,310 @@
+#include "transport/pki.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/value.h"
+
+/* Ten years: these certificates are pinned, so an end of validity protects nobody and only breaks a firewall at night. */
+#define VALID_DAYS 3652
+/* Two firewalls' clocks differ; a new certificate must be valid at the other one at once. */
+#define BACKDATE_S (24 * 60 * 60)
+/* RFC 5280, ub-common-name. */
+#define COMMON_NAME_MAX 64
+/* A PEM file of ours is some hundred octets, a chain some thousand. */
+#define PEM_MAX (256 * 1024)
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BIO, BIO_free_all)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
+
+static gboolean
+fail(const gchar *what, GError **error)
+{
+    gulong code = ERR_get_error();
+    const gchar *reason = code ? ERR_reason_error_string(code) : NULL;
+    ERR_clear_error();
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", what, reason ? reason : "failed");
+    return FALSE;
+}
+
+/* ---- files ---- */
+
+static gboolean
+write_all(int fd, const gchar *text, gsize length)
+{
+    while (length > 0) {
+        ssize_t n = write(fd, text, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return FALSE;
+        text += n;
+        length -= (gsize) n;
+    }
+    return TRUE;
+}
+
+/* Never overwrites and never follows a link. fchmod() undoes what the umask took; the file is born no wider than its mode. */
+static gboolean
+create_file(const gchar *path, mode_t mode, BIO *content, GError **error)
+{
+    char *text;
+    long length = BIO_get_mem_data(content, &text);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
+        return FALSE;
+    }
+    gboolean is_written = fchmod(fd, mode) == 0 && write_all(fd, text, (gsize) length) && fsync(fd) == 0;
+    int saved_errno = errno;
+    close(fd);
+    if (!is_written) {
+        unlink(path);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(saved_errno));
+    }
+    return is_written;
+}
+
+/* Both or none, the secret one first. */
+static gboolean
+create_pair(const gchar *key_file, BIO *key, const gchar *public_file, BIO *public, GError **error)
+{
+    if (!create_file(key_file, 0600, key, error))
+        return FALSE;
+    if (create_file(public_file, 0644, public, error))
+        return TRUE;
+    unlink(key_file);
+    return FALSE;
+}
+
+/* A memory BIO whose buffer is cleansed when freed (BIO_s_secmem falls back to the heap, with the same cleansing). */
+static BIO *
+secret_bio(void)
+{
+    return BIO_new(BIO_s_secmem());
+}
+
+static gboolean
+exists(const gchar *path)
+{
+    struct stat status;
+    return lstat(path, &status) == 0;
+}
+
+/* ---- identity ---- */
+
+static gboolean
+add_extension(X509 *certificate, int nid, const gchar *value)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, certificate, certificate, NULL, NULL, 0);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+    gboolean is_added = extension && X509_add_ext(certificate, extension, -1) == 1;
+    X509_EXTENSION_free(extension);
+    return is_added;
+}
+
+static gboolean
+add_extensions(X509 *certificate, const gchar *name)
+{
+    /* `name` passed sami_value_name: nothing in it has a meaning to OpenSSL's configuration syntax. */
+    g_autofree gchar *alt_name = g_strdup_printf("critical,DNS:%s", name);
+    return add_extension(certificate, NID_basic_constraints, "critical,CA:FALSE") &&
+           add_extension(certificate, NID_key_usage, "critical,digitalSignature") &&
+           add_extension(certificate, NID_ext_key_usage, "serverAuth,clientAuth") &&
+           add_extension(certificate, NID_subject_alt_name,
+                         strlen(name) > COMMON_NAME_MAX ? alt_name : alt_name + strlen("critical,")) &&
+           add_extension(certificate, NID_subject_key_identifier, "hash");
+}
+
+/* 127 random bits, positive (RFC 5280 §4.1.2.2). */
+static gboolean
+set_serial(X509 *certificate)
+{
+    guint8 octets[16];
+    if (RAND_bytes(octets, sizeof(octets)) != 1)
+        return FALSE;
+    octets[0] = (octets[0] & 0x7f) | 0x40;
+    BIGNUM *number = BN_bin2bn(octets, sizeof(octets), NULL);
+    gboolean is_set = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate));
+    BN_free(number);
+    return is_set;
+}
+
+/* The common name is for people who list certificates; nothing here reads it. One that is too long for it leaves the subject empty,
+ * and then the alternative name must be critical (RFC 5280 §4.2.1.6). */
+static gboolean
+set_subject(X509 *certificate, const gchar *name)
+{
+    X509_NAME *subject = X509_get_subject_name(certificate);
+    if (strlen(name) <= COMMON_NAME_MAX &&
+        X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_ASC, (const guchar *) name, -1, -1, 0) != 1)
+        return FALSE;
+    return X509_set_issuer_name(certificate, subject) == 1;
+}
+
+static X509 *
+make_certificate(EVP_PKEY *key, const gchar *name)
+{
+    g_autoptr(X509) certificate = X509_new();
+    gboolean is_made = certificate && X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
+                       X509_gmtime_adj(X509_getm_notBefore(certificate), -BACKDATE_S) &&
+                       X509_time_adj_ex(X509_getm_notAfter(certificate), VALID_DAYS, 0, NULL) &&
+                       X509_set_pubkey(certificate, key) == 1 && set_subject(certificate, name) &&
+                       add_extensions(certificate, name) && X509_sign(certificate, key, EVP_sha256()) > 0;
+    return is_made ? g_steal_pointer(&certificate) : NULL;
+}
+
+static gboolean
+has_name(X509 *certificate, const gchar *name)
+{
+    return X509_check_host(certificate, name, strlen(name),
+                           X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+}
+
+/* OpenSSL would ask for a passphrase on the terminal. */
+static int
+no_passphrase(char *buffer, int size, int is_writing, void *unused)
+{
+    return -1;
+}
+
+static gboolean
+check_existing(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error)
+{
+    ERR_clear_error();
+    g_autoptr(BIO) certificate_bio = BIO_new_file(certificate_file, "r");
+    g_autoptr(X509) certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL) : NULL;
+    if (!certificate)
+        return fail(certificate_file, error);
+    g_autoptr(BIO) key_bio = BIO_new_file(key_file, "r");
+    g_autoptr(EVP_PKEY) key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL) : NULL;
+    if (!key)
+        return fail(key_file, error);
+    gboolean is_pair = X509_check_private_key(certificate, key) == 1, is_named = has_name(certificate, name);
+    ERR_clear_error();
+    if (!is_pair)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s does not belong to %s; nothing was changed",
+                    certificate_file, key_file);
+    else if (!is_named)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there already, for another name than %s; nothing was changed",
+                    certificate_file, name);
+    return is_pair && is_named;
+}
+
+gboolean
+sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error)
+{
+    if (!sami_value_name(name, error))
+        return FALSE;
+    gboolean has_certificate = exists(certificate_file), has_key = exists(key_file);
+    if (has_certificate && has_key)
+        return check_existing(name, certificate_file, key_file, error);
+    if (has_certificate || has_key) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, but %s is not; restore it, or move the other away too",
+                    has_key ? key_file : certificate_file, has_key ? certificate_file : key_file);
+        return FALSE;
+    }
+    ERR_clear_error();
+    g_autoptr(EVP_PKEY) key = EVP_EC_gen("P-256");
+    g_autoptr(X509) certificate = key ? make_certificate(key, name) : NULL;
+    g_autoptr(BIO) key_pem = secret_bio();
+    g_autoptr(BIO) certificate_pem = BIO_new(BIO_s_mem());
+    if (!certificate || PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
+        PEM_write_bio_X509(certificate_pem, certificate) != 1)
+        return fail("making a TLS identity", error);
+    return create_pair(key_file, key_pem, certificate_file, certificate_pem, error);
+}
+
+gboolean
+sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GError **error)
+{
+    if (exists(key_file) || exists(public_file)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there already; it is never overwritten",
+                    exists(key_file) ? key_file : public_file);
+        return FALSE;
+    }
+    ERR_clear_error();
+    g_autoptr(EVP_PKEY) key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    g_autoptr(BIO) key_pem = secret_bio();
+    g_autoptr(BIO) public_pem = BIO_new(BIO_s_mem());
+    if (!key || PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
+        PEM_write_bio_PUBKEY(public_pem, key) != 1)
+        return fail("making a signing key", error);
+    return create_pair(key_file, key_pem, public_file, public_pem, error);
+}
+
+/* ---- reading PEM texts ---- */
+
+/* The DER of the first PEM block, after its type was checked and it was parsed. */
+static guint8 *
+read_public_der(const gchar *pem, gsize length, long *ret_length, GError **error)
+{
+    char *type = NULL, *header = NULL;
+    guint8 *der = NULL;
+    gboolean is_public = FALSE;
+    ERR_clear_error();
+    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    if (bio && PEM_read_bio(bio, &type, &header, &der, ret_length) == 1) {
+        const guint8 *at = der;
+        g_autoptr(X509) certificate = !strcmp(type, PEM_STRING_X509) ? d2i_X509(NULL, &at, *ret_length) : NULL;
+        g_autoptr(EVP_PKEY) key = !strcmp(type, PEM_STRING_PUBLIC) ? d2i_PUBKEY(NULL, &at, *ret_length) : NULL;
+        is_public = (certificate || key) && at == der + *ret_length;
+    }
+    if (!is_public) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "this is not a certificate or a public key in PEM");
+        if (der)
+            OPENSSL_clear_free(der, (gsize) *ret_length); /* it may be a private key */
+        der = NULL;
+    }
+    OPENSSL_free(type);
+    OPENSSL_free(header);
+    ERR_clear_error();
+    return der;
+}
+
+gchar *
+sami_pki_fingerprint(const gchar *pem, gsize length, GError **error)
+{
+    long der_length = 0;
+    guint8 digest[32];
+    guint8 *der = read_public_der(pem, length, &der_length, error);
+    if (!der)
+        return NULL;
+    gboolean is_digested = EVP_Digest(der, (gsize) der_length, digest, NULL, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    if (!is_digested) {
+        fail("SHA-256", error);
+        return NULL;
+    }
+    g_autofree gchar *base64 = g_base64_encode(digest, sizeof(digest));
+    base64[strcspn(base64, "=")] = '\0';
+    return g_strconcat("SHA256:", base64, NULL);
+}
+
+gboolean
+sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GError **error)
+{
+    if (!sami_value_name(name, error))
+        return FALSE;
+    ERR_clear_error();
+    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    ERR_clear_error();
+    if (certificate && has_name(certificate, name))
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, certificate ? SAMI_ERROR_REFUSED : SAMI_ERROR_MALFORMED,
+                certificate ? "the certificate has no subjectAltName DNS name '%s'"
+                            : "there is no certificate in PEM in which to look for '%s'", name);
+    return FALSE;
+}

@@ -1,0 +1,328 @@
+#include "transport/tls-context.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "common/value.h"
+
+#define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
+/* Several records a read(2): at full rate a Message is four or five records. */
+#define READ_BUFFER (64 * 1024)
+
+typedef struct {
+    gchar *name;
+    X509 *pin; /* (nullable) */
+} TlsPeer;
+
+struct SamiTls {
+    SSL_CTX *context;
+    GArray *peers; /* of TlsPeer */
+    gboolean has_ca;
+    gboolean is_server;
+};
+
+/* OpenSSL's first queued reason as text; the queue is empty afterwards. */
+static const gchar *
+take_reason(void)
+{
+    gulong code = ERR_get_error();
+    const gchar *reason = code ? ERR_reason_error_string(code) : NULL;
+    ERR_clear_error();
+    return reason ? reason : "unknown error";
+}
+
+static void
+peer_clear(gpointer data)
+{
+    TlsPeer *peer = data;
+    g_free(peer->name);
+    X509_free(peer->pin);
+}
+
+static X509 *
+load_certificate(const gchar *path, GError **error)
+{
+    ERR_clear_error();
+    BIO *bio = BIO_new_file(path, "r");
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    if (!certificate)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no certificate in PEM could be read: %s", path,
+                    take_reason());
+    return certificate;
+}
+
+static GArray *
+load_peers(const SamiNetworkConfig *config, GError **error)
+{
+    g_autoptr(GArray) peers = g_array_new(FALSE, TRUE, sizeof(TlsPeer));
+    g_array_set_clear_func(peers, peer_clear);
+    for (guint i = 0; config->peers && i < config->peers->len; i++) {
+        const SamiPeer *from = g_ptr_array_index(config->peers, i);
+        TlsPeer peer = { 0 };
+        /* Also what keeps a leading dot away from X509_check_host, to which it means "any host below". */
+        if (!sami_value_name(from->name, error))
+            return NULL;
+        if (from->certificate_file && !(peer.pin = load_certificate(from->certificate_file, error))) {
+            g_prefix_error(error, "peer %s: ", from->name);
+            return NULL;
+        }
+        peer.name = g_strdup(from->name);
+        g_array_append_val(peers, peer);
+    }
+    return g_steal_pointer(&peers);
+}
+
+static gboolean
+has_name(X509 *certificate, const gchar *name)
+{
+    const guint flags = X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                        X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
+    return X509_check_host(certificate, name, strlen(name), flags, NULL) == 1;
+}
+
+/* The dNSNames as the peer wrote them, escaped: they are its words, not ours. */
+static gchar *
+print_names(X509 *certificate)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    GString *text = g_string_new(NULL);
+    guint n_shown = 0;
+    for (int i = 0; names && i < sk_GENERAL_NAME_num(names) && n_shown < 3; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_DNS)
+            continue;
+        g_autofree gchar *raw = g_strndup((const gchar *) ASN1_STRING_get0_data(name->d.dNSName),
+                                          (gsize) MIN(ASN1_STRING_length(name->d.dNSName), 80));
+        g_autofree gchar *escaped = g_strescape(raw, NULL);
+        g_string_append_printf(text, "%s'%s'", n_shown++ ? ", " : "", escaped);
+    }
+    GENERAL_NAMES_free(names);
+    if (!n_shown)
+        g_string_append(text, "no DNS name");
+    return g_string_free(text, FALSE);
+}
+
+/* X509_V_OK if now lies within the certificate's validity. */
+static int
+check_time(X509 *certificate)
+{
+    if (X509_cmp_current_time(X509_get0_notBefore(certificate)) >= 0)
+        return X509_V_ERR_CERT_NOT_YET_VALID;
+    return X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0 ? X509_V_ERR_CERT_HAS_EXPIRED : X509_V_OK;
+}
+
+/* The code decides which alert the peer gets (ssl_x509err2alert), the reason is for our own operator. */
+static int
+refuse(SamiTlsVerdict *verdict, X509_STORE_CTX *store, int code, gchar *reason_take)
+{
+    g_free(verdict->reason);
+    verdict->reason = reason_take;
+    X509_STORE_CTX_set_error(store, code);
+    return 0;
+}
+
+static int
+accept_as(SamiTlsVerdict *verdict, X509_STORE_CTX *store, const gchar *name)
+{
+    g_free(verdict->name);
+    verdict->name = g_strdup(name);
+    X509_STORE_CTX_set_error(store, X509_V_OK);
+    return 1;
+}
+
+/* A pin of ours, right or wrong in name; -1 if this certificate is pinned for nobody who is asked for. */
+static int
+verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
+{
+    const TlsPeer *pinned = NULL;
+    for (guint i = 0; i < verdict->tls->peers->len; i++) {
+        const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
+        if (!peer->pin || X509_cmp(peer->pin, leaf) != 0 || (verdict->wanted && strcmp(verdict->wanted, peer->name) != 0))
+            continue;
+        pinned = peer;
+        if (has_name(leaf, peer->name))
+            break;
+    }
+    if (!pinned)
+        return -1;
+    int code = check_time(leaf);
+    if (code != X509_V_OK)
+        return refuse(verdict, store, code, g_strdup_printf("the pinned certificate of %s: %s", pinned->name,
+                                                            X509_verify_cert_error_string(code)));
+    if (!has_name(leaf, pinned->name)) {
+        g_autofree gchar *names = print_names(leaf);
+        return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
+                      g_strdup_printf("the certificate that is pinned for %s names %s", pinned->name, names));
+    }
+    return accept_as(verdict, store, pinned->name);
+}
+
+static int
+verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
+{
+    g_autofree gchar *names = print_names(leaf);
+    if (!verdict->tls->has_ca)
+        return refuse(verdict, store, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
+                      g_strdup_printf("presented a certificate for %s that is pinned for no such peer", names));
+    if (X509_verify_cert(store) != 1) {
+        int code = X509_STORE_CTX_get_error(store);
+        return refuse(verdict, store, code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code,
+                      g_strdup_printf("presented a certificate for %s that is not pinned, and by tls-ca: %s", names,
+                                      X509_verify_cert_error_string(code)));
+    }
+    for (guint i = 0; i < verdict->tls->peers->len; i++) {
+        const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
+        if (!peer->pin && (!verdict->wanted || !strcmp(verdict->wanted, peer->name)) && has_name(leaf, peer->name))
+            return accept_as(verdict, store, peer->name);
+    }
+    return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
+                  g_strdup_printf("presented a certificate for %s, which is no peer that may use tls-ca here", names));
+}
+
+static int
+verify(X509_STORE_CTX *store, void *unused)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    SamiTlsVerdict *verdict = SSL_get_app_data(ssl);
+    X509 *leaf = X509_STORE_CTX_get0_cert(store);
+    g_clear_pointer(&verdict->name, g_free);
+    if (!leaf)
+        return refuse(verdict, store, X509_V_ERR_UNSPECIFIED, g_strdup("presented no certificate"));
+    int is_accepted = verify_pinned(verdict, store, leaf);
+    return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
+}
+
+/* OpenSSL would ask for a passphrase on the terminal; a daemon has none. */
+static int
+no_passphrase(char *buffer, int size, int is_writing, void *unused)
+{
+    return -1;
+}
+
+static gboolean
+load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
+{
+    ERR_clear_error();
+    SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+    const gchar *place = config->certificate_file;
+    gboolean is_loaded = SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
+    if (is_loaded) {
+        place = config->key_file;
+        is_loaded = SSL_CTX_use_PrivateKey_file(context, config->key_file, SSL_FILETYPE_PEM) == 1 &&
+                    SSL_CTX_check_private_key(context) == 1;
+    }
+    if (!is_loaded)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place, take_reason());
+    return is_loaded;
+}
+
+static X509_STORE *
+load_ca(const SamiNetworkConfig *config, GError **error)
+{
+    ERR_clear_error();
+    X509_STORE *store = X509_STORE_new();
+    if (!config->ca_file || X509_STORE_load_file(store, config->ca_file) == 1)
+        return store;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file, take_reason());
+    X509_STORE_free(store);
+    return NULL;
+}
+
+/* PROTOCOL §1: TLS 1.3, no resumption, no tickets, no 0-RTT, no renegotiation, certificates on both sides. */
+static void
+restrict_context(SSL_CTX *context)
+{
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+    SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */
+    SSL_CTX_clear_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_num_tickets(context, 0);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_max_early_data(context, 0);
+    SSL_CTX_set_recv_max_early_data(context, 0);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_cert_verify_callback(context, verify, NULL);
+}
+
+gboolean
+sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error)
+{
+    g_autoptr(GArray) peers = load_peers(config, error);
+    X509_STORE *store = peers ? load_ca(config, error) : NULL;
+    if (!store)
+        return FALSE;
+    g_clear_pointer(&tls->peers, g_array_unref);
+    tls->peers = g_steal_pointer(&peers);
+    SSL_CTX_set_cert_store(tls->context, store); /* takes it */
+    tls->has_ca = config->ca_file != NULL;
+    return TRUE;
+}
+
+SamiTls *
+sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error)
+{
+    g_autoptr(SamiTls) tls = g_new0(SamiTls, 1);
+    tls->is_server = is_server;
+    tls->context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+    if (!tls->context) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", take_reason());
+        return NULL;
+    }
+    restrict_context(tls->context);
+    if (!load_identity(tls->context, config, error) || !sami_tls_reload(tls, config, error))
+        return NULL;
+    return g_steal_pointer(&tls);
+}
+
+void
+sami_tls_free(SamiTls *tls)
+{
+    if (!tls)
+        return;
+    SSL_CTX_free(tls->context);
+    g_clear_pointer(&tls->peers, g_array_unref);
+    g_free(tls);
+}
+
+SSL *
+sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error)
+{
+    ERR_clear_error();
+    SSL *ssl = SSL_new(tls->context);
+    gboolean is_ready = ssl && SSL_set_fd(ssl, fd) == 1 && SSL_set_app_data(ssl, verdict) == 1 &&
+                        (!verdict->wanted || SSL_set_tlsext_host_name(ssl, verdict->wanted) == 1);
+    if (!is_ready) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", take_reason());
+        SSL_free(ssl);
+        return NULL;
+    }
+    verdict->tls = tls;
+    if (tls->is_server)
+        SSL_set_accept_state(ssl);
+    else
+        SSL_set_connect_state(ssl);
+    return ssl;
+}
+
+void
+sami_tls_verdict_clear(SamiTlsVerdict *verdict)
+{
+    g_clear_pointer(&verdict->wanted, g_free);
+    g_clear_pointer(&verdict->name, g_free);
+    g_clear_pointer(&verdict->reason, g_free);
+}
+
+gboolean
+sami_tls_export(SSL *ssl, guint8 ret_ekm[32])
+{
+    return SSL_export_keying_material(ssl, ret_ekm, 32, EKM_LABEL, strlen(EKM_LABEL), NULL, 0, 0) == 1;
+}
