@@ -6,8 +6,8 @@
 #include "common/value.h"
 
 static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
-    "string",   "DNS name",   "host:port", "file",      "word",     "boolean", "number",  "number",
-    "duration", "duration",   "files",     "DNS names", "addresses", "prefixes", "numbers", "words",
+    "string",   "DNS name", "host:port", "file",      "word",      "boolean",  "number",  "number",
+    "duration", "duration", "files",     "DNS names", "addresses", "prefixes", "numbers", "words",
 };
 
 #define SAMI(field) G_STRUCT_OFFSET(SamiConfig, field)
@@ -19,69 +19,82 @@ static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
 #define LIST_MAX 4096u
 
 const SamiKey sami_keys[] = {
-    { "sami", "name", SAMI_KEY_NAME, SAMI(name), NULL, 0, 0, NULL,
-      "name of this firewall: in its certificate and in every message; default: the host's full name" },
-    { "sami", "listen", SAMI_KEY_ENDPOINT, SAMI(listen), "[::]:4740", 0, 0, NULL,
-      "where the collector listens; [::] serves IPv4 too" },
-    { "sami", "transport", SAMI_KEY_CHOICE, SAMI(transport), "tcp", 0, 0, "tcp|sctp", "transport protocol under TLS" },
-    { "sami", "certificate", SAMI_KEY_FILE, SAMI(certificate), "tls.crt", 0, 0, NULL, "own TLS certificate chain, PEM" },
-    { "sami", "key", SAMI_KEY_FILE, SAMI(key), "tls.key", 0, 0, NULL, "its private key, PEM" },
-    { "sami", "tls-ca", SAMI_KEY_FILE, SAMI(tls_ca), NULL, 0, 0, NULL,
-      "CA bundle for peers without a certificate of their own in peers.d, PEM" },
-    { "sami", "signing-key", SAMI_KEY_FILE, SAMI(signing_key), "signing.key", 0, 0, NULL,
-      "Ed25519 private key that signs our messages, PEM" },
-    { "sami", "user", SAMI_KEY_STRING, SAMI(user), "sami", 0, 0, NULL, "user of the network process; empty: keep the user" },
-    { "sami", "control-group", SAMI_KEY_STRING, SAMI(control_group), "sami", 0, 0, NULL,
-      "members of this group may use the control sockets" },
-    { "sami", "run-dir", SAMI_KEY_FILE, SAMI(run_dir), SAMI_RUNDIR, 0, 0, NULL, "directory of the control sockets" },
-    { "sami", "journal-dir", SAMI_KEY_FILE, SAMI(journal_dir), SAMI_STATEDIR "/journal", 0, 0, NULL,
-      "directory of the journal of received messages" },
-    { "sami", "journal", SAMI_KEY_BOOL, SAMI(journal), "true", 0, 0, NULL, "keep the journal" },
-    { "sami", "vm-prefixes", SAMI_KEY_PREFIXES, SAMI(vm_prefixes), "", 0, LIST_MAX, NULL,
-      "whose state the exporter may send" },
-    { "sami", "local-prefixes", SAMI_KEY_PREFIXES, SAMI(local_prefixes), "", 0, LIST_MAX, NULL,
-      "prefixes on this side of the firewall" },
-    { "sami", "ignore-addresses", SAMI_KEY_ADDRESSES, SAMI(ignore_addresses), "", 0, LIST_MAX, NULL,
-      "addresses whose sessions are never sent, besides our own and loopback" },
-    { "sami", "deadline", SAMI_KEY_MS, SAMI(deadline_ms), "2s", 10, HOUR_MS, NULL,
-      "longest time from freeze to READY; later is late" },
-    { "sami", "lease", SAMI_KEY_SECONDS, SAMI(lease_s), "120s", 5000, 24 * HOUR_MS, NULL,
-      "how long a migration outlives a lost connection" },
-    { "sami", "max-delay", SAMI_KEY_MS, SAMI(max_delay_ms), "30s", 1000, HOUR_MS, NULL,
-      "a message that was longer on its way is refused" },
-    { "sami", "grace", SAMI_KEY_MS, SAMI(grace_ms), "5s", 0, HOUR_MS, NULL,
-      "strict TCP window tracking starts again this long after READY" },
-    { "sami", "max-migrations", SAMI_KEY_COUNT, SAMI(max_migrations), "32", 1, 1024, NULL, "migrations at once" },
-    { "sami", "max-sessions", SAMI_KEY_NUMBER, SAMI(max_sessions), "0", 0, G_MAXUINT32, NULL,
-      "entries that all migrations may create; 0: half of the free room in the table" },
+    {"sami", "name", SAMI_KEY_NAME, SAMI(name), NULL, 0, 0, NULL,
+     "name of this firewall: in its certificate and in every message; default: the host's full "
+     "name"},
+    {"sami", "listen", SAMI_KEY_ENDPOINT, SAMI(listen), "[::]:4740", 0, 0, NULL,
+     "where the collector listens; [::] serves IPv4 too"},
+    {"sami", "transport", SAMI_KEY_CHOICE, SAMI(transport), "tcp", 0, 0, "tcp|sctp",
+     "transport protocol under TLS"},
+    {"sami", "certificate", SAMI_KEY_FILE, SAMI(certificate), "tls.crt", 0, 0, NULL,
+     "own TLS certificate chain, PEM"},
+    {"sami", "key", SAMI_KEY_FILE, SAMI(key), "tls.key", 0, 0, NULL, "its private key, PEM"},
+    {"sami", "tls-ca", SAMI_KEY_FILE, SAMI(tls_ca), NULL, 0, 0, NULL,
+     "CA bundle for peers without a certificate of their own in peers.d, PEM"},
+    {"sami", "signing-key", SAMI_KEY_FILE, SAMI(signing_key), "signing.key", 0, 0, NULL,
+     "Ed25519 private key that signs our messages, PEM"},
+    {"sami", "user", SAMI_KEY_STRING, SAMI(user), "sami", 0, 0, NULL,
+     "user of the network process; empty: keep the user"},
+    {"sami", "control-group", SAMI_KEY_STRING, SAMI(control_group), "sami", 0, 0, NULL,
+     "members of this group may use the control sockets"},
+    {"sami", "run-dir", SAMI_KEY_FILE, SAMI(run_dir), SAMI_RUNDIR, 0, 0, NULL,
+     "directory of the control sockets"},
+    {"sami", "journal-dir", SAMI_KEY_FILE, SAMI(journal_dir), SAMI_STATEDIR "/journal", 0, 0, NULL,
+     "directory of the journal of received messages"},
+    {"sami", "journal", SAMI_KEY_BOOL, SAMI(journal), "true", 0, 0, NULL, "keep the journal"},
+    {"sami", "vm-prefixes", SAMI_KEY_PREFIXES, SAMI(vm_prefixes), "", 0, LIST_MAX, NULL,
+     "whose state the exporter may send"},
+    {"sami", "local-prefixes", SAMI_KEY_PREFIXES, SAMI(local_prefixes), "", 0, LIST_MAX, NULL,
+     "prefixes on this side of the firewall"},
+    {"sami", "ignore-addresses", SAMI_KEY_ADDRESSES, SAMI(ignore_addresses), "", 0, LIST_MAX, NULL,
+     "addresses whose sessions are never sent, besides our own and loopback"},
+    {"sami", "deadline", SAMI_KEY_MS, SAMI(deadline_ms), "2s", 10, HOUR_MS, NULL,
+     "longest time from freeze to READY; later is late"},
+    {"sami", "lease", SAMI_KEY_SECONDS, SAMI(lease_s), "120s", 5000, 24 * HOUR_MS, NULL,
+     "how long a migration outlives a lost connection"},
+    {"sami", "max-delay", SAMI_KEY_MS, SAMI(max_delay_ms), "30s", 1000, HOUR_MS, NULL,
+     "a message that was longer on its way is refused"},
+    {"sami", "grace", SAMI_KEY_MS, SAMI(grace_ms), "5s", 0, HOUR_MS, NULL,
+     "strict TCP window tracking starts again this long after READY"},
+    {"sami", "max-migrations", SAMI_KEY_COUNT, SAMI(max_migrations), "32", 1, 1024, NULL,
+     "migrations at once"},
+    {"sami", "max-sessions", SAMI_KEY_NUMBER, SAMI(max_sessions), "0", 0, G_MAXUINT32, NULL,
+     "entries that all migrations may create; 0: half of the free room in the table"},
 
-    { "peer", "name", SAMI_KEY_NAME, PEER(name), NULL, 0, 0, NULL, "the peer's TLS name; default: the name of the file" },
-    { "peer", "address", SAMI_KEY_ENDPOINT, PEER(address), NULL, 0, 0, NULL,
-      "where we connect to; none: the peer only sends to us" },
-    { "peer", "certificate", SAMI_KEY_FILE, PEER(certificate_file), NULL, 0, 0, NULL,
-      "the peer's certificate, PEM; none: tls-ca vouches for it" },
-    { "peer", "signing-key", SAMI_KEY_FILE, PEER(signing_key_file), NULL, 0, 0, NULL,
-      "the peer's Ed25519 public key, PEM: whose receipts we believe" },
-    { "peer", "receipts", SAMI_KEY_BOOL, PEER(receipts), "true", 0, 0, NULL, "false: a plain collector that sends no receipts" },
+    {"peer", "name", SAMI_KEY_NAME, PEER(name), NULL, 0, 0, NULL,
+     "the peer's TLS name; default: the name of the file"},
+    {"peer", "address", SAMI_KEY_ENDPOINT, PEER(address), NULL, 0, 0, NULL,
+     "where we connect to; none: the peer only sends to us"},
+    {"peer", "certificate", SAMI_KEY_FILE, PEER(certificate_file), NULL, 0, 0, NULL,
+     "the peer's certificate, PEM; none: tls-ca vouches for it"},
+    {"peer", "signing-key", SAMI_KEY_FILE, PEER(signing_key_file), NULL, 0, 0, NULL,
+     "the peer's Ed25519 public key, PEM: whose receipts we believe"},
+    {"peer", "receipts", SAMI_KEY_BOOL, PEER(receipts), "true", 0, 0, NULL,
+     "false: a plain collector that sends no receipts"},
 
-    { "signer", "name", SAMI_KEY_NAME, SIGNER(name), NULL, 0, 0, NULL, "the signer; default: the name of the file" },
-    { "signer", "keys", SAMI_KEY_FILES, SIGNER(key_files), NULL, 1, 4, NULL, "its Ed25519 public keys, PEM" },
-    { "signer", "tls-names", SAMI_KEY_NAMES, SIGNER(tls_names), NULL, 1, 64, NULL,
-      "TLS names that may carry its messages; default: the signer's name" },
-    { "signer", "allow-prefixes", SAMI_KEY_PREFIXES, SIGNER(allow_prefixes), "", 0, LIST_MAX, NULL,
-      "VM addresses it may bring" },
-    { "signer", "nat-addresses", SAMI_KEY_PREFIXES, SIGNER(nat_addresses), "", 0, LIST_MAX, NULL,
-      "translated addresses it may bring" },
-    { "signer", "zones", SAMI_KEY_NUMBERS, SIGNER(zones), "0", 1, LIST_MAX, NULL, "conntrack zones it may write, 0 to 65535" },
-    { "signer", "kinds", SAMI_KEY_CHOICES, SIGNER(kinds), "session", 1, 8, "session|expectation,cumulative",
-      "kinds of records it may bring" },
-    { "signer", "max-sessions", SAMI_KEY_NUMBER, SIGNER(max_sessions), "0", 0, G_MAXUINT32, NULL,
-      "entries it may create; 0: only the room in the table limits" },
-    { "signer", "require-expect", SAMI_KEY_BOOL, SIGNER(require_expect), "true", 0, 0, NULL, "reserved; has no effect yet" },
-    { "signer", "unscoped", SAMI_KEY_BOOL, SIGNER(unscoped), "false", 0, 0, NULL,
-      "may bring sessions of no announced VM, within allow-prefixes" },
+    {"signer", "name", SAMI_KEY_NAME, SIGNER(name), NULL, 0, 0, NULL,
+     "the signer; default: the name of the file"},
+    {"signer", "keys", SAMI_KEY_FILES, SIGNER(key_files), NULL, 1, 4, NULL,
+     "its Ed25519 public keys, PEM"},
+    {"signer", "tls-names", SAMI_KEY_NAMES, SIGNER(tls_names), NULL, 1, 64, NULL,
+     "TLS names that may carry its messages; default: the signer's name"},
+    {"signer", "allow-prefixes", SAMI_KEY_PREFIXES, SIGNER(allow_prefixes), "", 0, LIST_MAX, NULL,
+     "VM addresses it may bring"},
+    {"signer", "nat-addresses", SAMI_KEY_PREFIXES, SIGNER(nat_addresses), "", 0, LIST_MAX, NULL,
+     "translated addresses it may bring"},
+    {"signer", "zones", SAMI_KEY_NUMBERS, SIGNER(zones), "0", 1, LIST_MAX, NULL,
+     "conntrack zones it may write, 0 to 65535"},
+    {"signer", "kinds", SAMI_KEY_CHOICES, SIGNER(kinds), "session", 1, 8,
+     "session|expectation,cumulative", "kinds of records it may bring"},
+    {"signer", "max-sessions", SAMI_KEY_NUMBER, SIGNER(max_sessions), "0", 0, G_MAXUINT32, NULL,
+     "entries it may create; 0: only the room in the table limits"},
+    {"signer", "require-expect", SAMI_KEY_BOOL, SIGNER(require_expect), "true", 0, 0, NULL,
+     "reserved; has no effect yet"},
+    {"signer", "unscoped", SAMI_KEY_BOOL, SIGNER(unscoped), "false", 0, 0, NULL,
+     "may bring sessions of no announced VM, within allow-prefixes"},
 
-    { "vm", "addresses", SAMI_KEY_ADDRESSES, VM(addresses), NULL, 1, SAMI_VM_ADDRESSES_MAX, NULL, "addresses of this VM" },
+    {"vm", "addresses", SAMI_KEY_ADDRESSES, VM(addresses), NULL, 1, SAMI_VM_ADDRESSES_MAX, NULL,
+     "addresses of this VM"},
 };
 
 const guint sami_n_keys = G_N_ELEMENTS(sami_keys);
@@ -118,11 +131,13 @@ check_choice(const SamiKey *key, const gchar *value, GError **error)
     g_auto(GStrv) halves = g_strsplit(key->choices, "|", 2);
     g_auto(GStrv) now = g_strsplit(halves[0], ",", -1);
     g_auto(GStrv) later = g_strsplit(halves[1] ? halves[1] : "", ",", -1);
-    if (g_strv_contains((const gchar *const *) now, value))
+    if (g_strv_contains((const gchar *const *)now, value))
         return TRUE;
     g_autofree gchar *quoted = g_strescape(value, NULL);
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' is %s; allowed: %s", quoted,
-                g_strv_contains((const gchar *const *) later, value) ? "not available in this version" : "unknown",
+                g_strv_contains((const gchar *const *)later, value)
+                    ? "not available in this version"
+                    : "unknown",
                 halves[0]);
     return FALSE;
 }
@@ -159,7 +174,8 @@ set_list(const SamiKey *key, const gchar *path, const gchar *value, GStrv *field
         return FALSE;
     guint n = g_strv_length(list);
     if (n < key->min || n > key->max) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%u elements; allowed: %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, n,
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "%u elements; allowed: %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, n,
                     key->min, key->max);
         return FALSE;
     }
@@ -180,7 +196,8 @@ static gboolean
 set_string(const SamiKey *key, const gchar *path, const gchar *value, gchar **field, GError **error)
 {
     if (!*value && key->type != SAMI_KEY_STRING) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "is empty; allowed: a %s, or leave the key out", type_names[key->type]);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "is empty; allowed: a %s, or leave the key out", type_names[key->type]);
         return FALSE;
     }
     if (!check_element(key, value, error))
@@ -199,18 +216,20 @@ set_number(const SamiKey *key, const gchar *value, gpointer field, GError **erro
                       : sami_value_uint(value, key->min, key->max, &number, error)))
         return FALSE;
     if (key->type == SAMI_KEY_SECONDS && number % 1000) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' is no whole number of seconds; allowed: such as 5s or 2m", value);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "'%s' is no whole number of seconds; allowed: such as 5s or 2m", value);
         return FALSE;
     }
     if (key->type == SAMI_KEY_NUMBER)
-        *(guint64 *) field = number;
+        *(guint64 *)field = number;
     else
-        *(guint *) field = (guint) (key->type == SAMI_KEY_SECONDS ? number / 1000 : number);
+        *(guint *)field = (guint)(key->type == SAMI_KEY_SECONDS ? number / 1000 : number);
     return TRUE;
 }
 
 gboolean
-sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer target, GError **error)
+sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer target,
+             GError **error)
 {
     gpointer field = G_STRUCT_MEMBER_P(target, key->offset);
     switch (key->type) {
@@ -240,9 +259,9 @@ sami_key_clear(const gchar *group, gpointer target)
         if (strcmp(key->group, group) != 0)
             continue;
         if (key->type <= SAMI_KEY_CHOICE)
-            g_clear_pointer((gchar **) G_STRUCT_MEMBER_P(target, key->offset), g_free);
+            g_clear_pointer((gchar **)G_STRUCT_MEMBER_P(target, key->offset), g_free);
         else if (key->type >= SAMI_KEY_FILES)
-            g_clear_pointer((GStrv *) G_STRUCT_MEMBER_P(target, key->offset), g_strfreev);
+            g_clear_pointer((GStrv *)G_STRUCT_MEMBER_P(target, key->offset), g_strfreev);
     }
 }
 
@@ -257,7 +276,7 @@ print_range(const SamiKey *key)
     if (key->type == SAMI_KEY_NUMBER || key->type == SAMI_KEY_COUNT)
         return g_strdup_printf(" %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, key->min, key->max);
     if (key->choices)
-        return g_strdup_printf(" %.*s", (int) strcspn(key->choices, "|"), key->choices);
+        return g_strdup_printf(" %.*s", (int)strcspn(key->choices, "|"), key->choices);
     return g_strdup("");
 }
 
@@ -279,8 +298,9 @@ sami_config_help(void)
 gchar *
 sami_config_sample(const gchar *name)
 {
-    GString *text = g_string_new("# Configuration of SAMI; see sami.conf(5). Each key is shown with its default.\n"
-                                 "# Peers, signers and VMs are in peers.d, signers.d and vms.d beside this file.\n[sami]\n");
+    GString *text = g_string_new(
+        "# Configuration of SAMI; see sami.conf(5). Each key is shown with its default.\n"
+        "# Peers, signers and VMs are in peers.d, signers.d and vms.d beside this file.\n[sami]\n");
     for (guint i = 0; i < sami_n_keys; i++) {
         const SamiKey *key = &sami_keys[i];
         if (strcmp(key->group, "sami") != 0)

@@ -44,8 +44,10 @@ extern const guint sami_n_keys;
 const SamiKey *sami_key_find(const gchar *group, const gchar *name);
 /* The names of a group's keys, for messages. (transfer full) */
 gchar *sami_key_list(const gchar *group);
-/* Checks `value` and stores it in the field of `target`, the struct of the key's group. File names become absolute beside the file
- * `path`. SAMI_ERROR_USAGE says what is allowed; the field is then untouched. */
-gboolean sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer target, GError **error);
+/* Checks `value` and stores it in the field of `target`, the struct of the key's group. File names
+ * become absolute beside the file `path`. SAMI_ERROR_USAGE says what is allowed; the field is then
+ * untouched. */
+gboolean sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer target,
+                      GError **error);
 /* Frees strings and lists of one group in `target`, and sets them NULL. */
 void sami_key_clear(const gchar *group, gpointer target);

@@ -24,7 +24,8 @@ source_clear(Source *source)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Source, source_clear)
 
-static void fail(GError **error, const gchar *path, guint line, const gchar *format, ...) G_GNUC_PRINTF(4, 5);
+static void fail(GError **error, const gchar *path, guint line, const gchar *format, ...)
+    G_GNUC_PRINTF(4, 5);
 
 static void
 fail(GError **error, const gchar *path, guint line, const gchar *format, ...)
@@ -45,9 +46,11 @@ scan_group(const Source *source, guint line, const gchar *text, gboolean *is_ope
     g_autofree gchar *wanted = g_strdup_printf("[%s]", source->group);
     g_autofree gchar *quoted = g_strescape(text, NULL);
     if (g_str_has_prefix(text, "[cumulative"))
-        fail(error, source->path, line, "group %s: not available in this version; allowed: %s", quoted, wanted);
+        fail(error, source->path, line, "group %s: not available in this version; allowed: %s",
+             quoted, wanted);
     else if (strcmp(text, wanted) != 0)
-        fail(error, source->path, line, "unknown group '%s'; allowed in this file: %s", quoted, wanted);
+        fail(error, source->path, line, "unknown group '%s'; allowed in this file: %s", quoted,
+             wanted);
     else if (*is_open)
         fail(error, source->path, line, "group %s is there twice; allowed: once", wanted);
     else
@@ -59,31 +62,38 @@ static gboolean
 scan_key(Source *source, guint line, const gchar *text, gboolean is_open, GError **error)
 {
     const gchar *equals = strchr(text, '=');
-    g_autofree gchar *name = g_strstrip(equals ? g_strndup(text, (gsize) (equals - text)) : g_strdup(text));
+    g_autofree gchar *name =
+        g_strstrip(equals ? g_strndup(text, (gsize)(equals - text)) : g_strdup(text));
     g_autofree gchar *quoted = g_strescape(name, NULL);
     if (!equals || !*name) {
-        fail(error, source->path, line, "'%.80s' is no key=value; allowed: comments with #, [%s], key=value", quoted, source->group);
+        fail(error, source->path, line,
+             "'%.80s' is no key=value; allowed: comments with #, [%s], key=value", quoted,
+             source->group);
         return FALSE;
     }
     if (!is_open) {
-        fail(error, source->path, line, "%s: a key before any group; allowed: [%s] first", quoted, source->group);
+        fail(error, source->path, line, "%s: a key before any group; allowed: [%s] first", quoted,
+             source->group);
         return FALSE;
     }
     if (!sami_key_find(source->group, name)) {
         g_autofree gchar *known = sami_key_list(source->group);
-        fail(error, source->path, line, "unknown key '%s'; allowed in [%s]: %s", quoted, source->group, known);
+        fail(error, source->path, line, "unknown key '%s'; allowed in [%s]: %s", quoted,
+             source->group, known);
         return FALSE;
     }
     guint first = GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, name));
     if (first) {
-        fail(error, source->path, line, "%s is there twice, first in line %u; allowed: once", quoted, first);
+        fail(error, source->path, line, "%s is there twice, first in line %u; allowed: once",
+             quoted, first);
         return FALSE;
     }
     g_hash_table_insert(source->lines, g_steal_pointer(&name), GUINT_TO_POINTER(line));
     return TRUE;
 }
 
-/* GKeyFile merges groups that are there twice, takes the last of two equal keys, and forgets line numbers. */
+/* GKeyFile merges groups that are there twice, takes the last of two equal keys, and forgets line
+ * numbers. */
 static gboolean
 scan(Source *source, const gchar *text, GError **error)
 {
@@ -108,13 +118,14 @@ source_open(Source *source, const gchar *path, const gchar *group, GError **erro
     g_autofree gchar *text = NULL;
     g_autoptr(GError) local = NULL;
     gsize length = 0;
-    *source = (Source){ path, group, g_key_file_new(), g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL) };
+    *source = (Source){path, group, g_key_file_new(),
+                       g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL)};
     if (!g_file_get_contents(path, &text, &length, &local)) {
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
         return FALSE;
     }
     const gchar *bad = NULL;
-    if (!g_utf8_validate(text, (gssize) length, &bad)) {
+    if (!g_utf8_validate(text, (gssize)length, &bad)) {
         guint line = 1;
         for (const gchar *at = text; at < bad; at++)
             line += *at == '\n';
@@ -130,7 +141,8 @@ source_open(Source *source, const gchar *path, const gchar *group, GError **erro
     return TRUE;
 }
 
-/* Fills a struct from its group: defaults first, so that a key's own error is the only one that can be reported. */
+/* Fills a struct from its group: defaults first, so that a key's own error is the only one that can
+ * be reported. */
 static gboolean
 source_read(Source *source, gpointer target, GError **error)
 {
@@ -140,10 +152,12 @@ source_read(Source *source, gpointer target, GError **error)
         if (strcmp(key->group, source->group) != 0)
             continue;
         guint line = GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, key->name));
-        g_autofree gchar *value = line ? g_key_file_get_string(source->file, source->group, key->name, &local) : NULL;
+        g_autofree gchar *value =
+            line ? g_key_file_get_string(source->file, source->group, key->name, &local) : NULL;
         if (!line && key->value)
             value = g_strdup(key->value);
-        if (local || (value && !sami_key_set(key, source->path, g_strstrip(value), target, &local))) {
+        if (local ||
+            (value && !sami_key_set(key, source->path, g_strstrip(value), target, &local))) {
             fail(error, source->path, line, "%s: %s", key->name, local->message);
             return FALSE;
         }
@@ -235,18 +249,21 @@ sami_config_vm(const SamiConfig *config, const gchar *name)
 static gboolean
 load_peer(SamiConfig *config, const gchar *path, GError **error)
 {
-    g_auto(Source) source = { 0 };
+    g_auto(Source) source = {0};
     g_autoptr(SamiConfigPeer) peer = g_new0(SamiConfigPeer, 1);
     if (!source_open(&source, path, "peer", error) || !source_read(&source, peer, error) ||
         !default_name(&source, &peer->name, error))
         return FALSE;
     if (!peer->certificate_file && !config->tls_ca)
-        fail(error, path, 0, "certificate: missing; it may be left out only if tls-ca is set in sami.conf");
+        fail(error, path, 0,
+             "certificate: missing; it may be left out only if tls-ca is set in sami.conf");
     else if (peer->address && peer->receipts && !peer->signing_key_file)
         fail(error, path, source_line(&source, "address"),
-             "signing-key: missing; it may be left out only without address, or with receipts=false");
+             "signing-key: missing; it may be left out only without address, or with "
+             "receipts=false");
     else if (sami_config_peer(config, peer->name))
-        fail(error, path, source_line(&source, "name"), "name: peer '%s' is also in another file; allowed: once", peer->name);
+        fail(error, path, source_line(&source, "name"),
+             "name: peer '%s' is also in another file; allowed: once", peer->name);
     else {
         g_ptr_array_add(config->peers, g_steal_pointer(&peer));
         return TRUE;
@@ -257,17 +274,19 @@ load_peer(SamiConfig *config, const gchar *path, GError **error)
 static gboolean
 load_signer(SamiConfig *config, const gchar *path, GError **error)
 {
-    g_auto(Source) source = { 0 };
+    g_auto(Source) source = {0};
     g_autoptr(SamiConfigSigner) signer = g_new0(SamiConfigSigner, 1);
     if (!source_open(&source, path, "signer", error) || !source_read(&source, signer, error) ||
         !default_name(&source, &signer->name, error))
         return FALSE;
     if (!signer->key_files) {
-        fail(error, path, 0, "keys: missing; allowed: one to four PEM files with Ed25519 public keys");
+        fail(error, path, 0,
+             "keys: missing; allowed: one to four PEM files with Ed25519 public keys");
         return FALSE;
     }
     if (find_signer(config, signer->name)) {
-        fail(error, path, source_line(&source, "name"), "name: signer '%s' is also in another file; allowed: once", signer->name);
+        fail(error, path, source_line(&source, "name"),
+             "name: signer '%s' is also in another file; allowed: once", signer->name);
         return FALSE;
     }
     if (!signer->tls_names)
@@ -279,12 +298,13 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
 static gboolean
 load_vm(SamiConfig *config, const gchar *path, GError **error)
 {
-    g_auto(Source) source = { 0 };
+    g_auto(Source) source = {0};
     g_autoptr(SamiConfigVm) vm = g_new0(SamiConfigVm, 1);
     if (!source_open(&source, path, "vm", error) || !source_read(&source, vm, error))
         return FALSE;
     if (!vm->addresses) {
-        fail(error, path, 0, "addresses: missing; allowed: 1 to %u addresses", SAMI_VM_ADDRESSES_MAX);
+        fail(error, path, 0, "addresses: missing; allowed: 1 to %u addresses",
+             SAMI_VM_ADDRESSES_MAX);
         return FALSE;
     }
     vm->name = g_path_get_basename(path);
@@ -296,12 +316,13 @@ load_vm(SamiConfig *config, const gchar *path, GError **error)
 static gint
 compare_names(gconstpointer a, gconstpointer b)
 {
-    return strcmp(*(const gchar *const *) a, *(const gchar *const *) b);
+    return strcmp(*(const gchar *const *)a, *(const gchar *const *)b);
 }
 
 /* Every NAME.conf of a directory in the order of names; a missing directory is empty. */
 static gboolean
-load_directory(SamiConfig *config, const gchar *name, gboolean (*load)(SamiConfig *, const gchar *, GError **), GError **error)
+load_directory(SamiConfig *config, const gchar *name,
+               gboolean (*load)(SamiConfig *, const gchar *, GError **), GError **error)
 {
     g_autofree gchar *parent = g_path_get_dirname(config->path);
     g_autofree gchar *path = g_build_filename(parent, name, NULL);
@@ -328,12 +349,13 @@ load_directory(SamiConfig *config, const gchar *name, gboolean (*load)(SamiConfi
 static gchar *
 get_fqdn(void)
 {
-    struct addrinfo hints = { .ai_flags = AI_CANONNAME }, *answer = NULL;
+    struct addrinfo hints = {.ai_flags = AI_CANONNAME}, *answer = NULL;
     gchar host[SAMI_NAME_MAX + 1] = "";
     if (gethostname(host, sizeof host - 1) != 0)
         return g_strdup("");
     gboolean is_answered = !strchr(host, '.') && getaddrinfo(host, NULL, &hints, &answer) == 0;
-    gchar *name = g_ascii_strdown(is_answered && answer->ai_canonname ? answer->ai_canonname : host, -1);
+    gchar *name =
+        g_ascii_strdown(is_answered && answer->ai_canonname ? answer->ai_canonname : host, -1);
     if (answer)
         freeaddrinfo(answer);
     return name;
@@ -342,7 +364,7 @@ get_fqdn(void)
 static gboolean
 load_main(SamiConfig *config, GError **error)
 {
-    g_auto(Source) source = { 0 };
+    g_auto(Source) source = {0};
     g_autoptr(GError) local = NULL;
     if (!g_file_test(config->path, G_FILE_TEST_EXISTS)) {
         fail(error, config->path, 0, "no such file; `samictl setup --name NAME` makes it");
@@ -365,11 +387,12 @@ sami_config_load(const gchar *path, GError **error)
 {
     g_autoptr(SamiConfig) config = g_new0(SamiConfig, 1);
     config->path = g_canonicalize_filename(path, NULL);
-    config->peers = g_ptr_array_new_with_free_func((GDestroyNotify) peer_free);
-    config->signers = g_ptr_array_new_with_free_func((GDestroyNotify) signer_free);
-    config->vms = g_ptr_array_new_with_free_func((GDestroyNotify) vm_free);
+    config->peers = g_ptr_array_new_with_free_func((GDestroyNotify)peer_free);
+    config->signers = g_ptr_array_new_with_free_func((GDestroyNotify)signer_free);
+    config->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_free);
     if (!load_main(config, error) || !load_directory(config, "peers.d", load_peer, error) ||
-        !load_directory(config, "signers.d", load_signer, error) || !load_directory(config, "vms.d", load_vm, error))
+        !load_directory(config, "signers.d", load_signer, error) ||
+        !load_directory(config, "vms.d", load_vm, error))
         return NULL;
     return g_steal_pointer(&config);
 }

@@ -10,7 +10,8 @@
 #include "common/control-json.h"
 
 #define DEPTH_MAX 16
-/* A status line with the refusals of every migration stays far below; more is no answer of a daemon of ours. */
+/* A status line with the refusals of every migration stays far below; more is no answer of a daemon
+ * of ours. */
 #define LINE_MAX_OCTETS (64u * 1024u * 1024u)
 
 static gboolean
@@ -38,8 +39,8 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) local = NULL;
-    if (!g_utf8_validate(line, (gssize) length, NULL) || !is_shallow(line, length) ||
-        !json_parser_load_from_data(parser, line, (gssize) length, &local)) {
+    if (!g_utf8_validate(line, (gssize)length, NULL) || !is_shallow(line, length) ||
+        !json_parser_load_from_data(parser, line, (gssize)length, &local)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON: %s",
                     local ? local->message : "not UTF-8, or nested too deeply");
         return NULL;
@@ -62,13 +63,13 @@ sami_control_json_print(JsonObject *object)
 static int
 open_connection(const gchar *path, GError **error)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: too long for a socket path", path);
         return -1;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *) &address, sizeof address) == 0)
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
         return fd;
     gint code = SAMI_ERROR_FAILED;
     if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
@@ -94,20 +95,22 @@ send_line(int fd, JsonObject *request)
         /* A server that turns us away has closed already; why is in what it sent. */
         if (n < 0)
             return;
-        at += (gsize) n;
+        at += (gsize)n;
     }
 }
 
-/* The next line, which stays in `input` up to *ret_length; the caller removes it with its newline. */
+/* The next line, which stays in `input` up to *ret_length; the caller removes it with its newline.
+ */
 static gboolean
 receive_line(int fd, GByteArray *input, gsize *ret_length, GError **error)
 {
     gsize searched = 0;
     while (input->len < LINE_MAX_OCTETS) {
         guint8 buffer[16384];
-        const guint8 *end = input->len ? memchr(input->data + searched, '\n', input->len - searched) : NULL;
+        const guint8 *end =
+            input->len ? memchr(input->data + searched, '\n', input->len - searched) : NULL;
         if (end) {
-            *ret_length = (gsize) (end - input->data);
+            *ret_length = (gsize)(end - input->data);
             return TRUE;
         }
         searched = input->len;
@@ -115,18 +118,21 @@ receive_line(int fd, GByteArray *input, gsize *ret_length, GError **error)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "the daemon closed the connection before its last line%s%s",
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                        "the daemon closed the connection before its last line%s%s",
                         n < 0 ? ": " : "", n < 0 ? g_strerror(errno) : "");
             return FALSE;
         }
-        g_byte_array_append(input, buffer, (guint) n);
+        g_byte_array_append(input, buffer, (guint)n);
     }
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the daemon sent a line of more than %u octets", LINE_MAX_OCTETS);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                "the daemon sent a line of more than %u octets", LINE_MAX_OCTETS);
     return FALSE;
 }
 
 JsonObject *
-sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error)
+sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func,
+                  gpointer user_data, GError **error)
 {
     g_autoptr(GByteArray) input = g_byte_array_new();
     g_autoptr(JsonObject) last = NULL;
@@ -136,10 +142,11 @@ sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc f
         return NULL;
     send_line(fd, request);
     while (!last && receive_line(fd, input, &length, error)) {
-        g_autoptr(JsonObject) object = sami_control_json_parse((const gchar *) input->data, length, error);
+        g_autoptr(JsonObject) object =
+            sami_control_json_parse((const gchar *)input->data, length, error);
         if (!object)
             break;
-        g_byte_array_remove_range(input, 0, (guint) length + 1);
+        g_byte_array_remove_range(input, 0, (guint)length + 1);
         if (json_object_has_member(object, "exit"))
             last = g_steal_pointer(&object);
         else if (func)

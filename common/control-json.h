@@ -5,8 +5,9 @@
 
 #include "common/error.h"
 
-/* One line, without its newline. SAMI_ERROR_MALFORMED if it is no JSON object, is not UTF-8, or is nested deeper than 16: the parser
- * recurses, and its depth must not be the sender's choice. (transfer full) */
+/* One line, without its newline. SAMI_ERROR_MALFORMED if it is no JSON object, is not UTF-8, or is
+ * nested deeper than 16: the parser recurses, and its depth must not be the sender's choice.
+ * (transfer full) */
 JsonObject *sami_control_json_parse(const gchar *line, gsize length, GError **error);
 /* On one line, without newline. (transfer full) */
 gchar *sami_control_json_print(JsonObject *object);

@@ -15,8 +15,8 @@
 #include "common/control-json.h"
 #include "common/limits.h"
 
-/* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that fits says how many; the last
- * line is always kept. */
+/* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that
+ * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
 
 struct SamiControlServer {
@@ -37,9 +37,9 @@ struct SamiControlClient {
     GSource *source;
     GByteArray *input;
     GByteArray *output;
-    gboolean is_busy;    /* a request has no last line yet */
-    gboolean is_ending;  /* nothing more is read; closed when the output is sent */
-    guint n_skipped;     /* events that found no room */
+    gboolean is_busy;   /* a request has no last line yet */
+    gboolean is_ending; /* nothing more is read; closed when the output is sent */
+    guint n_skipped;    /* events that found no room */
     GDestroyNotify hangup_func;
     gpointer hangup_data;
 };
@@ -53,12 +53,12 @@ sami_exit_of_error(const GError *error)
         SamiErrorCode code;
         SamiExit exit;
     } exits[] = {
-        { SAMI_ERROR_REFUSED, SAMI_EXIT_REFUSED },
-        { SAMI_ERROR_USAGE, SAMI_EXIT_USAGE },
-        { SAMI_ERROR_PERMISSION, SAMI_EXIT_NOT_PERMITTED },
+        {SAMI_ERROR_REFUSED, SAMI_EXIT_REFUSED},
+        {SAMI_ERROR_USAGE, SAMI_EXIT_USAGE},
+        {SAMI_ERROR_PERMISSION, SAMI_EXIT_NOT_PERMITTED},
     };
     for (guint i = 0; i < G_N_ELEMENTS(exits); i++)
-        if (g_error_matches(error, SAMI_ERROR, (gint) exits[i].code))
+        if (g_error_matches(error, SAMI_ERROR, (gint)exits[i].code))
             return exits[i].exit;
     return SAMI_EXIT_FAILED;
 }
@@ -123,13 +123,14 @@ has_line(const SamiControlClient *client)
     return client->input->len && memchr(client->input->data, '\n', client->input->len);
 }
 
-/* Which conditions matter now. While a request runs nothing is read, so that a client has one request at a time and input stays
- * bounded; HUP is always reported. */
+/* Which conditions matter now. While a request runs nothing is read, so that a client has one
+ * request at a time and input stays bounded; HUP is always reported. */
 static void
 watch(SamiControlClient *client)
 {
     GIOCondition wanted = client->is_busy || client->is_ending ? 0 : G_IO_IN;
-    /* A request that waited behind the last one is in the input already and makes no event of its own; a writable socket does. */
+    /* A request that waited behind the last one is in the input already and makes no event of its
+     * own; a writable socket does. */
     if (client->output->len || (!client->is_busy && has_line(client)))
         wanted |= G_IO_OUT;
     stop_source(&client->source);
@@ -143,14 +144,15 @@ static gboolean
 flush(SamiControlClient *client)
 {
     while (client->output->len) {
-        gssize n = send(client->fd, client->output->data, client->output->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        gssize n = send(client->fd, client->output->data, client->output->len,
+                        MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return TRUE;
         if (n < 0)
             return FALSE;
-        g_byte_array_remove_range(client->output, 0, (guint) n);
+        g_byte_array_remove_range(client->output, 0, (guint)n);
     }
     return !client->is_ending;
 }
@@ -159,9 +161,10 @@ static void
 queue(SamiControlClient *client, JsonObject *object)
 {
     g_autofree gchar *text = sami_control_json_print(object);
-    g_byte_array_append(client->output, (const guint8 *) text, (guint) strlen(text));
-    g_byte_array_append(client->output, (const guint8 *) "\n", 1);
-    /* Whether this worked is found out in the loop: a caller must not see its client vanish below a send. */
+    g_byte_array_append(client->output, (const guint8 *)text, (guint)strlen(text));
+    g_byte_array_append(client->output, (const guint8 *)"\n", 1);
+    /* Whether this worked is found out in the loop: a caller must not see its client vanish below a
+     * send. */
     flush(client);
     watch(client);
 }
@@ -183,7 +186,8 @@ sami_control_event(SamiControlClient *client, JsonObject *event_take)
 }
 
 void
-sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text)
+sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take,
+                    const gchar *error_text)
 {
     g_autoptr(JsonObject) answer = answer_take ? answer_take : json_object_new();
     client->hangup_func = NULL;
@@ -232,17 +236,19 @@ static void
 run_input(SamiControlClient *client)
 {
     while (client->server && !client->is_busy && !client->is_ending) {
-        const guint8 *end = client->input->len ? memchr(client->input->data, '\n', client->input->len) : NULL;
+        const guint8 *end =
+            client->input->len ? memchr(client->input->data, '\n', client->input->len) : NULL;
         if (!end) {
             if (client->input->len < SAMI_CONTROL_REQUEST_MAX)
                 return;
             client->is_ending = TRUE;
-            g_autofree gchar *text = g_strdup_printf("the request is longer than %u octets", SAMI_CONTROL_REQUEST_MAX);
+            g_autofree gchar *text =
+                g_strdup_printf("the request is longer than %u octets", SAMI_CONTROL_REQUEST_MAX);
             return reject(client, SAMI_EXIT_USAGE, text);
         }
-        gsize length = (gsize) (end - client->input->data);
-        g_autofree gchar *line = g_strndup((const gchar *) client->input->data, length);
-        g_byte_array_remove_range(client->input, 0, (guint) length + 1);
+        gsize length = (gsize)(end - client->input->data);
+        g_autofree gchar *line = g_strndup((const gchar *)client->input->data, length);
+        g_byte_array_remove_range(client->input, 0, (guint)length + 1);
         run_line(client, line, length);
     }
 }
@@ -260,7 +266,7 @@ read_input(SamiControlClient *client)
         client->is_ending = TRUE;
         return;
     }
-    g_byte_array_append(client->input, buffer, (guint) n);
+    g_byte_array_append(client->input, buffer, (guint)n);
     run_input(client);
 }
 
@@ -288,7 +294,7 @@ on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
 static gboolean
 is_permitted(const SamiControlServer *server, int fd)
 {
-    struct ucred peer = { 0 };
+    struct ucred peer = {0};
     socklen_t length = sizeof peer;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
         return FALSE;
@@ -324,7 +330,8 @@ on_connect(gint fd, GIOCondition condition, gpointer user_data)
         if (is_full)
             reject(client, SAMI_EXIT_FAILED, "too many clients on the control socket");
         else
-            reject(client, SAMI_EXIT_NOT_PERMITTED, "only root and members of the control group may use this socket");
+            reject(client, SAMI_EXIT_NOT_PERMITTED,
+                   "only root and members of the control group may use this socket");
         hang_up(client);
         return G_SOURCE_CONTINUE;
     }
@@ -340,51 +347,58 @@ clear_stale(const struct sockaddr_un *address, GError **error)
     if (lstat(address->sun_path, &status) != 0)
         return TRUE;
     if (!S_ISSOCK(status.st_mode)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s exists and is no socket", address->sun_path);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s exists and is no socket",
+                    address->sun_path);
         return FALSE;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int result = fd < 0 ? -1 : connect(fd, (const struct sockaddr *) address, sizeof *address);
+    int result = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)address, sizeof *address);
     int reason = errno;
     if (fd >= 0)
         close(fd);
     if (result != 0 && reason == ECONNREFUSED && unlink(address->sun_path) == 0)
         return TRUE;
     if (result == 0 || reason == EAGAIN)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: another daemon listens there already", address->sun_path);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s: another daemon listens there already", address->sun_path);
     else
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot remove stale socket %s: %s", address->sun_path, g_strerror(reason));
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot remove stale socket %s: %s",
+                    address->sun_path, g_strerror(reason));
     return FALSE;
 }
 
 static gboolean
 open_socket(SamiControlServer *server, GError **error)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (g_strlcpy(address.sun_path, server->path, sizeof address.sun_path) >= sizeof address.sun_path) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: longer than the %zu octets of a socket path", server->path,
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (g_strlcpy(address.sun_path, server->path, sizeof address.sun_path) >=
+        sizeof address.sun_path) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                    "%s: longer than the %zu octets of a socket path", server->path,
                     sizeof address.sun_path - 1);
         return FALSE;
     }
     g_autofree gchar *directory = g_path_get_dirname(server->path);
     if (g_mkdir_with_parents(directory, 0755) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot make %s: %s", directory, g_strerror(errno));
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot make %s: %s", directory,
+                    g_strerror(errno));
         return FALSE;
     }
     if (!clear_stale(&address, error))
         return FALSE;
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode & ~umask), so that there is no
-     * moment in which it is open to all. */
+    /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode &
+     * ~umask), so that there is no moment in which it is open to all. */
     if (server->fd < 0 || fchmod(server->fd, 0660) != 0 ||
-        bind(server->fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+        bind(server->fd, (const struct sockaddr *)&address, sizeof address) != 0) {
         g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
                     "cannot bind control socket %s: %s", server->path, g_strerror(errno));
         return FALSE;
     }
-    if (chown(server->path, (uid_t) -1, server->has_group ? server->group : (gid_t) -1) != 0 ||
+    if (chown(server->path, (uid_t)-1, server->has_group ? server->group : (gid_t)-1) != 0 ||
         chmod(server->path, 0660) != 0 || listen(server->fd, 16) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "control socket %s: %s", server->path, g_strerror(errno));
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "control socket %s: %s", server->path,
+                    g_strerror(errno));
         unlink(server->path);
         return FALSE;
     }
@@ -392,10 +406,12 @@ open_socket(SamiControlServer *server, GError **error)
 }
 
 SamiControlServer *
-sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func, gpointer user_data, GError **error)
+sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func,
+                        gpointer user_data, GError **error)
 {
     SamiControlServer *server = g_new0(SamiControlServer, 1);
-    /* Without root (a lab) the file cannot be given to another group: then only our own user may. */
+    /* Without root (a lab) the file cannot be given to another group: then only our own user may.
+     */
     const struct group *entry = group && *group && geteuid() == 0 ? getgrnam(group) : NULL;
     server->fd = -1;
     server->path = g_strdup(path);
@@ -403,7 +419,7 @@ sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc f
     server->user_data = user_data;
     server->has_group = entry != NULL;
     server->group = entry ? entry->gr_gid : 0;
-    server->clients = g_ptr_array_new_with_free_func((GDestroyNotify) sami_control_client_unref);
+    server->clients = g_ptr_array_new_with_free_func((GDestroyNotify)sami_control_client_unref);
     if (!open_socket(server, error)) {
         g_clear_pointer(&server->path, g_free); /* not ours to remove */
         sami_control_server_free(server);

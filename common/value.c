@@ -11,12 +11,16 @@ typedef struct {
 } Unit;
 
 static const Unit units[] = {
-    { "d", 24 * 60 * 60 * 1000ull }, { "h", 60 * 60 * 1000ull }, { "m", 60 * 1000ull }, { "s", 1000 }, { "ms", 1 },
+    {"d", 24 * 60 * 60 * 1000ull},
+    {"h", 60 * 60 * 1000ull},
+    {"m", 60 * 1000ull},
+    {"s", 1000},
+    {"ms", 1},
 };
 
 /* Rejects what the operator typed, quoted and with control characters escaped. */
-static gboolean
-refuse(GError **error, const gchar *text, const gchar *format, ...) G_GNUC_PRINTF(3, 4);
+static gboolean refuse(GError **error, const gchar *text, const gchar *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static gboolean
 refuse(GError **error, const gchar *text, const gchar *format, ...)
@@ -40,7 +44,8 @@ sami_value_duration_print(guint64 ms)
 }
 
 gboolean
-sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *ret_ms, GError **error)
+sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *ret_ms,
+                    GError **error)
 {
     g_autofree gchar *least = sami_value_duration_print(min_ms);
     g_autofree gchar *most = sami_value_duration_print(max_ms);
@@ -55,7 +60,9 @@ sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *
         is_known = TRUE;
     }
     if (!is_known)
-        return refuse(error, text, "is no duration; allowed: %s to %s, written like 500ms, 2s, 10m, 1h or 7d", least, most);
+        return refuse(error, text,
+                      "is no duration; allowed: %s to %s, written like 500ms, 2s, 10m, 1h or 7d",
+                      least, most);
     if (ms < min_ms || ms > max_ms)
         return refuse(error, text, "is out of range; allowed: %s to %s", least, most);
     *ret_ms = ms;
@@ -67,8 +74,11 @@ sami_value_uint(const gchar *text, guint64 min, guint64 max, guint64 *ret, GErro
 {
     gboolean is_hex = g_str_has_prefix(text, "0x");
     guint64 value = 0;
-    if (!g_ascii_string_to_unsigned(is_hex ? text + 2 : text, is_hex ? 16 : 10, min, max, &value, NULL))
-        return refuse(error, text, "is not allowed here; allowed: a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
+    if (!g_ascii_string_to_unsigned(is_hex ? text + 2 : text, is_hex ? 16 : 10, min, max, &value,
+                                    NULL))
+        return refuse(error, text,
+                      "is not allowed here; allowed: a number from %" G_GUINT64_FORMAT
+                      " to %" G_GUINT64_FORMAT,
                       min, max);
     *ret = value;
     return TRUE;
@@ -88,8 +98,9 @@ static gboolean
 is_label(const gchar *label)
 {
     gsize length = strlen(label);
-    return length >= 1 && length <= 63 && strspn(label, "abcdefghijklmnopqrstuvwxyz0123456789-") == length &&
-           label[0] != '-' && label[length - 1] != '-';
+    return length >= 1 && length <= 63 &&
+           strspn(label, "abcdefghijklmnopqrstuvwxyz0123456789-") == length && label[0] != '-' &&
+           label[length - 1] != '-';
 }
 
 gboolean
@@ -100,8 +111,10 @@ sami_value_name(const gchar *text, GError **error)
     for (guint i = 0; is_good && labels[i]; i++)
         is_good = is_label(labels[i]);
     if (!is_good)
-        return refuse(error, text, "is no DNS name; allowed: lower-case letters, digits, hyphens and dots, "
-                                   "at most %u octets, such as fw1.example", SAMI_NAME_MAX);
+        return refuse(error, text,
+                      "is no DNS name; allowed: lower-case letters, digits, hyphens and dots, "
+                      "at most %u octets, such as fw1.example",
+                      SAMI_NAME_MAX);
     return TRUE;
 }
 
@@ -112,7 +125,7 @@ sami_value_endpoint(const gchar *text, GError **error)
     guint64 port = 0;
     gboolean is_good = colon && g_ascii_string_to_unsigned(colon + 1, 10, 1, 65535, &port, NULL);
     if (is_good && text[0] == '[') {
-        g_autofree gchar *host = g_strndup(text + 1, (gsize) (colon - text - 1));
+        g_autofree gchar *host = g_strndup(text + 1, (gsize)(colon - text - 1));
         gsize length = strlen(host);
         struct in6_addr address;
         is_good = length > 0 && host[length - 1] == ']';
@@ -124,7 +137,9 @@ sami_value_endpoint(const gchar *text, GError **error)
         is_good = sami_value_name(host, NULL);
     }
     if (!is_good)
-        return refuse(error, text, "is no address with port; allowed: host:port, 192.0.2.1:4740 or [2001:db8::1]:4740");
+        return refuse(
+            error, text,
+            "is no address with port; allowed: host:port, 192.0.2.1:4740 or [2001:db8::1]:4740");
     return TRUE;
 }
 
@@ -132,16 +147,19 @@ gboolean
 sami_value_address(const gchar *text, gboolean has_length, GError **error)
 {
     const gchar *slash = strchr(text, '/');
-    g_autofree gchar *address = slash ? g_strndup(text, (gsize) (slash - text)) : g_strdup(text);
+    g_autofree gchar *address = slash ? g_strndup(text, (gsize)(slash - text)) : g_strdup(text);
     guint8 octets[16];
     gboolean is_v4 = inet_pton(AF_INET, address, octets) == 1;
     gboolean is_good = is_v4 || inet_pton(AF_INET6, address, octets) == 1;
     guint64 length = 0;
     if (slash)
-        is_good = is_good && has_length && g_ascii_string_to_unsigned(slash + 1, 10, 0, is_v4 ? 32 : 128, &length, NULL);
+        is_good = is_good && has_length &&
+                  g_ascii_string_to_unsigned(slash + 1, 10, 0, is_v4 ? 32 : 128, &length, NULL);
     if (!is_good)
-        return refuse(error, text, has_length ? "is no address or prefix; allowed: 10.0.0.13, 10.0.0.0/24, 2001:db8::/64"
-                                              : "is no address; allowed: 10.0.0.13 or 2001:db8::13");
+        return refuse(
+            error, text,
+            has_length ? "is no address or prefix; allowed: 10.0.0.13, 10.0.0.0/24, 2001:db8::/64"
+                       : "is no address; allowed: 10.0.0.13 or 2001:db8::13");
     return TRUE;
 }
 
@@ -155,7 +173,8 @@ sami_value_list(const gchar *text, GError **error)
     }
     for (guint i = 0; list[i]; i++) {
         if (!*g_strstrip(list[i])) {
-            refuse(error, text, "has an empty element; allowed: elements separated by single commas");
+            refuse(error, text,
+                   "has an empty element; allowed: elements separated by single commas");
             return NULL;
         }
     }

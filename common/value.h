@@ -1,24 +1,31 @@
-/* Values as an operator writes them, in files and on command lines: durations, numbers, names, addresses, lists.
+/* Values as an operator writes them, in files and on command lines: durations, numbers, names,
+ * addresses, lists.
  *
- * Every reader says in its message what the text was and what is allowed; the caller prefixes where it stood. All errors are
- * SAMI_ERROR_USAGE; outputs are written only on success. Nothing here blocks or resolves names. */
+ * Every reader says in its message what the text was and what is allowed; the caller prefixes where
+ * it stood. All errors are SAMI_ERROR_USAGE; outputs are written only on success. Nothing here
+ * blocks or resolves names. */
 #pragma once
 
 #include "common/error.h"
 
-/* "2s", "500ms", "10m", "1h", "7d" within min..max milliseconds, both included. A unit is required except for 0. */
-gboolean sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *ret_ms, GError **error);
+/* "2s", "500ms", "10m", "1h", "7d" within min..max milliseconds, both included. A unit is required
+ * except for 0. */
+gboolean sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *ret_ms,
+                             GError **error);
 /* The shortest such text of a duration. (transfer full) */
 gchar *sami_value_duration_print(guint64 ms);
 /* Decimal number (or 0x… in hex) within min..max. */
 gboolean sami_value_uint(const gchar *text, guint64 min, guint64 max, guint64 *ret, GError **error);
 /* "true" or "false". */
 gboolean sami_value_bool(const gchar *text, gboolean *ret, GError **error);
-/* A DNS name as TLS names are compared: lower case, RFC 1123 §2.1 host name syntax, at most SAMI_NAME_MAX octets. */
+/* A DNS name as TLS names are compared: lower case, RFC 1123 §2.1 host name syntax, at most
+ * SAMI_NAME_MAX octets. */
 gboolean sami_value_name(const gchar *text, GError **error);
 /* "host:port", "192.0.2.1:4740", "[2001:db8::1]:4740". */
 gboolean sami_value_endpoint(const gchar *text, GError **error);
-/* An address; with has_length also "10.0.0.0/24". A shape check: bits beyond the length are the daemons' to refuse. */
+/* An address; with has_length also "10.0.0.0/24". A shape check: bits beyond the length are the
+ * daemons' to refuse. */
 gboolean sami_value_address(const gchar *text, gboolean has_length, GError **error);
-/* Comma separated, blanks around elements dropped, no empty elements; "" is the empty list. (transfer full) */
+/* Comma separated, blanks around elements dropped, no empty elements; "" is the empty list.
+ * (transfer full) */
 GStrv sami_value_list(const gchar *text, GError **error);

@@ -36,21 +36,23 @@ ctl_freeze(Ctl *ctl, GError **error)
 {
     const gchar *id = ctl->args.operands[0];
     guint64 timeout_ms = 0;
-    if (ctl->args.timeout && !sami_value_duration(ctl->args.timeout, 1, 24 * 3600 * 1000, &timeout_ms, error)) {
+    if (ctl->args.timeout &&
+        !sami_value_duration(ctl->args.timeout, 1, 24 * 3600 * 1000, &timeout_ms, error)) {
         g_prefix_error(error, "--timeout ");
         return SAMI_EXIT_USAGE;
     }
     g_autofree gchar *path = ctl_socket(ctl, CTL_EXPORTER);
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-    /* After a timeout the call still runs in its thread, so what it will write to outlives this function. */
+    /* After a timeout the call still runs in its thread, so what it will write to outlives this
+     * function. */
     Waiting *waiting = g_new0(Waiting, 1);
     waiting->loop = loop;
     JsonObject *request = json_object_new();
     json_object_set_string_member(request, "cmd", "freeze");
     json_object_set_string_member(request, "id", id);
     if (timeout_ms) {
-        json_object_set_int_member(request, "timeout_ms", (gint64) timeout_ms);
-        g_timeout_add((guint) timeout_ms, on_timeout, waiting);
+        json_object_set_int_member(request, "timeout_ms", (gint64)timeout_ms);
+        g_timeout_add((guint)timeout_ms, on_timeout, waiting);
     }
     ctl_call_async(path, request, NULL, on_freeze_done, waiting);
     g_main_loop_run(loop);
@@ -60,7 +62,9 @@ ctl_freeze(Ctl *ctl, GError **error)
         return SAMI_EXIT_FAILED;
     }
     if (!waiting->answer) {
-        ctl_say(stderr, "samictl: not READY after %s\n      next: samictl status %s    then wait on, or: samictl abort %s\n",
+        ctl_say(stderr,
+                "samictl: not READY after %s\n      next: samictl status %s    then wait on, or: "
+                "samictl abort %s\n",
                 ctl->args.timeout, id, id);
         return SAMI_EXIT_LATE;
     }
@@ -84,13 +88,14 @@ answers_clear(Answers *answers)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Answers, answers_clear)
 
-/* Asks each daemon that runs; an error if none does, or if one cannot be asked. With -s only that socket, as the first answer. */
+/* Asks each daemon that runs; an error if none does, or if one cannot be asked. With -s only that
+ * socket, as the first answer. */
 static gboolean
 ask_all(Ctl *ctl, const gchar *cmd, const gchar *id, Answers *ret, GError **error)
 {
     g_autoptr(GError) first = NULL;
     guint n_answers = 0;
-    for (guint i = 0; i < (ctl->args.socket ? 1u : (guint) CTL_N_ROLES); i++) {
+    for (guint i = 0; i < (ctl->args.socket ? 1u : (guint)CTL_N_ROLES); i++) {
         g_autofree gchar *path = ctl_socket(ctl, i);
         g_autoptr(JsonObject) request = json_object_new();
         g_autoptr(GError) local = NULL;
@@ -111,7 +116,8 @@ ask_all(Ctl *ctl, const gchar *cmd, const gchar *id, Answers *ret, GError **erro
     return n_answers > 0;
 }
 
-/* The exit code of a request that each daemon answered: done if one could do it, else what the last one said that knew the id. */
+/* The exit code of a request that each daemon answered: done if one could do it, else what the last
+ * one said that knew the id. */
 static SamiExit
 sum_up(const Answers *answers, JsonObject **ret_worst)
 {
@@ -126,7 +132,7 @@ sum_up(const Answers *answers, JsonObject **ret_worst)
             worst = answer;
     }
     *ret_worst = worst;
-    return (SamiExit) ctl_int(worst, "exit");
+    return (SamiExit)ctl_int(worst, "exit");
 }
 
 static SamiExit
@@ -144,7 +150,7 @@ ctl_abort(Ctl *ctl, GError **error)
     g_autoptr(GError) first = NULL;
     JsonObject *last = NULL;
     SamiExit code = SAMI_EXIT_FAILED;
-    guint n_roles = ctl->args.socket ? 1u : (guint) CTL_N_ROLES;
+    guint n_roles = ctl->args.socket ? 1u : (guint)CTL_N_ROLES;
     /* One after the other, the source first: it tells the destination itself. */
     for (guint i = 0; i < n_roles; i++) {
         g_autofree gchar *path = ctl_socket(ctl, i);
@@ -156,7 +162,7 @@ ctl_abort(Ctl *ctl, GError **error)
             continue;
         g_clear_pointer(&last, json_object_unref);
         last = answer;
-        code = (SamiExit) ctl_int(answer, "exit");
+        code = (SamiExit)ctl_int(answer, "exit");
         if (code != SAMI_EXIT_USAGE)
             break;
     }
@@ -165,7 +171,8 @@ ctl_abort(Ctl *ctl, GError **error)
         return code;
     }
     if (code == SAMI_EXIT_DONE && !ctl->args.is_quiet)
-        ctl_say(stdout, "%.4s  ABORT   rolled back\n", *ctl_string(last, "id") ? ctl_string(last, "id") : id);
+        ctl_say(stdout, "%.4s  ABORT   rolled back\n",
+                *ctl_string(last, "id") ? ctl_string(last, "id") : id);
     if (code != SAMI_EXIT_DONE)
         print_worst(last, code);
     json_object_unref(last);
@@ -184,7 +191,8 @@ merge_migrations(const Answers *answers, const gchar *id)
         const gchar *role = answers->answers[i] ? ctl_string(answers->answers[i], "role") : "";
         for (guint j = 0; list && j < json_array_get_length(list); j++) {
             JsonNode *node = json_array_get_element(list, j);
-            JsonObject *migration = JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+            JsonObject *migration =
+                JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
             if (!migration || (id && !g_str_has_prefix(ctl_string(migration, "id"), id)))
                 continue;
             if (!*ctl_string(migration, "role"))
@@ -234,11 +242,17 @@ print_migration(JsonObject *migration)
         const gchar *address = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
         g_string_append_printf(addresses, "%s%s", i ? "," : "", address ? address : "?");
     }
-    ctl_say(stdout, "%-8.8s  %-9s  %-8s  %-24s  %-19s  %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
-                    " %8" G_GINT64_FORMAT " %7" G_GINT64_FORMAT "  %s\n",
-            ctl_string(migration, "id"), ctl_string(migration, "role"), ctl_string(migration, "phase"), ctl_string(migration, "peer"), since,
-            ctl_int(counts, counts && json_object_has_member(counts, "received") ? "received" : "sent"), ctl_int(counts, "dirty"), ctl_int(counts, "exact"), ctl_int(counts, "merged"),
-            count_reasons(ctl_object(counts, "degraded")), count_reasons(ctl_object(counts, "refused")), addresses->str);
+    ctl_say(
+        stdout,
+        "%-8.8s  %-9s  %-8s  %-24s  %-19s  %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
+        " %7" G_GINT64_FORMAT " %7" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
+        "  %s\n",
+        ctl_string(migration, "id"), ctl_string(migration, "role"), ctl_string(migration, "phase"),
+        ctl_string(migration, "peer"), since,
+        ctl_int(counts, counts && json_object_has_member(counts, "received") ? "received" : "sent"),
+        ctl_int(counts, "dirty"), ctl_int(counts, "exact"), ctl_int(counts, "merged"),
+        count_reasons(ctl_object(counts, "degraded")), count_reasons(ctl_object(counts, "refused")),
+        addresses->str);
 }
 
 static const gchar *
@@ -260,7 +274,7 @@ print_line(JsonObject *object)
 SamiExit
 ctl_status(Ctl *ctl, GError **error)
 {
-    g_auto(Answers) answers = { 0 };
+    g_auto(Answers) answers = {0};
     const gchar *id = ctl->args.operands[0];
     JsonObject *worst = NULL;
     if (!ask_all(ctl, "status", id, &answers, error))
@@ -271,7 +285,8 @@ ctl_status(Ctl *ctl, GError **error)
     g_autoptr(JsonArray) migrations = merge_migrations(&answers, id);
     guint n = json_array_get_length(migrations);
     if (id && n == 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no migration '%s'; `samictl status` shows all", id);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "no migration '%s'; `samictl status` shows all", id);
         return SAMI_EXIT_USAGE;
     }
     if (ctl->args.is_json) {
@@ -285,8 +300,9 @@ ctl_status(Ctl *ctl, GError **error)
     if (n == 0 && !ctl->args.is_quiet)
         ctl_say(stdout, "no migrations\n");
     if (n > 0)
-        ctl_say(stdout, "%-8s  %-9s  %-8s  %-24s  %-19s  %7s %7s %7s %7s %8s %7s  %s\n", "ID", "ROLE", "PHASE", "PEER", "SINCE", "RECORDS",
-                "DIRTY", "EXACT", "MERGED", "DEGRADED", "REFUSED", "VM");
+        ctl_say(stdout, "%-8s  %-9s  %-8s  %-24s  %-19s  %7s %7s %7s %7s %8s %7s  %s\n", "ID",
+                "ROLE", "PHASE", "PEER", "SINCE", "RECORDS", "DIRTY", "EXACT", "MERGED", "DEGRADED",
+                "REFUSED", "VM");
     for (guint i = 0; i < n; i++)
         print_migration(json_array_get_object_element(migrations, i));
     return SAMI_EXIT_DONE;
@@ -297,7 +313,7 @@ ctl_status(Ctl *ctl, GError **error)
 SamiExit
 ctl_stats(Ctl *ctl, GError **error)
 {
-    g_auto(Answers) answers = { 0 };
+    g_auto(Answers) answers = {0};
     g_autoptr(JsonObject) all = json_object_new();
     JsonObject *worst = NULL;
     if (!ask_all(ctl, "stats", NULL, &answers, error))
@@ -306,7 +322,8 @@ ctl_stats(Ctl *ctl, GError **error)
     if (code != SAMI_EXIT_DONE)
         return print_worst(worst, code);
     for (guint i = 0; i < CTL_N_ROLES; i++) {
-        JsonObject *counters = answers.answers[i] ? ctl_object(answers.answers[i], "counters") : NULL;
+        JsonObject *counters =
+            answers.answers[i] ? ctl_object(answers.answers[i], "counters") : NULL;
         const gchar *role = answers.answers[i] ? ctl_string(answers.answers[i], "role") : "";
         g_autoptr(GList) names = counters ? json_object_get_members(counters) : NULL;
         if (!*role)
@@ -314,7 +331,8 @@ ctl_stats(Ctl *ctl, GError **error)
         if (counters)
             json_object_set_object_member(all, role, json_object_ref(counters));
         for (GList *at = names; at && !ctl->args.is_json; at = at->next)
-            ctl_say(stdout, "%-9s  %-40s %" G_GINT64_FORMAT "\n", role, (const gchar *) at->data, ctl_int(counters, at->data));
+            ctl_say(stdout, "%-9s  %-40s %" G_GINT64_FORMAT "\n", role, (const gchar *)at->data,
+                    ctl_int(counters, at->data));
     }
     if (ctl->args.is_json) {
         g_autoptr(JsonObject) object = json_object_new();

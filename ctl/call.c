@@ -4,7 +4,7 @@
 
 #include "common/control-json.h"
 
-static const gchar *const roles[CTL_N_ROLES] = { "exporter", "collector" };
+static const gchar *const roles[CTL_N_ROLES] = {"exporter", "collector"};
 
 const gchar *
 ctl_role_name(CtlRole role)
@@ -41,7 +41,8 @@ explain(const gchar *path, GError **error)
         g_prefix_error(error, "no daemon listens on ");
         g_autofree gchar *text = g_strdup((*error)->message);
         g_clear_error(error);
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEER, "%s; start it: systemctl start sami-%s", text, name);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEER, "%s; start it: systemctl start sami-%s",
+                    text, name);
     } else if (error && g_error_matches(*error, SAMI_ERROR, SAMI_ERROR_PERMISSION)) {
         g_prefix_error(error, "only root and members of the control group may do this: ");
     }
@@ -67,7 +68,8 @@ typedef struct {
     gpointer user_data;
 } Call;
 
-/* What the thread hands to the main loop: objects of json-glib count references without locks, so each belongs to one side only. */
+/* What the thread hands to the main loop: objects of json-glib count references without locks, so
+ * each belongs to one side only. */
 typedef struct {
     Call *call;
     gchar *line;        /* an event */
@@ -81,7 +83,8 @@ deliver(gpointer user_data)
     Delivery *delivery = user_data;
     Call *call = delivery->call;
     if (delivery->line) {
-        g_autoptr(JsonObject) event = sami_control_json_parse(delivery->line, strlen(delivery->line), NULL);
+        g_autoptr(JsonObject) event =
+            sami_control_json_parse(delivery->line, strlen(delivery->line), NULL);
         if (event && call->event)
             call->event(event, call->user_data);
     } else {
@@ -96,7 +99,8 @@ deliver(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* g_main_context_invoke() would run the function in this thread while the main loop is not running yet. */
+/* g_main_context_invoke() would run the function in this thread while the main loop is not running
+ * yet. */
 static void
 post(Delivery delivery)
 {
@@ -109,7 +113,7 @@ post(Delivery delivery)
 static void
 on_event(JsonObject *event, gpointer user_data)
 {
-    post((Delivery){ .call = user_data, .line = sami_control_json_print(event) });
+    post((Delivery){.call = user_data, .line = sami_control_json_print(event)});
 }
 
 static gpointer
@@ -121,14 +125,15 @@ run_call(gpointer user_data)
     if (!answer)
         explain(call->path, &error);
     json_object_unref(call->request);
-    post((Delivery){ .call = call, .answer = answer, .error = error });
+    post((Delivery){.call = call, .answer = answer, .error = error});
     return NULL;
 }
 
 void
-ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event, CtlDoneFunc done, gpointer user_data)
+ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event, CtlDoneFunc done,
+               gpointer user_data)
 {
     Call *call = g_new0(Call, 1);
-    *call = (Call){ g_strdup(path), request_take, event, done, user_data };
+    *call = (Call){g_strdup(path), request_take, event, done, user_data};
     g_thread_unref(g_thread_new("call", run_call, call));
 }

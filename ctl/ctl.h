@@ -1,7 +1,8 @@
 /* samictl: a table of verbs over the control sockets, the configuration directory and the keys.
  *
- * A handler prints what the operator asked for on standard output and returns an exit code of OPERATIONS §2. If it sets an error,
- * that error is printed with `samictl: ` on standard error and decides the exit code. Nothing else exits. */
+ * A handler prints what the operator asked for on standard output and returns an exit code of
+ * OPERATIONS §2. If it sets an error, that error is printed with `samictl: ` on standard error and
+ * decides the exit code. Nothing else exits. */
 #pragma once
 
 #include <stdio.h>
@@ -9,7 +10,8 @@
 #include "common/config.h"
 #include "common/control.h"
 
-/* What the command line said; one struct for all verbs. Strings are NULL and flags FALSE where nothing was given. */
+/* What the command line said; one struct for all verbs. Strings are NULL and flags FALSE where
+ * nothing was given. */
 typedef struct {
     gboolean is_help, is_version, is_quiet, is_json;
     gboolean is_yes, is_send, is_receive, is_both;
@@ -52,9 +54,10 @@ gchar *ctl_path(const Ctl *ctl, const gchar *name) G_GNUC_WARN_UNUSED_RESULT;
 gboolean ctl_load_config(Ctl *ctl, GError **error);
 /* Writes a public file (0644) as a whole or not at all. */
 gboolean ctl_write(const gchar *path, const gchar *text, GError **error);
-/* One fingerprint for what a peer file vouches for: name, certificate and signing key. The two fingerprints of pki.h are what it
- * is computed from. (transfer full) */
-gchar *ctl_peer_fingerprint(const gchar *name, const gchar *certificate_fingerprint, const gchar *key_fingerprint);
+/* One fingerprint for what a peer file vouches for: name, certificate and signing key. The two
+ * fingerprints of pki.h are what it is computed from. (transfer full) */
+gchar *ctl_peer_fingerprint(const gchar *name, const gchar *certificate_fingerprint,
+                            const gchar *key_fingerprint);
 
 /* --- words --- */
 /* The candidate nearest to `word`, or NULL if none is near. (transfer none) */
@@ -65,18 +68,20 @@ void ctl_say(FILE *stream, const gchar *format, ...) G_GNUC_PRINTF(2, 3);
 /* --- calls --- */
 typedef enum { CTL_EXPORTER, CTL_COLLECTOR, CTL_N_ROLES } CtlRole;
 const gchar *ctl_role_name(CtlRole role);
-/* -s, else ROLE.sock in run-dir. A broken sami.conf is reported once and the default run-dir taken: the state of daemons that run can be
- * asked whatever became of the file. (transfer full) */
+/* -s, else ROLE.sock in run-dir. A broken sami.conf is reported once and the default run-dir taken:
+ * the state of daemons that run can be asked whatever became of the file. (transfer full) */
 gchar *ctl_socket(Ctl *ctl, CtlRole role);
 /* sami_control_call with the exit code 9 and the command to start the daemon in its message. */
 JsonObject *ctl_call(const gchar *path, JsonObject *request, GError **error);
 /* TRUE if the error says that no daemon listens; then its exit code is 9. */
 gboolean ctl_is_not_running(const GError *error);
 
-/* The same in a thread; both functions run in the main loop. `done` is called once, with an answer or an error. */
+/* The same in a thread; both functions run in the main loop. `done` is called once, with an answer
+ * or an error. */
 typedef void (*CtlEventFunc)(JsonObject *event, gpointer user_data);
 typedef void (*CtlDoneFunc)(JsonObject *answer, const GError *error, gpointer user_data);
-void ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event, CtlDoneFunc done, gpointer user_data);
+void ctl_call_async(const gchar *path, JsonObject *request_take, CtlEventFunc event,
+                    CtlDoneFunc done, gpointer user_data);
 
 /* --- output --- */
 /* One line for a phase event, as in sami's day-one example. */
@@ -84,8 +89,8 @@ void ctl_print_phase(JsonObject *event);
 /* A bar that redraws itself in its line, and its removal. */
 void ctl_print_progress(JsonObject *event);
 void ctl_clear_progress(void);
-/* The last line of a migration: result, what was degraded or refused with consequence and remedy, and what to run next. Returns its
- * exit code. is_quiet leaves only errors. */
+/* The last line of a migration: result, what was degraded or refused with consequence and remedy,
+ * and what to run next. Returns its exit code. is_quiet leaves only errors. */
 SamiExit ctl_print_result(JsonObject *answer, gboolean is_quiet);
 /* (transfer none) */
 const gchar *ctl_string(JsonObject *object, const gchar *member);

@@ -1,4 +1,5 @@
-/* `migrate`: one attached call, an optional command that pauses the VM, and the operator's Ctrl-C. */
+/* `migrate`: one attached call, an optional command that pauses the VM, and the operator's Ctrl-C.
+ */
 #include "ctl/ctl.h"
 
 #include <signal.h>
@@ -13,8 +14,19 @@
 #include "common/value.h"
 
 /* In their order, so that "before READY" is a comparison. */
-typedef enum { PHASE_NONE, PHASE_PREPARE, PHASE_FOLLOW, PHASE_FREEZE, PHASE_READY, PHASE_SETTLE, PHASE_DONE, PHASE_ABORT, N_PHASES } Phase;
-static const gchar *const phases[N_PHASES] = { "", "PREPARE", "FOLLOW", "FREEZE", "READY", "SETTLE", "DONE", "ABORT" };
+typedef enum {
+    PHASE_NONE,
+    PHASE_PREPARE,
+    PHASE_FOLLOW,
+    PHASE_FREEZE,
+    PHASE_READY,
+    PHASE_SETTLE,
+    PHASE_DONE,
+    PHASE_ABORT,
+    N_PHASES
+} Phase;
+static const gchar *const phases[N_PHASES] = {"",      "PREPARE", "FOLLOW", "FREEZE",
+                                              "READY", "SETTLE",  "DONE",   "ABORT"};
 
 typedef struct {
     Ctl *ctl;
@@ -53,11 +65,13 @@ add_vm(const Ctl *ctl, const gchar *word, JsonArray *addresses, GError **error)
         return TRUE;
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     for (guint i = 0; ctl->config && i < ctl->config->vms->len; i++)
-        g_ptr_array_add(names, ((const SamiConfigVm *) ctl->config->vms->pdata[i])->name);
+        g_ptr_array_add(names, ((const SamiConfigVm *)ctl->config->vms->pdata[i])->name);
     g_ptr_array_add(names, NULL);
-    const gchar *near = ctl_suggest(word, (const gchar *const *) names->pdata);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--vm '%s' is no address, and there is no %s/vms.d/%s.conf%s%s%s", word,
-                ctl_config_dir(ctl), word, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    const gchar *near = ctl_suggest(word, (const gchar *const *)names->pdata);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                "--vm '%s' is no address, and there is no %s/vms.d/%s.conf%s%s%s", word,
+                ctl_config_dir(ctl), word, near ? "; did you mean '" : "", near ? near : "",
+                near ? "'?" : "");
     return FALSE;
 }
 
@@ -77,7 +91,9 @@ make_vm(const Ctl *ctl, GError **error)
     }
     guint n = json_array_get_length(addresses);
     if (n == 0 || n > SAMI_VM_ADDRESSES_MAX) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, n ? "--vm: %u addresses; allowed: 1 to %u" : "migrate needs --vm NAME or ADDRESS",
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    n ? "--vm: %u addresses; allowed: 1 to %u"
+                      : "migrate needs --vm NAME or ADDRESS",
                     n, SAMI_VM_ADDRESSES_MAX);
         return NULL;
     }
@@ -94,23 +110,24 @@ add_number(JsonObject *request, const gchar *name, const gchar *text, guint64 ma
         g_prefix_error(error, "--%s ", name);
         return FALSE;
     }
-    json_object_set_int_member(request, name, (gint64) value);
+    json_object_set_int_member(request, name, (gint64)value);
     return TRUE;
 }
 
 static gboolean
 add_deadline(JsonObject *request, const CtlArgs *args, GError **error)
 {
-    static const gchar *const words[] = { "wait", "resume", "abort", NULL };
+    static const gchar *const words[] = {"wait", "resume", "abort", NULL};
     guint64 ms = 0;
     if (args->deadline && !sami_value_duration(args->deadline, 10, 3600 * 1000, &ms, error)) {
         g_prefix_error(error, "--deadline ");
         return FALSE;
     }
     if (args->deadline)
-        json_object_set_int_member(request, "deadline_ms", (gint64) ms);
+        json_object_set_int_member(request, "deadline_ms", (gint64)ms);
     if (args->on_late && !g_strv_contains(words, args->on_late)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--on-late '%s' is unknown; allowed: wait, resume or abort", args->on_late);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "--on-late '%s' is unknown; allowed: wait, resume or abort", args->on_late);
         return FALSE;
     }
     json_object_set_string_member(request, "on_late", args->on_late ? args->on_late : "wait");
@@ -121,10 +138,12 @@ static JsonObject *
 make_request(const Ctl *ctl, GError **error)
 {
     const CtlArgs *args = &ctl->args;
-    const gchar *clash = args->is_now && args->is_hold   ? "--now and --hold exclude each other"
-                         : args->is_now && args->command ? "--now and -- CMD exclude each other: CMD's pause is what the freeze waits for"
-                         : !args->to                     ? "migrate needs --to PEER; `samictl peer list` shows them"
-                                                         : NULL;
+    const gchar *clash =
+        args->is_now && args->is_hold ? "--now and --hold exclude each other"
+        : args->is_now && args->command
+            ? "--now and -- CMD exclude each other: CMD's pause is what the freeze waits for"
+        : !args->to ? "migrate needs --to PEER; `samictl peer list` shows them"
+                    : NULL;
     if (clash) {
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_USAGE, clash);
         return NULL;
@@ -137,8 +156,10 @@ make_request(const Ctl *ctl, GError **error)
     json_object_set_array_member(request, "vm", vm);
     json_object_set_string_member(request, "to", args->to);
     json_object_set_boolean_member(request, "now", args->is_now);
-    if (!add_deadline(request, args, error) || !add_number(request, "mark", args->mark, G_MAXUINT32, error) ||
-        !add_number(request, "zone", args->zone, 65535, error) || !add_number(request, "vlan", args->vlan, 4094, error))
+    if (!add_deadline(request, args, error) ||
+        !add_number(request, "mark", args->mark, G_MAXUINT32, error) ||
+        !add_number(request, "zone", args->zone, 65535, error) ||
+        !add_number(request, "vlan", args->vlan, 4094, error))
         return NULL;
     return g_steal_pointer(&request);
 }
@@ -166,12 +187,14 @@ make_id_request(const Migrate *migrate, const gchar *cmd)
 static void
 maybe_quit(Migrate *migrate)
 {
-    /* A command that still runs may be moving the VM: leaving it alone behind our back would hide how that ended. */
+    /* A command that still runs may be moving the VM: leaving it alone behind our back would hide
+     * how that ended. */
     if (migrate->is_ended && !migrate->is_command_running)
         g_main_loop_quit(migrate->loop);
 }
 
-/* The answer to our own freeze or abort. How the migration ended comes as the last line of the attached call. */
+/* The answer to our own freeze or abort. How the migration ended comes as the last line of the
+ * attached call. */
 static void
 on_request_done(JsonObject *answer, const GError *error, gpointer user_data)
 {
@@ -188,7 +211,8 @@ send_abort(Migrate *migrate)
     if (migrate->is_abort_sent || migrate->is_ended || !migrate->id)
         return;
     migrate->is_abort_sent = TRUE;
-    ctl_call_async(migrate->socket, make_id_request(migrate, "abort"), NULL, on_request_done, migrate);
+    ctl_call_async(migrate->socket, make_id_request(migrate, "abort"), NULL, on_request_done,
+                   migrate);
 }
 
 static void
@@ -200,17 +224,20 @@ on_command_exit(GPid pid, gint status, gpointer user_data)
     migrate->is_command_running = FALSE;
     gboolean is_success = g_spawn_check_wait_status(status, &error);
     if (is_success && !migrate->is_ended && migrate->phase < PHASE_FREEZE)
-        ctl_call_async(migrate->socket, make_id_request(migrate, "freeze"), NULL, on_request_done, migrate);
+        ctl_call_async(migrate->socket, make_id_request(migrate, "freeze"), NULL, on_request_done,
+                       migrate);
     if (!is_success && (migrate->phase >= PHASE_READY || migrate->is_ended)) {
-        g_autofree gchar *text = g_strdup_printf("the command failed (%s) after %s; where the VM runs decides: "
-                                                 "samictl status %.8s, here and at the peer",
-                                                 error->message, migrate->is_ended ? "the end of the migration" : "READY",
-                                                 migrate->id ? migrate->id : "");
+        g_autofree gchar *text = g_strdup_printf(
+            "the command failed (%s) after %s; where the VM runs decides: "
+            "samictl status %.8s, here and at the peer",
+            error->message, migrate->is_ended ? "the end of the migration" : "READY",
+            migrate->id ? migrate->id : "");
         say(migrate, text);
         if (migrate->code == SAMI_EXIT_DONE)
             migrate->code = SAMI_EXIT_FAILED;
     } else if (!is_success) {
-        g_autofree gchar *text = g_strdup_printf("the command failed (%s) before READY: aborting", error->message);
+        g_autofree gchar *text =
+            g_strdup_printf("the command failed (%s) before READY: aborting", error->message);
         say(migrate, text);
         send_abort(migrate);
     }
@@ -232,13 +259,14 @@ start_command(Migrate *migrate)
     /* With --json standard output is ours alone. */
     migrate->is_command_running = g_spawn_async_with_fds(
         NULL, migrate->ctl->args.command, environment,
-        G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CHILD_INHERITS_STDIN, NULL, NULL, &pid, -1,
-        migrate->ctl->args.is_json ? STDERR_FILENO : -1, -1, &error);
+        G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CHILD_INHERITS_STDIN, NULL, NULL,
+        &pid, -1, migrate->ctl->args.is_json ? STDERR_FILENO : -1, -1, &error);
     if (migrate->is_command_running) {
         g_child_watch_add(pid, on_command_exit, migrate);
         return;
     }
-    g_autofree gchar *text = g_strdup_printf("cannot run the command: %s: aborting", error->message);
+    g_autofree gchar *text =
+        g_strdup_printf("cannot run the command: %s: aborting", error->message);
     say(migrate, text);
     send_abort(migrate);
 }
@@ -276,8 +304,9 @@ on_event(JsonObject *event, gpointer user_data)
     if (migrate->n_interrupts)
         send_abort(migrate);
     JsonNode *confirmed = json_object_get_member(event, "confirmed_snapshot");
-    if (args->command && !migrate->is_command_started && !migrate->n_interrupts && migrate->phase == PHASE_FOLLOW && migrate->id &&
-        confirmed && JSON_NODE_HOLDS_VALUE(confirmed) && json_node_get_boolean(confirmed))
+    if (args->command && !migrate->is_command_started && !migrate->n_interrupts &&
+        migrate->phase == PHASE_FOLLOW && migrate->id && confirmed &&
+        JSON_NODE_HOLDS_VALUE(confirmed) && json_node_get_boolean(confirmed))
         start_command(migrate);
 }
 
@@ -296,7 +325,7 @@ on_done(JsonObject *answer, const GError *error, gpointer user_data)
         g_autofree gchar *text = sami_control_json_print(answer);
         printf("%s\n", text);
         fflush(stdout);
-        migrate->code = (SamiExit) ctl_int(answer, "exit");
+        migrate->code = (SamiExit)ctl_int(answer, "exit");
     } else {
         migrate->code = ctl_print_result(answer, migrate->ctl->args.is_quiet);
     }
@@ -310,12 +339,14 @@ on_interrupt(gpointer user_data)
     Migrate *migrate = user_data;
     migrate->n_interrupts++;
     if (migrate->n_interrupts > 1 || (!migrate->id && migrate->is_ended)) {
-        g_set_error(&migrate->error, SAMI_ERROR, SAMI_ERROR_FAILED, "left; how it ends: samictl status %.8s", migrate->id ? migrate->id : "");
+        g_set_error(&migrate->error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "left; how it ends: samictl status %.8s", migrate->id ? migrate->id : "");
         g_main_loop_quit(migrate->loop);
         return G_SOURCE_CONTINUE;
     }
     if (migrate->phase >= PHASE_READY && migrate->phase != PHASE_ABORT)
-        say(migrate, "interrupted after READY: the VM may run at the peer; asking for an abort all the same (again: leave)");
+        say(migrate, "interrupted after READY: the VM may run at the peer; asking for an abort all "
+                     "the same (again: leave)");
     else
         say(migrate, "interrupted: aborting (again: leave)");
     send_abort(migrate);
@@ -332,7 +363,7 @@ ctl_migrate(Ctl *ctl, GError **error)
         return SAMI_EXIT_USAGE;
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
     g_autofree gchar *socket = ctl_socket(ctl, CTL_EXPORTER);
-    Migrate migrate = { .ctl = ctl, .loop = loop, .socket = socket, .has_bar = has_bar(ctl) };
+    Migrate migrate = {.ctl = ctl, .loop = loop, .socket = socket, .has_bar = has_bar(ctl)};
     g_unix_signal_add(SIGINT, on_interrupt, &migrate);
     g_unix_signal_add(SIGTERM, on_interrupt, &migrate);
     ctl_call_async(socket, request, on_event, on_done, &migrate);

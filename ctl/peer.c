@@ -10,8 +10,9 @@
 #include "common/value.h"
 #include "transport/pki.h"
 
-/* Files that `add` writes and `remove` removes, below the configuration directory; %s: peer. Configurations come last when written, so
- * that none names a file that is missing, and first when removed. */
+/* Files that `add` writes and `remove` removes, below the configuration directory; %s: peer.
+ * Configurations come last when written, so that none names a file that is missing, and first when
+ * removed. */
 typedef enum { FILE_CERTIFICATE, FILE_KEY, FILE_SIGNER_KEY, FILE_SIGNER, FILE_PEER, N_FILES } File;
 static const gchar *const file_names[N_FILES] = {
     "peers.d/%s.crt", "peers.d/%s.pub", "signers.d/%s.pub", "signers.d/%s.conf", "peers.d/%s.conf",
@@ -58,12 +59,15 @@ refuse_usage(GError **error, const gchar *text)
 static gboolean
 refuse_ssh(const gchar *url, GError **error)
 {
-    g_autofree gchar *login = g_strndup(url + strlen("ssh://"), strcspn(url + strlen("ssh://"), "/:"));
+    g_autofree gchar *login =
+        g_strndup(url + strlen("ssh://"), strcspn(url + strlen("ssh://"), "/:"));
     const gchar *at = strchr(login, '@');
     const gchar *host = at ? at + 1 : login;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
                 "peer files over ssh:// are not available yet; instead:\n"
-                "  scp %s:" SAMI_SYSCONFDIR "/%s.peer .\n  samictl peer add %s.peer --both --allow PREFIXES", login, host, host);
+                "  scp %s:" SAMI_SYSCONFDIR
+                "/%s.peer .\n  samictl peer add %s.peer --both --allow PREFIXES",
+                login, host, host);
     return FALSE;
 }
 
@@ -101,13 +105,18 @@ read_peer_file(Adding *adding, GError **error)
         return FALSE;
     }
     const SamiPeerFile *file = adding->file;
-    if (!sami_pki_certificate_names(file->certificate_pem, strlen(file->certificate_pem), file->name, &local)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "%s: the certificate is not for %s%s%s", path, file->name,
-                    local ? ": " : "", local ? local->message : "");
+    if (!sami_pki_certificate_names(file->certificate_pem, strlen(file->certificate_pem),
+                                    file->name, &local)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                    "%s: the certificate is not for %s%s%s", path, file->name, local ? ": " : "",
+                    local ? local->message : "");
         return FALSE;
     }
-    adding->certificate = sami_pki_fingerprint(file->certificate_pem, strlen(file->certificate_pem), error);
-    adding->key = adding->certificate ? sami_pki_fingerprint(file->signing_key_pem, strlen(file->signing_key_pem), error) : NULL;
+    adding->certificate =
+        sami_pki_fingerprint(file->certificate_pem, strlen(file->certificate_pem), error);
+    adding->key = adding->certificate ? sami_pki_fingerprint(file->signing_key_pem,
+                                                             strlen(file->signing_key_pem), error)
+                                      : NULL;
     if (!adding->key) {
         g_prefix_error(error, "%s: ", path);
         return FALSE;
@@ -123,11 +132,15 @@ check_options(Adding *adding, GError **error)
     adding->is_send = args->is_send || args->is_both;
     adding->is_receive = args->is_receive || args->is_both;
     if (!adding->is_send && !adding->is_receive)
-        return refuse_usage(error, "peer add needs one of --send (we move sessions to it), --receive (it moves sessions to us), --both");
+        return refuse_usage(error, "peer add needs one of --send (we move sessions to it), "
+                                   "--receive (it moves sessions to us), --both");
     if (adding->is_receive && !args->allow)
-        return refuse_usage(error, "--receive needs --allow PREFIXES: the VM addresses that it may bring, such as 10.0.0.0/24,2001:db8::/64");
+        return refuse_usage(error, "--receive needs --allow PREFIXES: the VM addresses that it may "
+                                   "bring, such as 10.0.0.0/24,2001:db8::/64");
     if (!adding->is_receive && (args->allow || args->nat_addresses))
-        return refuse_usage(error, "--allow and --nat-addresses are for peers that send to us: add --receive or --both");
+        return refuse_usage(
+            error,
+            "--allow and --nat-addresses are for peers that send to us: add --receive or --both");
     return TRUE;
 }
 
@@ -135,11 +148,13 @@ check_options(Adding *adding, GError **error)
 static gchar *
 print_peer_conf(const gchar *name, const gchar *address)
 {
-    return g_strdup_printf("[peer]\nname=%s\n%s%s%scertificate=%s.crt\nsigning-key=%s.pub\n", name, address ? "address=" : "",
-                           address ? address : "", address ? "\n" : "", name, name);
+    return g_strdup_printf("[peer]\nname=%s\n%s%s%scertificate=%s.crt\nsigning-key=%s.pub\n", name,
+                           address ? "address=" : "", address ? address : "", address ? "\n" : "",
+                           name, name);
 }
 
-/* A peer that was added for one direction may get the other one: its address then comes or stays. */
+/* A peer that was added for one direction may get the other one: its address then comes or stays.
+ */
 static gboolean
 choose_address(Adding *adding, GError **error)
 {
@@ -170,7 +185,8 @@ make_texts(Adding *adding, GError **error)
     const SamiPeerFile *file = adding->file;
     g_autofree gchar *allow = NULL;
     g_autofree gchar *nat = NULL;
-    if (!check_list("--allow", args->allow, &allow, error) || !check_list("--nat-addresses", args->nat_addresses, &nat, error) ||
+    if (!check_list("--allow", args->allow, &allow, error) ||
+        !check_list("--nat-addresses", args->nat_addresses, &nat, error) ||
         !choose_address(adding, error))
         return FALSE;
     adding->texts[FILE_CERTIFICATE] = g_strdup(file->certificate_pem);
@@ -178,12 +194,14 @@ make_texts(Adding *adding, GError **error)
     if (!adding->is_receive)
         return TRUE;
     adding->texts[FILE_SIGNER_KEY] = g_strdup(file->signing_key_pem);
-    adding->texts[FILE_SIGNER] = g_strdup_printf("[signer]\nname=%s\nkeys=%s.pub\nallow-prefixes=%s\nnat-addresses=%s\n", file->name,
-                                                 file->name, allow, nat);
+    adding->texts[FILE_SIGNER] =
+        g_strdup_printf("[signer]\nname=%s\nkeys=%s.pub\nallow-prefixes=%s\nnat-addresses=%s\n",
+                        file->name, file->name, allow, nat);
     return TRUE;
 }
 
-/* Drops the texts that are there already; anything else that is there is not ours to replace, but for the address that --send adds. */
+/* Drops the texts that are there already; anything else that is there is not ours to replace, but
+ * for the address that --send adds. */
 static gboolean
 compare(Adding *adding, gboolean *ret_is_unchanged, GError **error)
 {
@@ -202,8 +220,9 @@ compare(Adding *adding, gboolean *ret_is_unchanged, GError **error)
         is_unchanged = FALSE;
         if (!is_there || (i == FILE_PEER && !strcmp(old, receive_only)))
             continue;
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there and says something else; edit it, or: samictl peer remove %s", path,
-                    adding->file->name);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s is there and says something else; edit it, or: samictl peer remove %s",
+                    path, adding->file->name);
         return FALSE;
     }
     *ret_is_unchanged = is_unchanged;
@@ -217,7 +236,8 @@ confirm(Adding *adding, GError **error)
     const CtlArgs *args = &adding->ctl->args;
     gchar answer[16] = "";
     if (args->fingerprint && strcmp(args->fingerprint, adding->all) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "the fingerprint of %s is %s, not %s; nothing was written", adding->file->name,
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED,
+                    "the fingerprint of %s is %s, not %s; nothing was written", adding->file->name,
                     adding->all, args->fingerprint);
         return FALSE;
     }
@@ -225,7 +245,8 @@ confirm(Adding *adding, GError **error)
         return TRUE;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "no terminal to confirm the fingerprint; compare it with `samictl setup` at the peer and add: --fingerprint %s",
+                    "no terminal to confirm the fingerprint; compare it with `samictl setup` at "
+                    "the peer and add: --fingerprint %s",
                     adding->all);
         return FALSE;
     }
@@ -240,12 +261,13 @@ confirm(Adding *adding, GError **error)
 static gboolean
 write_files(Adding *adding, GError **error)
 {
-    static const gchar *const directories[] = { "peers.d", "signers.d" };
+    static const gchar *const directories[] = {"peers.d", "signers.d"};
     for (guint i = 0; i < G_N_ELEMENTS(directories); i++) {
         g_autofree gchar *path = ctl_path(adding->ctl, directories[i]);
         if (g_mkdir_with_parents(path, 0755) != 0) {
-            g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot make %s: %s", path,
-                        g_strerror(errno));
+            g_set_error(error, SAMI_ERROR,
+                        errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
+                        "cannot make %s: %s", path, g_strerror(errno));
             return FALSE;
         }
     }
@@ -267,8 +289,11 @@ print_next(const Adding *adding, gboolean is_unchanged)
                                                   : "it moves sessions to us");
     if (is_unchanged)
         return;
-    ctl_say(stdout, "next: restart the daemons that run:%s%s\n", adding->is_send ? " systemctl try-restart sami-exporter" : "",
-            adding->is_receive ? (adding->is_send ? " sami-collector" : " systemctl try-restart sami-collector") : "");
+    ctl_say(stdout, "next: restart the daemons that run:%s%s\n",
+            adding->is_send ? " systemctl try-restart sami-exporter" : "",
+            adding->is_receive
+                ? (adding->is_send ? " sami-collector" : " systemctl try-restart sami-collector")
+                : "");
     if (adding->is_send)
         ctl_say(stdout, "then: samictl migrate --vm ADDRESS --to %s\n", name);
 }
@@ -276,23 +301,27 @@ print_next(const Adding *adding, gboolean is_unchanged)
 SamiExit
 ctl_peer_add(Ctl *ctl, GError **error)
 {
-    g_auto(Adding) adding = { .ctl = ctl };
+    g_auto(Adding) adding = {.ctl = ctl};
     gboolean is_unchanged = FALSE;
     if (g_str_has_prefix(ctl->args.operands[0], "ssh://")) {
         refuse_ssh(ctl->args.operands[0], error);
         return SAMI_EXIT_USAGE;
     }
-    if (!check_options(&adding, error) || !ctl_load_config(ctl, error) || !read_peer_file(&adding, error))
+    if (!check_options(&adding, error) || !ctl_load_config(ctl, error) ||
+        !read_peer_file(&adding, error))
         return SAMI_EXIT_FAILED;
     if (ctl->config && !strcmp(ctl->config->name, adding.file->name)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is this firewall's own name; add the other one's peer file", adding.file->name);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "%s is this firewall's own name; add the other one's peer file",
+                    adding.file->name);
         return SAMI_EXIT_USAGE;
     }
     if (!make_texts(&adding, error) || !compare(&adding, &is_unchanged, error))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
-        ctl_say(stdout, "%s at %s\n  fingerprint   %s\n  certificate   %s\n  signing key   %s\n", adding.file->name,
-                adding.address ? adding.address : "(it connects to us)", adding.all, adding.certificate, adding.key);
+        ctl_say(stdout, "%s at %s\n  fingerprint   %s\n  certificate   %s\n  signing key   %s\n",
+                adding.file->name, adding.address ? adding.address : "(it connects to us)",
+                adding.all, adding.certificate, adding.key);
     if (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error)))
         return SAMI_EXIT_FAILED;
     /* What was written must be what the daemons can read. */
@@ -320,27 +349,35 @@ fingerprint_file(const gchar *path)
 {
     g_autofree gchar *pem = NULL;
     gsize length = 0;
-    gchar *fingerprint = path && g_file_get_contents(path, &pem, &length, NULL) ? sami_pki_fingerprint(pem, length, NULL) : NULL;
+    gchar *fingerprint = path && g_file_get_contents(path, &pem, &length, NULL)
+                             ? sami_pki_fingerprint(pem, length, NULL)
+                             : NULL;
     return fingerprint ? fingerprint : g_strdup("unreadable");
 }
 
 static void
 print_peer(const SamiConfigPeer *peer, const SamiConfigSigner *signer)
 {
-    g_autofree gchar *certificate = peer->certificate_file ? fingerprint_file(peer->certificate_file) : g_strdup("by tls-ca");
+    g_autofree gchar *certificate =
+        peer->certificate_file ? fingerprint_file(peer->certificate_file) : g_strdup("by tls-ca");
     g_autofree gchar *key = fingerprint_file(peer->signing_key_file);
     g_autofree gchar *all = ctl_peer_fingerprint(peer->name, certificate, key);
     g_autofree gchar *allow = signer ? g_strjoinv(",", signer->allow_prefixes) : NULL;
     g_autofree gchar *nat = signer ? g_strjoinv(",", signer->nat_addresses) : NULL;
-    const gchar *direction = peer->address && signer ? "both" : peer->address ? "send" : signer ? "receive" : "nothing";
-    ctl_say(stdout, "%s  %s%s%s\n", peer->name, direction, peer->address ? "  " : "", peer->address ? peer->address : "");
+    const gchar *direction = peer->address && signer ? "both"
+                             : peer->address         ? "send"
+                             : signer                ? "receive"
+                                                     : "nothing";
+    ctl_say(stdout, "%s  %s%s%s\n", peer->name, direction, peer->address ? "  " : "",
+            peer->address ? peer->address : "");
     if (g_str_has_prefix(certificate, "SHA256:") && g_str_has_prefix(key, "SHA256:"))
         ctl_say(stdout, "  fingerprint   %s\n", all);
     ctl_say(stdout, "  certificate   %s\n", certificate);
     if (peer->signing_key_file)
         ctl_say(stdout, "  signing key   %s\n", key);
     if (signer)
-        ctl_say(stdout, "  allow         %s\n  nat           %s\n", *allow ? allow : "nothing", *nat ? nat : "none");
+        ctl_say(stdout, "  allow         %s\n  nat           %s\n", *allow ? allow : "nothing",
+                *nat ? nat : "none");
 }
 
 SamiExit
@@ -349,7 +386,9 @@ ctl_peer_list(Ctl *ctl, GError **error)
     if (!ctl_load_config(ctl, error))
         return SAMI_EXIT_FAILED;
     if (!ctl->config) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s/sami.conf: no such file; first: samictl setup --name NAME", ctl_config_dir(ctl));
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                    "%s/sami.conf: no such file; first: samictl setup --name NAME",
+                    ctl_config_dir(ctl));
         return SAMI_EXIT_FAILED;
     }
     for (guint i = 0; i < ctl->config->peers->len; i++) {
@@ -372,13 +411,15 @@ fail_no_peer(const Ctl *ctl, const gchar *name, GError **error)
     g_autofree gchar *path = ctl_path(ctl, "peers.d");
     g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    for (const gchar *entry = directory ? g_dir_read_name(directory) : NULL; entry; entry = g_dir_read_name(directory))
+    for (const gchar *entry = directory ? g_dir_read_name(directory) : NULL; entry;
+         entry = g_dir_read_name(directory))
         if (g_str_has_suffix(entry, ".conf"))
             g_ptr_array_add(names, g_strndup(entry, strlen(entry) - strlen(".conf")));
     g_ptr_array_add(names, NULL);
-    const gchar *near = ctl_suggest(name, (const gchar *const *) names->pdata);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no peer '%s'; %s%s%s`samictl peer list` shows all", name, near ? "did you mean '" : "",
-                near ? near : "", near ? "'? " : "");
+    const gchar *near = ctl_suggest(name, (const gchar *const *)names->pdata);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                "no peer '%s'; %s%s%s`samictl peer list` shows all", name,
+                near ? "did you mean '" : "", near ? near : "", near ? "'? " : "");
 }
 
 SamiExit
@@ -395,14 +436,16 @@ ctl_peer_remove(Ctl *ctl, GError **error)
             if (!ctl->args.is_quiet)
                 ctl_say(stdout, "removed %s\n", path);
         } else if (errno != ENOENT) {
-            g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot remove %s: %s", path,
-                        g_strerror(errno));
+            g_set_error(error, SAMI_ERROR,
+                        errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
+                        "cannot remove %s: %s", path, g_strerror(errno));
             return SAMI_EXIT_FAILED;
         }
     }
     if (n_removed == 0)
         fail_no_peer(ctl, name, error);
     else if (!ctl->args.is_quiet)
-        ctl_say(stdout, "next: restart the daemons that run: systemctl try-restart sami-exporter sami-collector\n");
+        ctl_say(stdout, "next: restart the daemons that run: systemctl try-restart sami-exporter "
+                        "sami-collector\n");
     return SAMI_EXIT_DONE;
 }

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Reason -> what it means for the connection, and what to do; ids are those of the daemons' table of reasons. */
+/* Reason -> what it means for the connection, and what to do; ids are those of the daemons' table
+ * of reasons. */
 typedef struct {
     const gchar *reason;
     const gchar *consequence;
@@ -11,42 +12,61 @@ typedef struct {
 } Remedy;
 
 static const Remedy remedies[] = {
-    { "unknown-signer", "nothing was accepted", "at the destination: samictl peer add OUR.peer --receive --allow PREFIXES" },
-    { "not-signed", "nothing was accepted", "check that both sides run the same version" },
-    { "bad-signature", "nothing was accepted", "the signing key there is not ours: exchange the peer files again" },
-    { "tls-name", "nothing was accepted", "add our TLS name to tls-names in signers.d there" },
-    { "destination-name", "nothing was accepted", "the peer's name= differs from --to: compare `samictl peer list` on both sides" },
-    { "pen-mismatch", "nothing was accepted", "both builds need the same --with-pen" },
-    { "too-late", "nothing was accepted", "the link held messages back: check it, or raise max-delay there" },
-    { "not-owner", "nothing was changed", "the migration belongs to another firewall: start a new one" },
-    { "already-ready", "nothing was rolled back", "the VM may run at the destination: see `samictl status` there" },
-    { "limit", "the migration was not started", "wait for others to end, or raise max-migrations there" },
-    { "journal", "nothing was accepted", "free space in journal-dir there, or set journal=false" },
-    { "vm-not-allowed", "nothing was accepted", "add the VM's address to allow-prefixes in signers.d there" },
-    { "resume-unavailable", "the migration ended", "start it again" },
-    { "replayed-migration", "nothing was accepted", "start it again" },
-    { "address-not-allowed", "these connections break", "add the address to allow-prefixes in signers.d there" },
-    { "nat-address", "these connections break", "add the translated address to nat-addresses in signers.d there" },
-    { "address-special", "these connections stay here", "link-local and loopback sessions cannot move" },
-    { "tuple-inconsistent", "these connections break", "report it with `samictl stats` of both sides" },
-    { "state-range", "these connections break", "check that both kernels are supported" },
-    { "field-missing", "these connections break", "check that both sides run the same version" },
-    { "protocol-unsupported", "these connections break", "this version moves TCP, UDP and ICMP only" },
-    { "zone-not-allowed", "these connections break", "add the zone to zones in signers.d there" },
-    { "max-sessions", "these connections break", "raise max-sessions, or net.netfilter.nf_conntrack_max there" },
-    { "not-ours", "the entry there was left alone", "none needed if that connection is the destination's own" },
-    { "nat-mismatch", "the entry there was left alone", "both sides translated the flow: let only one of them do it" },
-    { "nat-clash", "these connections break", "another flow has the public port there: use disjoint port ranges" },
-    { "table-full", "these connections break", "raise net.netfilter.nf_conntrack_max there" },
-    { "chain-too-long", "these connections break", "raise net.netfilter.nf_conntrack_buckets there" },
-    { "owned", "these connections stay with the other migration", "end it first: samictl status" },
-    { "kernel", "these connections break", "see the destination's log" },
-    { "unverified", "these connections may break", "see `samictl status` there" },
-    { "labels-lost", "connections go on, without their labels", "load a rule that uses labels there" },
-    { "nat-not-applied", "these connections break", "load a nat base chain there before migrating" },
-    { "timeout-differs", "connections go on, with another timeout", "none needed" },
-    { "differs", "connections go on, with another state or mark", "see `samictl status` there" },
-    { "no-helper", "connections go on, without their helper", "load the helper module there, e.g. modprobe nf_conntrack_ftp" },
+    {"unknown-signer", "nothing was accepted",
+     "at the destination: samictl peer add OUR.peer --receive --allow PREFIXES"},
+    {"not-signed", "nothing was accepted", "check that both sides run the same version"},
+    {"bad-signature", "nothing was accepted",
+     "the signing key there is not ours: exchange the peer files again"},
+    {"tls-name", "nothing was accepted", "add our TLS name to tls-names in signers.d there"},
+    {"destination-name", "nothing was accepted",
+     "the peer's name= differs from --to: compare `samictl peer list` on both sides"},
+    {"pen-mismatch", "nothing was accepted", "both builds need the same --with-pen"},
+    {"too-late", "nothing was accepted",
+     "the link held messages back: check it, or raise max-delay there"},
+    {"not-owner", "nothing was changed",
+     "the migration belongs to another firewall: start a new one"},
+    {"already-ready", "nothing was rolled back",
+     "the VM may run at the destination: see `samictl status` there"},
+    {"limit", "the migration was not started",
+     "wait for others to end, or raise max-migrations there"},
+    {"journal", "nothing was accepted", "free space in journal-dir there, or set journal=false"},
+    {"vm-not-allowed", "nothing was accepted",
+     "add the VM's address to allow-prefixes in signers.d there"},
+    {"resume-unavailable", "the migration ended", "start it again"},
+    {"replayed-migration", "nothing was accepted", "start it again"},
+    {"address-not-allowed", "these connections break",
+     "add the address to allow-prefixes in signers.d there"},
+    {"nat-address", "these connections break",
+     "add the translated address to nat-addresses in signers.d there"},
+    {"address-special", "these connections stay here",
+     "link-local and loopback sessions cannot move"},
+    {"tuple-inconsistent", "these connections break",
+     "report it with `samictl stats` of both sides"},
+    {"state-range", "these connections break", "check that both kernels are supported"},
+    {"field-missing", "these connections break", "check that both sides run the same version"},
+    {"protocol-unsupported", "these connections break",
+     "this version moves TCP, UDP and ICMP only"},
+    {"zone-not-allowed", "these connections break", "add the zone to zones in signers.d there"},
+    {"max-sessions", "these connections break",
+     "raise max-sessions, or net.netfilter.nf_conntrack_max there"},
+    {"not-ours", "the entry there was left alone",
+     "none needed if that connection is the destination's own"},
+    {"nat-mismatch", "the entry there was left alone",
+     "both sides translated the flow: let only one of them do it"},
+    {"nat-clash", "these connections break",
+     "another flow has the public port there: use disjoint port ranges"},
+    {"table-full", "these connections break", "raise net.netfilter.nf_conntrack_max there"},
+    {"chain-too-long", "these connections break", "raise net.netfilter.nf_conntrack_buckets there"},
+    {"owned", "these connections stay with the other migration", "end it first: samictl status"},
+    {"kernel", "these connections break", "see the destination's log"},
+    {"unverified", "these connections may break", "see `samictl status` there"},
+    {"labels-lost", "connections go on, without their labels",
+     "load a rule that uses labels there"},
+    {"nat-not-applied", "these connections break", "load a nat base chain there before migrating"},
+    {"timeout-differs", "connections go on, with another timeout", "none needed"},
+    {"differs", "connections go on, with another state or mark", "see `samictl status` there"},
+    {"no-helper", "connections go on, without their helper",
+     "load the helper module there, e.g. modprobe nf_conntrack_ftp"},
 };
 
 typedef struct {
@@ -56,14 +76,18 @@ typedef struct {
 } Outcome;
 
 static const Outcome outcomes[] = {
-    { SAMI_EXIT_FAILED, "failed", "journalctl -u sami-exporter -n 50" },
-    { SAMI_EXIT_REFUSED, "refused by the peer", "samictl peer list    (here and at the peer), then try again" },
-    { SAMI_EXIT_ABORTED, "aborted and rolled back; the VM's sessions are still here", "samictl migrate … when the cause is gone" },
-    { SAMI_EXIT_LATE, "late: not READY within the deadline; nothing was rolled back",
-      "samictl status %s    then resume the VM and lose what is missing, or: samictl abort %s" },
-    { SAMI_EXIT_IN_DOUBT, "in doubt: the connection was lost after READY, so the VM may already run at the peer",
-      "samictl status %s    (at the peer too)" },
-    { SAMI_EXIT_UNCONFIRMED, "sent, but the peer is a plain collector and confirms nothing", "check the collector's own log" },
+    {SAMI_EXIT_FAILED, "failed", "journalctl -u sami-exporter -n 50"},
+    {SAMI_EXIT_REFUSED, "refused by the peer",
+     "samictl peer list    (here and at the peer), then try again"},
+    {SAMI_EXIT_ABORTED, "aborted and rolled back; the VM's sessions are still here",
+     "samictl migrate … when the cause is gone"},
+    {SAMI_EXIT_LATE, "late: not READY within the deadline; nothing was rolled back",
+     "samictl status %s    then resume the VM and lose what is missing, or: samictl abort %s"},
+    {SAMI_EXIT_IN_DOUBT,
+     "in doubt: the connection was lost after READY, so the VM may already run at the peer",
+     "samictl status %s    (at the peer too)"},
+    {SAMI_EXIT_UNCONFIRMED, "sent, but the peer is a plain collector and confirms nothing",
+     "check the collector's own log"},
 };
 
 const gchar *
@@ -114,7 +138,7 @@ append_reasons(GString *text, const gchar *what, JsonObject *reasons)
         return;
     g_string_append_printf(text, ", %" G_GINT64_FORMAT " %s (", sum_reasons(reasons), what);
     for (GList *at = names; at; at = at->next) {
-        g_string_append_printf(text, "%s%s", at == names ? "" : ", ", (const gchar *) at->data);
+        g_string_append_printf(text, "%s%s", at == names ? "" : ", ", (const gchar *)at->data);
         if (names->next)
             g_string_append_printf(text, " %" G_GINT64_FORMAT, ctl_int(reasons, at->data));
     }
@@ -125,8 +149,8 @@ static gchar *
 print_outcome_counts(JsonObject *counts)
 {
     GString *text = g_string_new(NULL);
-    g_string_append_printf(text, "%" G_GINT64_FORMAT " exact, %" G_GINT64_FORMAT " merged", ctl_int(counts, "exact"),
-                           ctl_int(counts, "merged"));
+    g_string_append_printf(text, "%" G_GINT64_FORMAT " exact, %" G_GINT64_FORMAT " merged",
+                           ctl_int(counts, "exact"), ctl_int(counts, "merged"));
     append_reasons(text, "degraded", ctl_object(counts, "degraded"));
     append_reasons(text, "refused", ctl_object(counts, "refused"));
     return g_string_free(text, FALSE);
@@ -142,17 +166,21 @@ describe(JsonObject *event)
     if (!strcmp(phase, "PREPARE"))
         return g_strdup_printf("%s", peer);
     if (!strcmp(phase, "FOLLOW"))
-        return g_strdup_printf("%" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT " dirty  %s   (%s)", sent, dirty, peer,
-                               is_confirmed ? "VM still runs; waiting for the pause" : "VM still runs; snapshot on its way");
+        return g_strdup_printf("%" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT " dirty  %s   (%s)",
+                               sent, dirty, peer,
+                               is_confirmed ? "VM still runs; waiting for the pause"
+                                            : "VM still runs; snapshot on its way");
     if (!strcmp(phase, "FREEZE"))
-        return g_strdup_printf("%" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT " dirty", sent, dirty);
+        return g_strdup_printf("%" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT " dirty", sent,
+                               dirty);
     if (!strcmp(phase, "READY") && counts && json_object_has_member(counts, "exact")) {
         g_autofree gchar *outcome = print_outcome_counts(counts);
-        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT " in kernel: %s", ctl_int(counts, "confirmed"),
-                               ctl_int(event, "total"), outcome);
+        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT " in kernel: %s",
+                               ctl_int(counts, "confirmed"), ctl_int(event, "total"), outcome);
     }
     if (!strcmp(phase, "READY"))
-        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT " in kernel; the VM may be resumed at %s",
+        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT
+                               " in kernel; the VM may be resumed at %s",
                                ctl_int(counts, "confirmed"), ctl_int(event, "total"), peer);
     if (!strcmp(phase, "SETTLE"))
         return g_strdup("reading back");
@@ -175,13 +203,15 @@ ctl_print_progress(JsonObject *event)
     JsonObject *counts = ctl_object(event, "counts");
     gint64 total = MAX(ctl_int(event, "total"), 0), ms = ctl_int(event, "elapsed_ms");
     gint64 confirmed = ctl_int(counts, "confirmed"), sent = ctl_int(counts, "sent");
-    gint n_full = total > 0 ? (gint) (MIN(MAX(confirmed, 0), total) * BAR_WIDTH / total) : 0;
+    gint n_full = total > 0 ? (gint)(MIN(MAX(confirmed, 0), total) * BAR_WIDTH / total) : 0;
     gchar bar[BAR_WIDTH + 1] = "";
-    memset(bar, '#', (gsize) n_full);
-    memset(bar + n_full, '-', (gsize) (BAR_WIDTH - n_full));
+    memset(bar, '#', (gsize)n_full);
+    memset(bar + n_full, '-', (gsize)(BAR_WIDTH - n_full));
     ctl_clear_progress();
-    ctl_say(stdout, "%.4s  %-7s [%s] %" G_GINT64_FORMAT "/%" G_GINT64_FORMAT "  %" G_GINT64_FORMAT "/s", ctl_string(event, "id"),
-            ctl_string(event, "phase"), bar, confirmed, total, ms > 0 ? sent * 1000 / ms : 0);
+    ctl_say(stdout,
+            "%.4s  %-7s [%s] %" G_GINT64_FORMAT "/%" G_GINT64_FORMAT "  %" G_GINT64_FORMAT "/s",
+            ctl_string(event, "id"), ctl_string(event, "phase"), bar, confirmed, total,
+            ms > 0 ? sent * 1000 / ms : 0);
     fflush(stdout);
 }
 
@@ -208,7 +238,8 @@ print_remedies(const gchar *what, JsonObject *reasons)
         const Remedy *remedy = find_remedy(at->data);
         if (ctl_int(reasons, at->data) == 0)
             continue;
-        ctl_say(stderr, "%s %s: %" G_GINT64_FORMAT "  %s\n      fix: %s\n", what, (const gchar *) at->data, ctl_int(reasons, at->data),
+        ctl_say(stderr, "%s %s: %" G_GINT64_FORMAT "  %s\n      fix: %s\n", what,
+                (const gchar *)at->data, ctl_int(reasons, at->data),
                 remedy ? remedy->consequence : "these connections may break",
                 remedy ? remedy->remedy : "see `samictl stats` on both sides");
     }
@@ -241,20 +272,26 @@ SamiExit
 ctl_print_result(JsonObject *answer, gboolean is_quiet)
 {
     JsonObject *counts = ctl_object(answer, "counts");
-    SamiExit code = (SamiExit) ctl_int(answer, "exit");
+    SamiExit code = (SamiExit)ctl_int(answer, "exit");
     gint64 not_vm_end = ctl_int(counts, "not_vm_end");
     gboolean has_outcome = counts && json_object_has_member(counts, "exact");
-    if (!is_quiet && *ctl_string(answer, "phase") && (has_outcome || json_object_has_member(answer, "freeze_ready_ms"))) {
+    if (!is_quiet && *ctl_string(answer, "phase") &&
+        (has_outcome || json_object_has_member(answer, "freeze_ready_ms"))) {
         g_autofree gchar *outcome = has_outcome ? print_outcome_counts(counts) : g_strdup("");
         JsonNode *freeze = json_object_get_member(answer, "freeze_ready_ms");
-        ctl_say(stdout, "%.4s  %-7s %s", ctl_string(answer, "id"), ctl_string(answer, "phase"), outcome);
+        ctl_say(stdout, "%.4s  %-7s %s", ctl_string(answer, "id"), ctl_string(answer, "phase"),
+                outcome);
         if (freeze && JSON_NODE_HOLDS_VALUE(freeze))
-            ctl_say(stdout, "    freeze to ready %.1f ms (%s)", json_node_get_double(freeze), ctl_string(answer, "freeze"));
+            ctl_say(stdout, "    freeze to ready %.1f ms (%s)", json_node_get_double(freeze),
+                    ctl_string(answer, "freeze"));
         if (json_object_has_member(answer, "elapsed_ms"))
-            ctl_say(stdout, "    in %.1f s", (gdouble) ctl_int(answer, "elapsed_ms") / 1000);
+            ctl_say(stdout, "    in %.1f s", (gdouble)ctl_int(answer, "elapsed_ms") / 1000);
         ctl_say(stdout, "\n");
         if (not_vm_end > 0)
-            ctl_say(stdout, "      %" G_GINT64_FORMAT " sessions name the VM's address but are not its own end; they were not sent\n", not_vm_end);
+            ctl_say(stdout,
+                    "      %" G_GINT64_FORMAT
+                    " sessions name the VM's address but are not its own end; they were not sent\n",
+                    not_vm_end);
         fflush(stdout);
     }
     if (code != SAMI_EXIT_DONE && code != SAMI_EXIT_DEGRADED)

@@ -1,4 +1,5 @@
-/* The table of verbs, the table of options, and what derives from both: parsing, help, suggestions. */
+/* The table of verbs, the table of options, and what derives from both: parsing, help, suggestions.
+ */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
@@ -21,31 +22,42 @@ typedef struct {
 #define ARG(field) G_STRUCT_OFFSET(CtlArgs, field)
 
 static const Option options[] = {
-    { "socket", 's', G_OPTION_ARG_FILENAME, ARG(socket), "SOCKET", "control socket (default: in run-dir of sami.conf)" },
-    { "config-dir", 0, G_OPTION_ARG_FILENAME, ARG(config_dir), "DIR", "directory of sami.conf (default: " SAMI_SYSCONFDIR ")" },
-    { "quiet", 'q', G_OPTION_ARG_NONE, ARG(is_quiet), NULL, "print errors only" },
-    { "help", 'h', G_OPTION_ARG_NONE, ARG(is_help), NULL, "print help" },
-    { "version", 'V', G_OPTION_ARG_NONE, ARG(is_version), NULL, "print the version" },
-    { "json", 0, G_OPTION_ARG_NONE, ARG(is_json), NULL, "print JSON" },
-    { "yes", 'y', G_OPTION_ARG_NONE, ARG(is_yes), NULL, "do not ask: the fingerprint has been compared" },
-    { "fingerprint", 0, G_OPTION_ARG_STRING, ARG(fingerprint), "SHA256:…", "do not ask: this must be the peer's fingerprint" },
-    { "name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of this firewall" },
-    { "address", 0, G_OPTION_ARG_STRING, ARG(address), "HOST:PORT", "where it is reached (default: NAME:4740)" },
-    { "send", 0, G_OPTION_ARG_NONE, ARG(is_send), NULL, "we move sessions to it" },
-    { "receive", 0, G_OPTION_ARG_NONE, ARG(is_receive), NULL, "it moves sessions to us" },
-    { "both", 0, G_OPTION_ARG_NONE, ARG(is_both), NULL, "both" },
-    { "allow", 0, G_OPTION_ARG_STRING, ARG(allow), "PREFIXES", "VM addresses it may bring, with commas" },
-    { "nat-addresses", 0, G_OPTION_ARG_STRING, ARG(nat_addresses), "LIST", "translated addresses it may bring" },
-    { "vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vm), "NAME|ADDRESS", "VM by name (vms.d) or address; repeatable, with commas" },
-    { "to", 0, G_OPTION_ARG_STRING, ARG(to), "PEER", "destination firewall" },
-    { "mark", 0, G_OPTION_ARG_STRING, ARG(mark), "MARK", "only sessions with this mark" },
-    { "zone", 0, G_OPTION_ARG_STRING, ARG(zone), "ZONE", "only sessions of this conntrack zone" },
-    { "vlan", 0, G_OPTION_ARG_STRING, ARG(vlan), "VLAN", "VLAN of the VM" },
-    { "now", 0, G_OPTION_ARG_NONE, ARG(is_now), NULL, "freeze as soon as the snapshot is confirmed" },
-    { "hold", 0, G_OPTION_ARG_NONE, ARG(is_hold), NULL, "follow until freeze is asked for (default)" },
-    { "deadline", 0, G_OPTION_ARG_STRING, ARG(deadline), "TIME", "longest time from freeze to READY (default: sami.conf)" },
-    { "on-late", 0, G_OPTION_ARG_STRING, ARG(on_late), "wait|resume|abort", "what to do when it is over (default: wait)" },
-    { "timeout", 0, G_OPTION_ARG_STRING, ARG(timeout), "TIME", "wait no longer than this" },
+    {"socket", 's', G_OPTION_ARG_FILENAME, ARG(socket), "SOCKET",
+     "control socket (default: in run-dir of sami.conf)"},
+    {"config-dir", 0, G_OPTION_ARG_FILENAME, ARG(config_dir), "DIR",
+     "directory of sami.conf (default: " SAMI_SYSCONFDIR ")"},
+    {"quiet", 'q', G_OPTION_ARG_NONE, ARG(is_quiet), NULL, "print errors only"},
+    {"help", 'h', G_OPTION_ARG_NONE, ARG(is_help), NULL, "print help"},
+    {"version", 'V', G_OPTION_ARG_NONE, ARG(is_version), NULL, "print the version"},
+    {"json", 0, G_OPTION_ARG_NONE, ARG(is_json), NULL, "print JSON"},
+    {"yes", 'y', G_OPTION_ARG_NONE, ARG(is_yes), NULL,
+     "do not ask: the fingerprint has been compared"},
+    {"fingerprint", 0, G_OPTION_ARG_STRING, ARG(fingerprint), "SHA256:…",
+     "do not ask: this must be the peer's fingerprint"},
+    {"name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of this firewall"},
+    {"address", 0, G_OPTION_ARG_STRING, ARG(address), "HOST:PORT",
+     "where it is reached (default: NAME:4740)"},
+    {"send", 0, G_OPTION_ARG_NONE, ARG(is_send), NULL, "we move sessions to it"},
+    {"receive", 0, G_OPTION_ARG_NONE, ARG(is_receive), NULL, "it moves sessions to us"},
+    {"both", 0, G_OPTION_ARG_NONE, ARG(is_both), NULL, "both"},
+    {"allow", 0, G_OPTION_ARG_STRING, ARG(allow), "PREFIXES",
+     "VM addresses it may bring, with commas"},
+    {"nat-addresses", 0, G_OPTION_ARG_STRING, ARG(nat_addresses), "LIST",
+     "translated addresses it may bring"},
+    {"vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vm), "NAME|ADDRESS",
+     "VM by name (vms.d) or address; repeatable, with commas"},
+    {"to", 0, G_OPTION_ARG_STRING, ARG(to), "PEER", "destination firewall"},
+    {"mark", 0, G_OPTION_ARG_STRING, ARG(mark), "MARK", "only sessions with this mark"},
+    {"zone", 0, G_OPTION_ARG_STRING, ARG(zone), "ZONE", "only sessions of this conntrack zone"},
+    {"vlan", 0, G_OPTION_ARG_STRING, ARG(vlan), "VLAN", "VLAN of the VM"},
+    {"now", 0, G_OPTION_ARG_NONE, ARG(is_now), NULL, "freeze as soon as the snapshot is confirmed"},
+    {"hold", 0, G_OPTION_ARG_NONE, ARG(is_hold), NULL,
+     "follow until freeze is asked for (default)"},
+    {"deadline", 0, G_OPTION_ARG_STRING, ARG(deadline), "TIME",
+     "longest time from freeze to READY (default: sami.conf)"},
+    {"on-late", 0, G_OPTION_ARG_STRING, ARG(on_late), "wait|resume|abort",
+     "what to do when it is over (default: wait)"},
+    {"timeout", 0, G_OPTION_ARG_STRING, ARG(timeout), "TIME", "wait no longer than this"},
 };
 
 #define GLOBALS "socket,config-dir,quiet,help,version"
@@ -65,27 +77,35 @@ typedef struct {
 static SamiExit run_help(Ctl *ctl, GError **error);
 
 static const Verb verbs[] = {
-    { "setup", ctl_setup, "", 0, 0, "name,address", FALSE, "make keys, certificate and configuration of this firewall",
-      "Idempotent; nothing that exists is overwritten. Prints the fingerprint that the other side compares." },
-    { "keygen", ctl_keygen, "FILE", 1, 1, "", FALSE, "make an Ed25519 key pair in FILE and its .pub",
-      "For labs and key exchange by hand; `samictl setup` makes its own." },
-    { "peer add", ctl_peer_add, "FILE", 1, 1, "send,receive,both,allow,nat-addresses,address,yes,fingerprint", FALSE,
-      "trust the firewall that a peer file describes",
-      "Shows the fingerprint and asks; without a terminal --yes or --fingerprint is needed. A different peer of the same name is\n"
-      "never overwritten. --address replaces the address of the peer file." },
-    { "peer list", ctl_peer_list, "", 0, 0, "", FALSE, "show the firewalls we trust, and for what", "" },
-    { "peer remove", ctl_peer_remove, "NAME", 1, 1, "", FALSE, "trust a firewall no longer", "" },
-    { "migrate", ctl_migrate, "", 0, 0, "vm,to,mark,zone,vlan,now,hold,deadline,on-late,json", TRUE,
-      "move the sessions of a VM to another firewall",
-      "Stays attached to the end. Holds in FOLLOW until `samictl freeze`, an adapter, or CMD asks for the freeze: CMD is started when\n"
-      "the snapshot is confirmed, with SAMI_ID and SAMI_SOCKET; if it succeeds, the freeze follows; if it fails before READY, the\n"
-      "migration is aborted. Ctrl-C aborts; a second Ctrl-C leaves at once." },
-    { "freeze", ctl_freeze, "ID", 1, 1, "timeout", FALSE, "the VM is paused: complete the destination; returns at READY",
-      "0 and 6: the VM may be resumed there. A prefix of the ID is enough." },
-    { "abort", ctl_abort, "ID", 1, 1, "", FALSE, "roll a migration back", "" },
-    { "status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", "" },
-    { "stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", "" },
-    { "help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", "" },
+    {"setup", ctl_setup, "", 0, 0, "name,address", FALSE,
+     "make keys, certificate and configuration of this firewall",
+     "Idempotent; nothing that exists is overwritten. Prints the fingerprint that the other side "
+     "compares."},
+    {"keygen", ctl_keygen, "FILE", 1, 1, "", FALSE, "make an Ed25519 key pair in FILE and its .pub",
+     "For labs and key exchange by hand; `samictl setup` makes its own."},
+    {"peer add", ctl_peer_add, "FILE", 1, 1,
+     "send,receive,both,allow,nat-addresses,address,yes,fingerprint", FALSE,
+     "trust the firewall that a peer file describes",
+     "Shows the fingerprint and asks; without a terminal --yes or --fingerprint is needed. A "
+     "different peer of the same name is\n"
+     "never overwritten. --address replaces the address of the peer file."},
+    {"peer list", ctl_peer_list, "", 0, 0, "", FALSE, "show the firewalls we trust, and for what",
+     ""},
+    {"peer remove", ctl_peer_remove, "NAME", 1, 1, "", FALSE, "trust a firewall no longer", ""},
+    {"migrate", ctl_migrate, "", 0, 0, "vm,to,mark,zone,vlan,now,hold,deadline,on-late,json", TRUE,
+     "move the sessions of a VM to another firewall",
+     "Stays attached to the end. Holds in FOLLOW until `samictl freeze`, an adapter, or CMD asks "
+     "for the freeze: CMD is started when\n"
+     "the snapshot is confirmed, with SAMI_ID and SAMI_SOCKET; if it succeeds, the freeze follows; "
+     "if it fails before READY, the\n"
+     "migration is aborted. Ctrl-C aborts; a second Ctrl-C leaves at once."},
+    {"freeze", ctl_freeze, "ID", 1, 1, "timeout", FALSE,
+     "the VM is paused: complete the destination; returns at READY",
+     "0 and 6: the VM may be resumed there. A prefix of the ID is enough."},
+    {"abort", ctl_abort, "ID", 1, 1, "", FALSE, "roll a migration back", ""},
+    {"status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", ""},
+    {"stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", ""},
+    {"help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", ""},
 };
 
 static gchar *
@@ -120,7 +140,7 @@ const gchar *
 ctl_suggest(const gchar *word, const gchar *const *candidates)
 {
     const gchar *best = NULL;
-    guint least = MAX(2u, (guint) strlen(word) / 3 + 1);
+    guint least = MAX(2u, (guint)strlen(word) / 3 + 1);
     for (guint i = 0; candidates[i]; i++) {
         guint distance = measure(word, candidates[i]);
         if (*word && g_str_has_prefix(candidates[i], word))
@@ -141,19 +161,20 @@ ctl_say(FILE *stream, const gchar *format, ...)
     g_autofree gchar *text = g_strdup_vprintf(format, args);
     va_end(args);
     for (gchar *at = text; *at; at++)
-        if (((guchar) *at < 0x20 && *at != '\n') || *at == 0x7f)
+        if (((guchar)*at < 0x20 && *at != '\n') || *at == 0x7f)
             *at = '?';
     fputs(text, stream);
 }
 
 /* One printf-style usage error with the nearest candidate. */
 static void
-fail_unknown(GError **error, const gchar *what, const gchar *word, GPtrArray *candidates, const gchar *more)
+fail_unknown(GError **error, const gchar *what, const gchar *word, GPtrArray *candidates,
+             const gchar *more)
 {
     g_ptr_array_add(candidates, NULL);
-    const gchar *near = ctl_suggest(word, (const gchar *const *) candidates->pdata);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "unknown %s '%s'; %s%s%s%s", what, word, near ? "did you mean '" : "",
-                near ? near : "", near ? "'? " : "", more);
+    const gchar *near = ctl_suggest(word, (const gchar *const *)candidates->pdata);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "unknown %s '%s'; %s%s%s%s", what, word,
+                near ? "did you mean '" : "", near ? near : "", near ? "'? " : "", more);
 }
 
 /* Rows whose word number `index` is `word`, else begins with it. */
@@ -167,7 +188,7 @@ match(GPtrArray *rows, const gchar *word, guint index)
             g_auto(GStrv) words = g_strsplit(verb->name, " ", 2);
             const gchar *own = words[0] && index ? words[1] : words[0];
             if (own && (is_prefix ? g_str_has_prefix(own, word) : !strcmp(own, word)))
-                g_ptr_array_add(found, (gpointer) verb);
+                g_ptr_array_add(found, (gpointer)verb);
         }
         if (found->len)
             return g_steal_pointer(&found);
@@ -181,7 +202,7 @@ pick(GPtrArray *found, GPtrArray *all, const gchar *word, GError **error)
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     GPtrArray *shown = found->len ? found : all;
     for (guint i = 0; i < shown->len; i++)
-        g_ptr_array_add(names, g_strdup(((const Verb *) shown->pdata[i])->name));
+        g_ptr_array_add(names, g_strdup(((const Verb *)shown->pdata[i])->name));
     if (found->len == 1)
         return found->pdata[0];
     if (found->len == 0) {
@@ -194,7 +215,7 @@ pick(GPtrArray *found, GPtrArray *all, const gchar *word, GError **error)
         return NULL;
     }
     g_ptr_array_add(names, NULL);
-    g_autofree gchar *list = g_strjoinv(", ", (gchar **) names->pdata);
+    g_autofree gchar *list = g_strjoinv(", ", (gchar **)names->pdata);
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' may be: %s", word, list);
     return NULL;
 }
@@ -205,7 +226,7 @@ find_verb(gchar **words, guint *ret_n, GError **error)
 {
     g_autoptr(GPtrArray) all = g_ptr_array_new();
     for (guint i = 0; i < G_N_ELEMENTS(verbs); i++)
-        g_ptr_array_add(all, (gpointer) &verbs[i]);
+        g_ptr_array_add(all, (gpointer)&verbs[i]);
     g_autoptr(GPtrArray) first = match(all, words[0], 0);
     g_autofree gchar *group = first->len ? first_word(first->pdata[0]) : NULL;
     gboolean is_group = first->len > 1;
@@ -217,7 +238,8 @@ find_verb(gchar **words, guint *ret_n, GError **error)
     if (!is_group)
         return pick(first, all, words[0], error);
     if (!words[1]) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' needs a second word; `samictl %s --help` lists them", group, group);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "'%s' needs a second word; `samictl %s --help` lists them", group, group);
         return NULL;
     }
     g_autoptr(GPtrArray) second = match(first, words[1], 1);
@@ -242,9 +264,10 @@ print_options(const gchar *title, const gchar *list)
     printf("\n%s:\n", title);
     for (guint i = 0; names[i]; i++) {
         const Option *option = find_option(names[i]);
-        g_autofree gchar *left = g_strdup_printf("%c%c%s--%s%s%s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
-                                                 option->letter ? ", " : "  ", option->name, option->value ? " " : "",
-                                                 option->value ? option->value : "");
+        g_autofree gchar *left = g_strdup_printf(
+            "%c%c%s--%s%s%s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
+            option->letter ? ", " : "  ", option->name, option->value ? " " : "",
+            option->value ? option->value : "");
         printf("  %-36s %s\n", left, option->help);
     }
 }
@@ -252,8 +275,9 @@ print_options(const gchar *title, const gchar *list)
 static void
 print_usage(const Verb *verb)
 {
-    printf("Usage: samictl %s%s%s%s%s\n\n%s.\n", verb->name, *verb->options ? " [OPTIONS]" : "", *verb->operands ? " " : "",
-           verb->operands, verb->has_command ? " [-- CMD…]" : "", verb->summary);
+    printf("Usage: samictl %s%s%s%s%s\n\n%s.\n", verb->name, *verb->options ? " [OPTIONS]" : "",
+           *verb->operands ? " " : "", verb->operands, verb->has_command ? " [-- CMD…]" : "",
+           verb->summary);
     if (*verb->help)
         printf("%s\n", verb->help);
     print_options("Options", verb->options);
@@ -271,7 +295,8 @@ print_verbs(const gchar *group)
             printf("  %-18s %s\n", left, verbs[i].summary);
     }
     print_options("Global options", GLOBALS);
-    printf("\nUnique prefixes of verbs are enough. `samictl VERB --help` explains one; samictl(8) explains all.\n");
+    printf("\nUnique prefixes of verbs are enough. `samictl VERB --help` explains one; samictl(8) "
+           "explains all.\n");
 }
 
 static SamiExit
@@ -292,19 +317,22 @@ run_help(Ctl *ctl, GError **error)
     return SAMI_EXIT_DONE;
 }
 
-/* The words of unknown options as GOption reports them are localised; ours are found by looking again. */
+/* The words of unknown options as GOption reports them are localised; ours are found by looking
+ * again. */
 static void
 explain(GError **error, const GError *reason, gchar **argv, const gchar *allowed, const gchar *verb)
 {
     g_autoptr(GPtrArray) candidates = g_ptr_array_new_with_free_func(g_free);
     g_auto(GStrv) names = g_strsplit(allowed, ",", -1);
-    g_autofree gchar *more = *verb ? g_strdup_printf("`samictl %s --help` lists all", verb) : g_strdup("`samictl --help` lists all");
+    g_autofree gchar *more = *verb ? g_strdup_printf("`samictl %s --help` lists all", verb)
+                                   : g_strdup("`samictl --help` lists all");
     for (guint i = 0; names[i]; i++)
         if (*names[i])
             g_ptr_array_add(candidates, g_strconcat("--", names[i], NULL));
-    for (guint i = 1; g_error_matches(reason, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION) && argv[i]; i++) {
+    for (guint i = 1;
+         g_error_matches(reason, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION) && argv[i]; i++) {
         g_autofree gchar *word = g_strndup(argv[i], strcspn(argv[i], "="));
-        if (!g_str_has_prefix(word, "--") || g_strv_contains((const gchar *const *) names, word + 2))
+        if (!g_str_has_prefix(word, "--") || g_strv_contains((const gchar *const *)names, word + 2))
             continue;
         fail_unknown(error, "option", word, candidates, more);
         return;
@@ -314,7 +342,8 @@ explain(GError **error, const GError *reason, gchar **argv, const gchar *allowed
 
 /* Parses the options of `allowed` into args. With is_leading it stops at the first operand. */
 static gboolean
-parse(CtlArgs *args, GStrv *argv, const gchar *allowed, gboolean is_leading, const gchar *verb, GError **error)
+parse(CtlArgs *args, GStrv *argv, const gchar *allowed, gboolean is_leading, const gchar *verb,
+      GError **error)
 {
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autofree GOptionEntry *entries = g_new0(GOptionEntry, G_N_ELEMENTS(options) + 1);
@@ -324,8 +353,13 @@ parse(CtlArgs *args, GStrv *argv, const gchar *allowed, gboolean is_leading, con
     for (guint i = 0, n = 0; names[i]; i++) {
         const Option *option = find_option(names[i]);
         if (option)
-            entries[n++] = (GOptionEntry){ option->name, option->letter, 0, option->type, G_STRUCT_MEMBER_P(args, option->offset),
-                                           option->help, option->value };
+            entries[n++] = (GOptionEntry){option->name,
+                                          option->letter,
+                                          0,
+                                          option->type,
+                                          G_STRUCT_MEMBER_P(args, option->offset),
+                                          option->help,
+                                          option->value};
     }
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_set_help_enabled(context, FALSE);
@@ -342,9 +376,9 @@ args_clear(CtlArgs *args)
     for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
         gpointer field = G_STRUCT_MEMBER_P(args, options[i].offset);
         if (options[i].type == G_OPTION_ARG_STRING || options[i].type == G_OPTION_ARG_FILENAME)
-            g_clear_pointer((gchar **) field, g_free);
+            g_clear_pointer((gchar **)field, g_free);
         else if (options[i].type == G_OPTION_ARG_STRING_ARRAY)
-            g_clear_pointer((GStrv *) field, g_strfreev);
+            g_clear_pointer((GStrv *)field, g_strfreev);
     }
     g_clear_pointer(&args->operands, g_strfreev);
     g_clear_pointer(&args->command, g_strfreev);
@@ -370,9 +404,11 @@ check_usage(const Verb *verb, const CtlArgs *args, GError **error)
 {
     guint n = g_strv_length(args->operands);
     if (n < verb->min_operands)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s needs %s; `samictl %s --help`", verb->name, verb->operands, verb->name);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s needs %s; `samictl %s --help`",
+                    verb->name, verb->operands, verb->name);
     else if (n > verb->max_operands)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: '%s' is too much; `samictl %s --help`", verb->name,
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "%s: '%s' is too much; `samictl %s --help`", verb->name,
                     args->operands[verb->max_operands], verb->name);
     else if (args->command && !(verb->has_command && args->command[0]))
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: %s", verb->name,
@@ -402,7 +438,8 @@ run(Ctl *ctl, GStrv *argv, GError **error)
     /* `samictl peer --help`: a group has help without a second word. */
     if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && g_str_has_prefix("peer", (*argv)[1])) {
         print_verbs("peer");
-        return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE : SAMI_EXIT_USAGE;
+        return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE
+                                                                          : SAMI_EXIT_USAGE;
     }
     const Verb *verb = find_verb(*argv + 1, &n, error);
     g_autofree gchar *allowed = verb ? g_strjoin(",", GLOBALS, verb->options, NULL) : NULL;
@@ -419,7 +456,7 @@ run(Ctl *ctl, GStrv *argv, GError **error)
 int
 ctl_main(int argc, char **argv)
 {
-    Ctl ctl = { 0 };
+    Ctl ctl = {0};
     g_autoptr(GError) error = NULL;
     g_auto(GStrv) words = g_strdupv(argv);
     setlocale(LC_CTYPE, "");
@@ -435,5 +472,5 @@ ctl_main(int argc, char **argv)
     sami_config_free(ctl.config);
     if (fflush(stdout) != 0 && code == SAMI_EXIT_DONE)
         code = SAMI_EXIT_FAILED;
-    return (int) code;
+    return (int)code;
 }

@@ -1,4 +1,5 @@
-/* Configuration: defaults, values, and for every way to be wrong the file, the line, the key and what is allowed. */
+/* Configuration: defaults, values, and for every way to be wrong the file, the line, the key and
+ * what is allowed. */
 #include <string.h>
 
 #include <glib/gstdio.h>
@@ -99,13 +100,18 @@ test_everything(void)
 {
     g_autoptr(GError) error = NULL;
     start_over();
-    put("sami.conf", "# comment\n\n[sami]\n name = fw1.example \nlisten=192.0.2.1:4741\nuser=\njournal=false\nrun-dir=run\n"
-                     "vm-prefixes=10.0.0.0/24, 2001:db8::/64\ndeadline=500ms\nlease=2m\ngrace=0\nmax-sessions=4294967295\n");
-    put("peers.d/fw2.example.conf", "[peer]\naddress=fw2.example:4740\ncertificate=fw2.crt\nsigning-key=/keys/fw2.pub\n");
-    put("peers.d/b.conf", "[peer]\nname=plain.example\naddress=[2001:db8::1]:4739\ncertificate=p.crt\nreceipts=false\n");
+    put("sami.conf", "# comment\n\n[sami]\n name = fw1.example "
+                     "\nlisten=192.0.2.1:4741\nuser=\njournal=false\nrun-dir=run\n"
+                     "vm-prefixes=10.0.0.0/24, "
+                     "2001:db8::/64\ndeadline=500ms\nlease=2m\ngrace=0\nmax-sessions=4294967295\n");
+    put("peers.d/fw2.example.conf",
+        "[peer]\naddress=fw2.example:4740\ncertificate=fw2.crt\nsigning-key=/keys/fw2.pub\n");
+    put("peers.d/b.conf", "[peer]\nname=plain.example\naddress=[2001:db8::1]:4739\ncertificate=p."
+                          "crt\nreceipts=false\n");
     put("peers.d/.hidden.conf", "nonsense");
     put("peers.d/README", "nonsense");
-    put("signers.d/fw2.example.conf", "[signer]\nkeys=a.pub,b.pub\nallow-prefixes=10.0.0.0/24\nzones=0,0x10,65535\nunscoped=true\n");
+    put("signers.d/fw2.example.conf", "[signer]\nkeys=a.pub,b.pub\nallow-prefixes=10.0.0.0/"
+                                      "24\nzones=0,0x10,65535\nunscoped=true\n");
     put("vms.d/web 1.conf", "[vm]\naddresses=10.0.0.13,2001:db8::13\n");
     g_autoptr(SamiConfig) config = load(&error);
     CU_ASSERT_PTR_NULL(error);
@@ -140,7 +146,8 @@ test_everything(void)
 #define PEER_HEAD "[peer]\ncertificate=c.crt\nsigning-key=k.pub\n"
 #define SIGNER_HEAD "[signer]\nkeys=k.pub\n"
 
-/* One broken rule each. `where` is FILE:LINE or FILE, `key` what is named, `allowed` part of what is said to be allowed. */
+/* One broken rule each. `where` is FILE:LINE or FILE, `key` what is named, `allowed` part of what
+ * is said to be allowed. */
 typedef struct {
     const gchar *file;
     const gchar *text;
@@ -150,75 +157,91 @@ typedef struct {
 } Bad;
 
 static const Bad bad[] = {
-    { "sami.conf", "", "sami.conf", "[sami]", "missing" },
-    { "sami.conf", "name=a\n", "sami.conf:1", "name", "[sami] first" },
-    { "sami.conf", "[sami]\nnonsense\n", "sami.conf:2", "nonsense", "key=value" },
-    { "sami.conf", "[sami]\n=1\n", "sami.conf:2", "key=value", "allowed" },
-    { "sami.conf", "[sami]\n\n[sami]\n", "sami.conf:3", "[sami]", "once" },
-    { "sami.conf", "[peer]\n", "sami.conf:1", "[peer]", "[sami]" },
-    { "sami.conf", HEAD "[cumulative foo]\n", "sami.conf:3", "cumulative", "not available in this version" },
-    { "sami.conf", HEAD "name=b\n", "sami.conf:3", "name", "first in line 2" },
-    { "sami.conf", HEAD "color=red\n", "sami.conf:3", "color", "max-sessions" },
-    { "sami.conf", HEAD "name[de]=b\n", "sami.conf:3", "name[de]", "allowed" },
-    { "sami.conf", "[sami]\nname=FW1.example\n", "sami.conf:2", "name", "lower-case" },
-    { "sami.conf", "[sami]\nname=fw1..example\n", "sami.conf:2", "name", "lower-case" },
-    { "sami.conf", "[sami]\nname=\n", "sami.conf:2", "name", "DNS name" },
-    { "sami.conf", HEAD "listen=4740\n", "sami.conf:3", "listen", "host:port" },
-    { "sami.conf", HEAD "listen=[::1]\n", "sami.conf:3", "listen", "host:port" },
-    { "sami.conf", HEAD "listen=::1:4740\n", "sami.conf:3", "listen", "host:port" },
-    { "sami.conf", HEAD "listen=[::]:0\n", "sami.conf:3", "listen", "host:port" },
-    { "sami.conf", HEAD "listen=[::]:65536\n", "sami.conf:3", "listen", "host:port" },
-    { "sami.conf", HEAD "transport=udp\n", "sami.conf:3", "transport", "allowed: tcp" },
-    { "sami.conf", HEAD "transport=sctp\n", "sami.conf:3", "transport", "not available in this version" },
-    { "sami.conf", HEAD "certificate=\n", "sami.conf:3", "certificate", "leave the key out" },
-    { "sami.conf", HEAD "journal=yes\n", "sami.conf:3", "journal", "true or false" },
-    { "sami.conf", HEAD "journal=1\n", "sami.conf:3", "journal", "true or false" },
-    { "sami.conf", HEAD "vm-prefixes=10.0.0.0/33\n", "sami.conf:3", "vm-prefixes", "10.0.0.0/24" },
-    { "sami.conf", HEAD "vm-prefixes=10.0.0.1,,10.0.0.2\n", "sami.conf:3", "vm-prefixes", "single commas" },
-    { "sami.conf", HEAD "vm-prefixes=10.0.0.1;10.0.0.2\n", "sami.conf:3", "vm-prefixes", "10.0.0.0/24" },
-    { "sami.conf", HEAD "local-prefixes=web\n", "sami.conf:3", "local-prefixes", "10.0.0.0/24" },
-    { "sami.conf", HEAD "ignore-addresses=10.0.0.0/24\n", "sami.conf:3", "ignore-addresses", "10.0.0.13" },
-    { "sami.conf", HEAD "deadline=2\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=9ms\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=2 s\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=2s # slow\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=-2s\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=99999999999d\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "deadline=999999999999d\n", "sami.conf:3", "deadline", "10ms to 1h" },
-    { "sami.conf", HEAD "lease=4s\n", "sami.conf:3", "lease", "5s to 1d" },
-    { "sami.conf", HEAD "lease=5500ms\n", "sami.conf:3", "lease", "5s or 2m" },
-    { "sami.conf", HEAD "max-delay=2h\n", "sami.conf:3", "max-delay", "1s to 1h" },
-    { "sami.conf", HEAD "grace=-1\n", "sami.conf:3", "grace", "0s to 1h" },
-    { "sami.conf", HEAD "max-migrations=0\n", "sami.conf:3", "max-migrations", "1 to 1024" },
-    { "sami.conf", HEAD "max-migrations=many\n", "sami.conf:3", "max-migrations", "1 to 1024" },
-    { "sami.conf", HEAD "max-sessions=4294967296\n", "sami.conf:3", "max-sessions", "0 to 4294967295" },
-    { "sami.conf", HEAD "user=a\\q\n", "sami.conf:3", "user", "" },
-    { "sami.conf", HEAD "user=\xff\n", "sami.conf:3", "UTF-8", "" },
-    { "peers.d/a.conf", "[signer]\n", "peers.d/a.conf:1", "[signer]", "[peer]" },
-    { "peers.d/a.conf", "[peer]\nsigning-key=k.pub\n", "peers.d/a.conf", "certificate", "tls-ca" },
-    { "peers.d/a.conf", "[peer]\ncertificate=c\naddress=a:1\n", "peers.d/a.conf:3", "signing-key", "receipts=false" },
-    { "peers.d/a.conf", PEER_HEAD "address=a\n", "peers.d/a.conf:4", "address", "host:port" },
-    { "peers.d/a.conf", PEER_HEAD "name=good.example\n", "peers.d/a.conf:4", "name", "once" },
-    { "peers.d/A B.conf", PEER_HEAD, "peers.d/A B.conf", "name", "lower-case" },
-    { "peers.d/.conf", "", NULL, NULL, NULL }, /* hidden: not read */
-    { "signers.d/a.conf", "[signer]\n", "signers.d/a.conf", "keys", "one to four" },
-    { "signers.d/a.conf", "[signer]\nkeys=\n", "signers.d/a.conf:2", "keys", "1 to 4" },
-    { "signers.d/a.conf", "[signer]\nkeys=1,2,3,4,5\n", "signers.d/a.conf:2", "keys", "1 to 4" },
-    { "signers.d/a.conf", SIGNER_HEAD "name=good.example\n", "signers.d/a.conf:3", "name", "once" },
-    { "signers.d/a.conf", SIGNER_HEAD "tls-names=A\n", "signers.d/a.conf:3", "tls-names", "lower-case" },
-    { "signers.d/a.conf", SIGNER_HEAD "allow-prefixes=all\n", "signers.d/a.conf:3", "allow-prefixes", "10.0.0.0/24" },
-    { "signers.d/a.conf", SIGNER_HEAD "nat-addresses=192.0.2.1:80\n", "signers.d/a.conf:3", "nat-addresses", "10.0.0.0/24" },
-    { "signers.d/a.conf", SIGNER_HEAD "zones=65536\n", "signers.d/a.conf:3", "zones", "0 to 65535" },
-    { "signers.d/a.conf", SIGNER_HEAD "zones=\n", "signers.d/a.conf:3", "zones", "1 to" },
-    { "signers.d/a.conf", SIGNER_HEAD "kinds=session,cumulative\n", "signers.d/a.conf:3", "kinds", "not available in this version" },
-    { "signers.d/a.conf", SIGNER_HEAD "kinds=flows\n", "signers.d/a.conf:3", "kinds", "allowed: session" },
-    { "signers.d/a.conf", SIGNER_HEAD "max-sessions=-1\n", "signers.d/a.conf:3", "max-sessions", "0 to" },
-    { "signers.d/a.conf", SIGNER_HEAD "require-expect=maybe\n", "signers.d/a.conf:3", "require-expect", "true or false" },
-    { "signers.d/a.conf", SIGNER_HEAD "unscoped=True\n", "signers.d/a.conf:3", "unscoped", "true or false" },
-    { "signers.d/a.conf", SIGNER_HEAD "[signer]\n", "signers.d/a.conf:3", "[signer]", "once" },
-    { "vms.d/web1.conf", "[vm]\n", "vms.d/web1.conf", "addresses", "1 to 64" },
-    { "vms.d/web1.conf", "[vm]\naddresses=\n", "vms.d/web1.conf:2", "addresses", "1 to 64" },
-    { "vms.d/web1.conf", "[vm]\naddresses=10.0.0.0/24\n", "vms.d/web1.conf:2", "addresses", "10.0.0.13" },
+    {"sami.conf", "", "sami.conf", "[sami]", "missing"},
+    {"sami.conf", "name=a\n", "sami.conf:1", "name", "[sami] first"},
+    {"sami.conf", "[sami]\nnonsense\n", "sami.conf:2", "nonsense", "key=value"},
+    {"sami.conf", "[sami]\n=1\n", "sami.conf:2", "key=value", "allowed"},
+    {"sami.conf", "[sami]\n\n[sami]\n", "sami.conf:3", "[sami]", "once"},
+    {"sami.conf", "[peer]\n", "sami.conf:1", "[peer]", "[sami]"},
+    {"sami.conf", HEAD "[cumulative foo]\n", "sami.conf:3", "cumulative",
+     "not available in this version"},
+    {"sami.conf", HEAD "name=b\n", "sami.conf:3", "name", "first in line 2"},
+    {"sami.conf", HEAD "color=red\n", "sami.conf:3", "color", "max-sessions"},
+    {"sami.conf", HEAD "name[de]=b\n", "sami.conf:3", "name[de]", "allowed"},
+    {"sami.conf", "[sami]\nname=FW1.example\n", "sami.conf:2", "name", "lower-case"},
+    {"sami.conf", "[sami]\nname=fw1..example\n", "sami.conf:2", "name", "lower-case"},
+    {"sami.conf", "[sami]\nname=\n", "sami.conf:2", "name", "DNS name"},
+    {"sami.conf", HEAD "listen=4740\n", "sami.conf:3", "listen", "host:port"},
+    {"sami.conf", HEAD "listen=[::1]\n", "sami.conf:3", "listen", "host:port"},
+    {"sami.conf", HEAD "listen=::1:4740\n", "sami.conf:3", "listen", "host:port"},
+    {"sami.conf", HEAD "listen=[::]:0\n", "sami.conf:3", "listen", "host:port"},
+    {"sami.conf", HEAD "listen=[::]:65536\n", "sami.conf:3", "listen", "host:port"},
+    {"sami.conf", HEAD "transport=udp\n", "sami.conf:3", "transport", "allowed: tcp"},
+    {"sami.conf", HEAD "transport=sctp\n", "sami.conf:3", "transport",
+     "not available in this version"},
+    {"sami.conf", HEAD "certificate=\n", "sami.conf:3", "certificate", "leave the key out"},
+    {"sami.conf", HEAD "journal=yes\n", "sami.conf:3", "journal", "true or false"},
+    {"sami.conf", HEAD "journal=1\n", "sami.conf:3", "journal", "true or false"},
+    {"sami.conf", HEAD "vm-prefixes=10.0.0.0/33\n", "sami.conf:3", "vm-prefixes", "10.0.0.0/24"},
+    {"sami.conf", HEAD "vm-prefixes=10.0.0.1,,10.0.0.2\n", "sami.conf:3", "vm-prefixes",
+     "single commas"},
+    {"sami.conf", HEAD "vm-prefixes=10.0.0.1;10.0.0.2\n", "sami.conf:3", "vm-prefixes",
+     "10.0.0.0/24"},
+    {"sami.conf", HEAD "local-prefixes=web\n", "sami.conf:3", "local-prefixes", "10.0.0.0/24"},
+    {"sami.conf", HEAD "ignore-addresses=10.0.0.0/24\n", "sami.conf:3", "ignore-addresses",
+     "10.0.0.13"},
+    {"sami.conf", HEAD "deadline=2\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=9ms\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=2 s\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=2s # slow\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=-2s\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=99999999999d\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "deadline=999999999999d\n", "sami.conf:3", "deadline", "10ms to 1h"},
+    {"sami.conf", HEAD "lease=4s\n", "sami.conf:3", "lease", "5s to 1d"},
+    {"sami.conf", HEAD "lease=5500ms\n", "sami.conf:3", "lease", "5s or 2m"},
+    {"sami.conf", HEAD "max-delay=2h\n", "sami.conf:3", "max-delay", "1s to 1h"},
+    {"sami.conf", HEAD "grace=-1\n", "sami.conf:3", "grace", "0s to 1h"},
+    {"sami.conf", HEAD "max-migrations=0\n", "sami.conf:3", "max-migrations", "1 to 1024"},
+    {"sami.conf", HEAD "max-migrations=many\n", "sami.conf:3", "max-migrations", "1 to 1024"},
+    {"sami.conf", HEAD "max-sessions=4294967296\n", "sami.conf:3", "max-sessions",
+     "0 to 4294967295"},
+    {"sami.conf", HEAD "user=a\\q\n", "sami.conf:3", "user", ""},
+    {"sami.conf", HEAD "user=\xff\n", "sami.conf:3", "UTF-8", ""},
+    {"peers.d/a.conf", "[signer]\n", "peers.d/a.conf:1", "[signer]", "[peer]"},
+    {"peers.d/a.conf", "[peer]\nsigning-key=k.pub\n", "peers.d/a.conf", "certificate", "tls-ca"},
+    {"peers.d/a.conf", "[peer]\ncertificate=c\naddress=a:1\n", "peers.d/a.conf:3", "signing-key",
+     "receipts=false"},
+    {"peers.d/a.conf", PEER_HEAD "address=a\n", "peers.d/a.conf:4", "address", "host:port"},
+    {"peers.d/a.conf", PEER_HEAD "name=good.example\n", "peers.d/a.conf:4", "name", "once"},
+    {"peers.d/A B.conf", PEER_HEAD, "peers.d/A B.conf", "name", "lower-case"},
+    {"peers.d/.conf", "", NULL, NULL, NULL}, /* hidden: not read */
+    {"signers.d/a.conf", "[signer]\n", "signers.d/a.conf", "keys", "one to four"},
+    {"signers.d/a.conf", "[signer]\nkeys=\n", "signers.d/a.conf:2", "keys", "1 to 4"},
+    {"signers.d/a.conf", "[signer]\nkeys=1,2,3,4,5\n", "signers.d/a.conf:2", "keys", "1 to 4"},
+    {"signers.d/a.conf", SIGNER_HEAD "name=good.example\n", "signers.d/a.conf:3", "name", "once"},
+    {"signers.d/a.conf", SIGNER_HEAD "tls-names=A\n", "signers.d/a.conf:3", "tls-names",
+     "lower-case"},
+    {"signers.d/a.conf", SIGNER_HEAD "allow-prefixes=all\n", "signers.d/a.conf:3", "allow-prefixes",
+     "10.0.0.0/24"},
+    {"signers.d/a.conf", SIGNER_HEAD "nat-addresses=192.0.2.1:80\n", "signers.d/a.conf:3",
+     "nat-addresses", "10.0.0.0/24"},
+    {"signers.d/a.conf", SIGNER_HEAD "zones=65536\n", "signers.d/a.conf:3", "zones", "0 to 65535"},
+    {"signers.d/a.conf", SIGNER_HEAD "zones=\n", "signers.d/a.conf:3", "zones", "1 to"},
+    {"signers.d/a.conf", SIGNER_HEAD "kinds=session,cumulative\n", "signers.d/a.conf:3", "kinds",
+     "not available in this version"},
+    {"signers.d/a.conf", SIGNER_HEAD "kinds=flows\n", "signers.d/a.conf:3", "kinds",
+     "allowed: session"},
+    {"signers.d/a.conf", SIGNER_HEAD "max-sessions=-1\n", "signers.d/a.conf:3", "max-sessions",
+     "0 to"},
+    {"signers.d/a.conf", SIGNER_HEAD "require-expect=maybe\n", "signers.d/a.conf:3",
+     "require-expect", "true or false"},
+    {"signers.d/a.conf", SIGNER_HEAD "unscoped=True\n", "signers.d/a.conf:3", "unscoped",
+     "true or false"},
+    {"signers.d/a.conf", SIGNER_HEAD "[signer]\n", "signers.d/a.conf:3", "[signer]", "once"},
+    {"vms.d/web1.conf", "[vm]\n", "vms.d/web1.conf", "addresses", "1 to 64"},
+    {"vms.d/web1.conf", "[vm]\naddresses=\n", "vms.d/web1.conf:2", "addresses", "1 to 64"},
+    {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.0/24\n", "vms.d/web1.conf:2", "addresses",
+     "10.0.0.13"},
 };
 
 static void
@@ -230,12 +253,14 @@ test_bad(void)
         put("sami.conf", HEAD);
         put("peers.d/good.example.conf", "[peer]\ncertificate=c.crt\n");
         put("signers.d/good.example.conf", SIGNER_HEAD);
-        /* Files are read in the order of their names; the good ones come first by being copied below a name that sorts so. */
+        /* Files are read in the order of their names; the good ones come first by being copied
+         * below a name that sorts so. */
         if (strstr(bad[i].text, "name=good.example")) {
             put("peers.d/0.conf", "[peer]\nname=good.example\ncertificate=c.crt\n");
             put("signers.d/0.conf", "[signer]\nname=good.example\nkeys=k\n");
             g_autofree gchar *peer = g_build_filename(directory, "peers.d/good.example.conf", NULL);
-            g_autofree gchar *signer = g_build_filename(directory, "signers.d/good.example.conf", NULL);
+            g_autofree gchar *signer =
+                g_build_filename(directory, "signers.d/good.example.conf", NULL);
             g_remove(peer);
             g_remove(signer);
         }
@@ -246,8 +271,10 @@ test_bad(void)
             continue;
         }
         g_autofree gchar *where = g_strdup_printf("%s/%s: ", directory, bad[i].where);
-        gboolean is_told = !config && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && g_str_has_prefix(error->message, where) &&
-                           strstr(error->message, bad[i].key) && strstr(error->message, bad[i].allowed);
+        gboolean is_told = !config && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) &&
+                           g_str_has_prefix(error->message, where) &&
+                           strstr(error->message, bad[i].key) &&
+                           strstr(error->message, bad[i].allowed);
         if (!is_told)
             g_printerr("row %u: %s\n", i, error ? error->message : "no error");
         CU_ASSERT_TRUE(is_told);
@@ -264,7 +291,8 @@ test_missing(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "samictl setup"));
 }
 
-/* Each row of the table is in the help and, for sami.conf, in the sample; the sample is a configuration with the defaults. */
+/* Each row of the table is in the help and, for sami.conf, in the sample; the sample is a
+ * configuration with the defaults. */
 static void
 test_table(void)
 {
@@ -276,7 +304,8 @@ test_table(void)
         g_autofree gchar *in_sample = g_strdup_printf("%s=", sami_keys[i].name);
         CU_ASSERT_PTR_NOT_NULL(strstr(help, in_help));
         CU_ASSERT_TRUE(strcmp(sami_keys[i].group, "sami") != 0 || strstr(sample, in_sample));
-        CU_ASSERT_PTR_EQUAL(sami_key_find(sami_keys[i].group, sami_keys[i].name), &sami_keys[i]); /* no row twice */
+        CU_ASSERT_PTR_EQUAL(sami_key_find(sami_keys[i].group, sami_keys[i].name),
+                            &sami_keys[i]); /* no row twice */
     }
     start_over();
     put("sami.conf", sample);
@@ -296,7 +325,8 @@ test_table(void)
     CU_ASSERT_STRING_EQUAL(second->certificate, config->certificate);
 }
 
-/* The manual page lists each key with its default. Run by hand without srcdir, the source tree is the working directory. */
+/* The manual page lists each key with its default. Run by hand without srcdir, the source tree is
+ * the working directory. */
 static void
 test_manual(void)
 {
@@ -309,7 +339,8 @@ test_manual(void)
         g_autofree gchar *value = g_strdup_printf("default %s\n", sami_keys[i].value);
         const gchar *at = strstr(page, item);
         CU_ASSERT_PTR_NOT_NULL(at);
-        CU_ASSERT_TRUE(!sami_keys[i].value || !*sami_keys[i].value || g_str_has_prefix(sami_keys[i].value, "/") || (at && strstr(at, value)));
+        CU_ASSERT_TRUE(!sami_keys[i].value || !*sami_keys[i].value ||
+                       g_str_has_prefix(sami_keys[i].value, "/") || (at && strstr(at, value)));
     }
 }
 
@@ -320,7 +351,8 @@ test_values(void)
     static const struct {
         guint64 ms;
         const gchar *text;
-    } durations[] = { { 0, "0s" }, { 1, "1ms" }, { 1500, "1500ms" }, { 2000, "2s" }, { 90000, "90s" }, { 600000, "10m" }, { 604800000, "7d" } };
+    } durations[] = {{0, "0s"},      {1, "1ms"},      {1500, "1500ms"}, {2000, "2s"},
+                     {90000, "90s"}, {600000, "10m"}, {604800000, "7d"}};
     for (guint i = 0; i < G_N_ELEMENTS(durations); i++) {
         g_autofree gchar *text = sami_value_duration_print(durations[i].ms);
         CU_ASSERT_STRING_EQUAL(text, durations[i].text);
@@ -347,9 +379,9 @@ int
 main(void)
 {
     static const SamiTest tests[] = {
-        { "defaults", test_defaults }, { "all keys", test_everything }, { "bad files", test_bad },
-        { "no file", test_missing },   { "table of keys", test_table },   { "values", test_values },
-        { "manual page", test_manual },
+        {"defaults", test_defaults},  {"all keys", test_everything}, {"bad files", test_bad},
+        {"no file", test_missing},    {"table of keys", test_table}, {"values", test_values},
+        {"manual page", test_manual},
     };
     return sami_test_main("config", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }

@@ -46,7 +46,8 @@ on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
     JsonObject *answer = json_object_new();
     json_object_set_string_member(answer, "echo", cmd);
     gboolean is_bad = !strcmp(cmd, "bad");
-    sami_control_finish(client, is_bad ? SAMI_EXIT_REFUSED : SAMI_EXIT_DONE, answer, is_bad ? "no such thing" : NULL);
+    sami_control_finish(client, is_bad ? SAMI_EXIT_REFUSED : SAMI_EXIT_DONE, answer,
+                        is_bad ? "no such thing" : NULL);
     sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "a second last line goes nowhere");
     sami_control_event(client, json_object_new());
 }
@@ -146,7 +147,7 @@ clear_call(Call *call)
 static void
 test_call(void)
 {
-    Call call = { 0 };
+    Call call = {0};
     end_call(&call, begin_call(&call, "{\"cmd\":\"hello\",\"events\":3}"));
     CU_ASSERT_PTR_NULL(call.error);
     CU_ASSERT_PTR_NOT_NULL_FATAL(call.answer);
@@ -155,7 +156,7 @@ test_call(void)
     CU_ASSERT_FALSE(json_object_has_member(call.answer, "error"));
     CU_ASSERT_EQUAL(call.n_events, 3);
     clear_call(&call);
-    Call refused = { 0 };
+    Call refused = {0};
     end_call(&refused, begin_call(&refused, "{\"cmd\":\"bad\"}"));
     CU_ASSERT_PTR_NOT_NULL_FATAL(refused.answer);
     CU_ASSERT_EQUAL(json_object_get_int_member(refused.answer, "exit"), 3);
@@ -167,7 +168,7 @@ test_call(void)
 static void
 test_slow(void)
 {
-    Call call = { .slow_us = 50000 };
+    Call call = {.slow_us = 50000};
     end_call(&call, begin_call(&call, "{\"cmd\":\"many\",\"events\":50000}"));
     CU_ASSERT_PTR_NOT_NULL(call.answer);
     CU_ASSERT_TRUE(call.n_events > 1 && call.n_events < 50000);
@@ -177,10 +178,10 @@ test_slow(void)
 static int
 open_raw(void)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     g_strlcpy(address.sun_path, path, sizeof address.sun_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
         close(fd);
         return -1;
     }
@@ -188,7 +189,8 @@ open_raw(void)
     return fd;
 }
 
-/* Sends all while the server turns, then reads for up to a second until `n_lines` lines or the end. (transfer full) */
+/* Sends all while the server turns, then reads for up to a second until `n_lines` lines or the end.
+ * (transfer full) */
 static gchar *
 converse(int fd, const gchar *text, gsize length, guint n_lines, gboolean *ret_is_closed)
 {
@@ -200,7 +202,7 @@ converse(int fd, const gchar *text, gsize length, guint n_lines, gboolean *ret_i
     while (!is_closed && seen < n_lines && g_get_monotonic_time() < end) {
         gchar buffer[4096];
         gssize sent = at < length ? send(fd, text + at, length - at, MSG_NOSIGNAL) : 0;
-        at += (gsize) MAX(sent, 0);
+        at += (gsize)MAX(sent, 0);
         g_main_context_iteration(NULL, FALSE);
         gssize n = recv(fd, buffer, sizeof buffer, 0);
         is_closed = n == 0 || (n < 0 && errno == ECONNRESET);
@@ -221,17 +223,17 @@ typedef struct {
 } Bad;
 
 static const Bad bad[] = {
-    { "", 2, "no JSON" },
-    { "nonsense", 2, "no JSON" },
-    { "{\"cmd\":", 2, "no JSON" },
-    { "[]", 2, "object" },
-    { "\"cmd\"", 2, "object" },
-    { "{}", 2, "cmd" },
-    { "{\"cmd\":1}", 2, "cmd" },
-    { "{\"cmd\":null}", 2, "cmd" },
-    { "{\"cmd\":{}}", 2, "cmd" },
-    { "{\"cmd\":\"\xff\"}", 2, "UTF-8" },
-    { "{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply" },
+    {"", 2, "no JSON"},
+    {"nonsense", 2, "no JSON"},
+    {"{\"cmd\":", 2, "no JSON"},
+    {"[]", 2, "object"},
+    {"\"cmd\"", 2, "object"},
+    {"{}", 2, "cmd"},
+    {"{\"cmd\":1}", 2, "cmd"},
+    {"{\"cmd\":null}", 2, "cmd"},
+    {"{\"cmd\":{}}", 2, "cmd"},
+    {"{\"cmd\":\"\xff\"}", 2, "UTF-8"},
+    {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
 };
 
 static void
@@ -248,7 +250,8 @@ test_bad(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(json_object_get_string_member(object, "error"), bad[i].text));
     }
     CU_ASSERT_EQUAL(n_requests, before);
-    /* The connection is still good, and requests that come at once are answered one after the other. */
+    /* The connection is still good, and requests that come at once are answered one after the
+     * other. */
     static const gchar both[] = "{\"cmd\":\"one\"}\n{\"cmd\":\"two\"}\n{\"cmd\":\"three\"}\n";
     g_autofree gchar *answer = converse(fd, both, strlen(both), 3, NULL);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer, "one"));
@@ -301,7 +304,8 @@ test_hangup(void)
     sami_control_finish(mine, SAMI_EXIT_DONE, NULL, NULL);
     sami_control_client_unref(mine);
     CU_ASSERT_EQUAL(n_requests, before + 1);
-    /* A late answer lets the request behind it go on, and hanging up after the last line is not told. */
+    /* A late answer lets the request behind it go on, and hanging up after the last line is not
+     * told. */
     fd = open_raw();
     g_autofree gchar *none = converse(fd, keep, strlen(keep), 1, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
@@ -333,7 +337,7 @@ test_many(void)
     close(one_more);
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
         turn();
-    Call call = { 0 };
+    Call call = {0};
     end_call(&call, begin_call(&call, "{\"cmd\":\"again\"}"));
     CU_ASSERT_PTR_NOT_NULL(call.answer);
     clear_call(&call);
@@ -343,7 +347,7 @@ static void
 test_socket_file(void)
 {
     g_autoptr(GError) error = NULL;
-    struct stat status = { 0 };
+    struct stat status = {0};
     CU_ASSERT_EQUAL(stat(path, &status), 0);
     CU_ASSERT_EQUAL(status.st_mode & 0777, 0660);
     /* Somebody listens: neither taken over nor removed. */
@@ -361,10 +365,10 @@ test_socket_file(void)
     g_remove(plain);
     /* A socket without a listener is stale. */
     g_autofree gchar *stale = g_build_filename(directory, "stale", NULL);
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     g_strlcpy(address.sun_path, stale, sizeof address.sun_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *) &address, sizeof address), 0);
+    CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     SamiControlServer *second = sami_control_server_new(stale, NULL, on_request, NULL, &error);
     CU_ASSERT_PTR_NOT_NULL(second);
@@ -389,7 +393,7 @@ test_not_running(void)
 static void
 test_gone(void)
 {
-    Call call = { 0 };
+    Call call = {0};
     g_autofree gchar *other = g_build_filename(directory, "other.sock", NULL);
     g_autofree gchar *old = path;
     path = other;
@@ -416,10 +420,13 @@ test_exit_codes(void)
     static const struct {
         SamiErrorCode code;
         SamiExit exit;
-    } rows[] = { { SAMI_ERROR_REFUSED, 3 }, { SAMI_ERROR_USAGE, 2 }, { SAMI_ERROR_PERMISSION, 10 }, { SAMI_ERROR_KERNEL, 1 },
-                 { SAMI_ERROR_CONFIG, 1 } };
+    } rows[] = {{SAMI_ERROR_REFUSED, 3},
+                {SAMI_ERROR_USAGE, 2},
+                {SAMI_ERROR_PERMISSION, 10},
+                {SAMI_ERROR_KERNEL, 1},
+                {SAMI_ERROR_CONFIG, 1}};
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autoptr(GError) error = g_error_new_literal(SAMI_ERROR, (gint) rows[i].code, "x");
+        g_autoptr(GError) error = g_error_new_literal(SAMI_ERROR, (gint)rows[i].code, "x");
         CU_ASSERT_EQUAL(sami_exit_of_error(error), rows[i].exit);
     }
 }
@@ -428,10 +435,16 @@ int
 main(void)
 {
     static const SamiTest tests[] = {
-        { "a call", test_call },           { "a slow client", test_slow },     { "bad requests", test_bad },
-        { "a long request", test_too_long }, { "hanging up", test_hangup },    { "many clients", test_many },
-        { "socket file", test_socket_file }, { "no daemon", test_not_running }, { "daemon goes away", test_gone },
-        { "exit codes", test_exit_codes },
+        {"a call", test_call},
+        {"a slow client", test_slow},
+        {"bad requests", test_bad},
+        {"a long request", test_too_long},
+        {"hanging up", test_hangup},
+        {"many clients", test_many},
+        {"socket file", test_socket_file},
+        {"no daemon", test_not_running},
+        {"daemon goes away", test_gone},
+        {"exit codes", test_exit_codes},
     };
     return sami_test_main("control", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }
