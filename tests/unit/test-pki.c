@@ -1,0 +1,235 @@
+/* Identities, signing keys, fingerprints and peer files. */
+#include <glib/gstdio.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/harness.h"
+#include "transport/pki.h"
+
+static gchar *dir, *crt, *key, *signing, *public;
+
+static int
+set_up(void)
+{
+    dir = g_dir_make_tmp("sami-pki-XXXXXX", NULL);
+    crt = g_build_filename(dir, "tls.crt", NULL);
+    key = g_build_filename(dir, "tls.key", NULL);
+    signing = g_build_filename(dir, "signing.key", NULL);
+    public = g_build_filename(dir, "signing.pub", NULL);
+    return dir ? 0 : 1;
+}
+
+static int
+tear_down(void)
+{
+    gchar *paths[] = { crt, key, signing, public };
+    for (guint i = 0; i < G_N_ELEMENTS(paths); i++) {
+        g_unlink(paths[i]);
+        g_free(paths[i]);
+    }
+    g_rmdir(dir);
+    g_free(dir);
+    return 0;
+}
+
+static gchar *
+slurp(const gchar *path)
+{
+    gchar *text = NULL;
+    CU_ASSERT_FATAL(g_file_get_contents(path, &text, NULL, NULL));
+    return text;
+}
+
+static guint
+mode_of(const gchar *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 ? status.st_mode & 07777 : 0;
+}
+
+static X509 *
+load(const gchar *path)
+{
+    BIO *bio = BIO_new_file(path, "r");
+    X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    return certificate;
+}
+
+static void
+test_identity(void)
+{
+    g_autoptr(GError) error = NULL;
+    mode_t mask = umask(0);
+    CU_ASSERT_FATAL(sami_pki_make_identity("fw1.example", crt, key, &error));
+    umask(mask);
+    CU_ASSERT_EQUAL(mode_of(key), 0600);
+    CU_ASSERT_EQUAL(mode_of(crt), 0644);
+    X509 *certificate = load(crt);
+    int days = 0, seconds;
+    ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate));
+    CU_ASSERT(days > 3640 && days <= 3653);
+    CU_ASSERT_EQUAL(X509_check_host(certificate, "fw1.example", 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL), 1);
+    CU_ASSERT_EQUAL(X509_get_key_usage(certificate), X509v3_KU_DIGITAL_SIGNATURE);
+    CU_ASSERT_EQUAL(X509_get_extended_key_usage(certificate), XKU_SSL_SERVER | XKU_SSL_CLIENT);
+    CU_ASSERT_EQUAL(X509_check_ca(certificate), 0);
+    CU_ASSERT_EQUAL(EVP_PKEY_get_bits(X509_get0_pubkey(certificate)), 256);
+    CU_ASSERT_EQUAL(X509_verify(certificate, X509_get0_pubkey(certificate)), 1);
+    X509_free(certificate);
+}
+
+static void
+test_identity_again(void)
+{
+    g_autofree gchar *crt_before = slurp(crt), *key_before = slurp(key);
+    CU_ASSERT(sami_pki_make_identity("fw1.example", crt, key, NULL));
+    g_autofree gchar *crt_after = slurp(crt), *key_after = slurp(key);
+    CU_ASSERT_STRING_EQUAL(crt_before, crt_after);
+    CU_ASSERT_STRING_EQUAL(key_before, key_after);
+    CU_ASSERT_FALSE(sami_pki_make_identity("fw2.example", crt, key, NULL));
+    g_unlink(crt);
+    CU_ASSERT_FALSE(sami_pki_make_identity("fw1.example", crt, key, NULL)); /* half of a pair */
+    CU_ASSERT_FALSE(g_file_test(crt, G_FILE_TEST_EXISTS));
+    g_autofree gchar *other = g_build_filename(dir, "other.key", NULL);
+    CU_ASSERT(sami_pki_make_identity("fw1.example", crt, other, NULL));
+    CU_ASSERT_FALSE(sami_pki_make_identity("fw1.example", crt, key, NULL)); /* two halves of two pairs */
+    g_unlink(other);
+    g_unlink(crt);
+    g_file_set_contents(crt, crt_before, -1, NULL);
+    CU_ASSERT(sami_pki_make_identity("fw1.example", crt, key, NULL));
+    CU_ASSERT_FALSE(sami_pki_make_identity("Fw1.example", "/nowhere/a", "/nowhere/b", NULL));
+    CU_ASSERT_FALSE(sami_pki_make_identity("a,DNS:b", "/nowhere/a", "/nowhere/b", NULL));
+    CU_ASSERT_FALSE(sami_pki_make_identity("fw1.example", "/nowhere/a", "/nowhere/b", NULL));
+}
+
+static void
+test_long_name(void)
+{
+    g_autofree gchar *label = g_strnfill(60, 'a');
+    g_autofree gchar *name = g_strdup_printf("%s.%s.%s.example", label, label, label);
+    g_autofree gchar *long_crt = g_build_filename(dir, "long.crt", NULL), *long_key = g_build_filename(dir, "long.key", NULL);
+    CU_ASSERT_FATAL(sami_pki_make_identity(name, long_crt, long_key, NULL));
+    g_autofree gchar *pem = slurp(long_crt);
+    CU_ASSERT(sami_pki_certificate_names(pem, strlen(pem), name, NULL));
+    g_unlink(long_crt);
+    g_unlink(long_key);
+}
+
+static void
+test_signing_key(void)
+{
+    CU_ASSERT_FATAL(sami_pki_make_signing_key(signing, public, NULL));
+    CU_ASSERT_EQUAL(mode_of(signing), 0600);
+    CU_ASSERT_EQUAL(mode_of(public), 0644);
+    g_autofree gchar *text = slurp(signing);
+    CU_ASSERT(g_str_has_prefix(text, "-----BEGIN PRIVATE KEY-----"));
+    BIO *bio = BIO_new_file(public, "r");
+    EVP_PKEY *pkey = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    CU_ASSERT(pkey && EVP_PKEY_is_a(pkey, "ED25519"));
+    EVP_PKEY_free(pkey);
+    BIO_free(bio);
+    CU_ASSERT_FALSE(sami_pki_make_signing_key(signing, public, NULL));
+    g_autofree gchar *after = slurp(signing);
+    CU_ASSERT_STRING_EQUAL(text, after);
+}
+
+/* X509_digest is what `openssl x509 -fingerprint -sha256` prints in hex. */
+static void
+test_fingerprint(void)
+{
+    g_autofree gchar *pem = slurp(crt), *spki = slurp(public), *secret = slurp(signing);
+    guint8 digest[32];
+    X509 *certificate = load(crt);
+    CU_ASSERT_EQUAL(X509_digest(certificate, EVP_sha256(), digest, NULL), 1);
+    X509_free(certificate);
+    g_autofree gchar *base64 = g_base64_encode(digest, 32);
+    *strchr(base64, '=') = '\0';
+    g_autofree gchar *expected = g_strconcat("SHA256:", base64, NULL);
+    g_autofree gchar *got = sami_pki_fingerprint(pem, strlen(pem), NULL);
+    CU_ASSERT_STRING_EQUAL(got, expected);
+    g_autofree gchar *of_key = sami_pki_fingerprint(spki, strlen(spki), NULL);
+    CU_ASSERT(of_key && strlen(of_key) == 7 + 43);
+    CU_ASSERT_PTR_NULL(sami_pki_fingerprint(secret, strlen(secret), NULL));
+    CU_ASSERT_PTR_NULL(sami_pki_fingerprint("", 0, NULL));
+    CU_ASSERT_PTR_NULL(sami_pki_fingerprint(pem, strlen(pem) / 2, NULL));
+    g_autoptr(GError) error = NULL;
+    CU_ASSERT(sami_pki_certificate_names(pem, strlen(pem), "fw1.example", NULL));
+    CU_ASSERT_FALSE(sami_pki_certificate_names(pem, strlen(pem), "fw2.example", &error));
+    CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_REFUSED));
+    CU_ASSERT_FALSE(sami_pki_certificate_names(pem, strlen(pem), ".example", NULL));
+    CU_ASSERT_FALSE(sami_pki_certificate_names(spki, strlen(spki), "fw1.example", NULL));
+}
+
+static void
+test_peer_file(void)
+{
+    g_autofree gchar *pem = slurp(crt), *spki = slurp(public);
+    SamiPeerFile peer = { "fw1.example", "192.0.2.1:4740", pem, spki };
+    g_autofree gchar *text = sami_peer_file_print(&peer);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SamiPeerFile) parsed = sami_peer_file_parse(text, strlen(text), &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(parsed);
+    CU_ASSERT_STRING_EQUAL(parsed->name, peer.name);
+    CU_ASSERT_STRING_EQUAL(parsed->address, peer.address);
+    CU_ASSERT_STRING_EQUAL(parsed->certificate_pem, pem);
+    CU_ASSERT_STRING_EQUAL(parsed->signing_key_pem, spki);
+    peer.address = NULL;
+    g_autofree gchar *without = sami_peer_file_print(&peer);
+    g_autoptr(SamiPeerFile) second = sami_peer_file_parse(without, strlen(without), NULL);
+    CU_ASSERT(second && !second->address);
+}
+
+static void
+refuse_replaced(const gchar *text, const gchar *from, const gchar *to)
+{
+    g_autoptr(GString) changed = g_string_new(text);
+    g_autoptr(GError) error = NULL;
+    CU_ASSERT(g_string_replace(changed, from, to, 1) == 1);
+    g_autoptr(SamiPeerFile) parsed = sami_peer_file_parse(changed->str, changed->len, &error);
+    CU_ASSERT_PTR_NULL(parsed);
+    CU_ASSERT(error && error->domain == SAMI_ERROR && strlen(error->message) > 0);
+}
+
+static void
+test_bad_peer_file(void)
+{
+    static const gchar *const changes[][2] = {
+        { "[sami-peer]", "[sami]" },        { "version=1", "version=2" },        { "version=1\n", "" },
+        { "version=1", "version=1\nx=y" },  { "name=fw1.example", "name=fw2.example" },
+        { "name=fw1.example", "name=FW1" }, { "address=192.0.2.1:4740", "address=192.0.2.1" },
+        { "pen=", "pen=9" },                { "pen=", "pen=x" },
+        { "certificate=", "certificate=x" }, { "signing-key=-----BEGIN PUBLIC", "signing-key=-----BEGIN PRIVATE" },
+        { "[sami-peer]", "[other]\na=b\n[sami-peer]" }, { "END CERTIFICATE-----\\n", "END CERTIFICATE-----\\n-----BEGIN X-----" },
+    };
+    g_autofree gchar *pem = slurp(crt), *spki = slurp(public), *secret = slurp(signing);
+    SamiPeerFile peer = { "fw1.example", "192.0.2.1:4740", pem, spki };
+    g_autofree gchar *text = sami_peer_file_print(&peer);
+    for (guint i = 0; i < G_N_ELEMENTS(changes); i++)
+        refuse_replaced(text, changes[i][0], changes[i][1]);
+    for (gsize i = 0; i < strlen(text); i += 7) {
+        SamiPeerFile *cut = sami_peer_file_parse(text, i, NULL);
+        CU_ASSERT_PTR_NULL(cut);
+        sami_peer_file_free(cut);
+    }
+    peer.signing_key_pem = secret;
+    g_autofree gchar *leaking = sami_peer_file_print(&peer);
+    CU_ASSERT_PTR_NULL(sami_peer_file_parse(leaking, strlen(leaking), NULL));
+}
+
+static const SamiTest tests[] = {
+    { "identity", test_identity },
+    { "identity again", test_identity_again },
+    { "identity with a long name", test_long_name },
+    { "signing key", test_signing_key },
+    { "fingerprint", test_fingerprint },
+    { "peer file", test_peer_file },
+    { "bad peer files", test_bad_peer_file },
+};
+
+int
+main(void)
+{
+    return sami_test_main("pki", tests, G_N_ELEMENTS(tests), set_up, tear_down);
+}
