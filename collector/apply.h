@@ -50,8 +50,8 @@ gboolean sami_apply_freeze(SamiApply *apply, GError **error);
 gboolean sami_apply_renew(SamiApply *apply, GError **error);
 /* Before read-back: entries that the audit did not name get the timeout of their last record. */
 gboolean sami_apply_read_back(SamiApply *apply, GError **error);
-/* Strict window tracking again. *ret_n_left: entries that have not seen both directions yet and stay lenient;
- * with `is_last` they are made strict too. */
+/* Strict window tracking again, where that is safe: after packets both ways of which one way is bare acknowledgements, and with `is_last`
+ * also where no packet came. *ret_n_left: entries that stay lenient; needs nf_conntrack_acct = 1, without it all do. */
 gboolean sami_apply_strict(SamiApply *apply, gboolean is_last, guint *ret_n_left, GError **error);
 /* LIFECYCLE §8: exactly what this migration created. *ret_n_removed, *ret_n_left (not ours any more). */
 gboolean sami_apply_rollback(SamiApply *apply, guint64 *ret_n_removed, guint64 *ret_n_left, GError **error);

@@ -318,6 +318,14 @@ judge(Traffic *t, Flow *f)
     finish(f, f->is_open ? "died" : "unopened");
 }
 
+/* Nagle's wait for the delayed acknowledgement would be the longest gap of all. */
+static void
+set_nodelay(int fd)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 static void
 connected(Traffic *t, Flow *f)
 {
@@ -325,6 +333,7 @@ connected(Traffic *t, Flow *f)
     socklen_t length = sizeof error;
     getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &error, &length);
     f->is_connecting = FALSE;
+    set_nodelay(f->fd);
     if (error)
         finish(f, "unopened");
     f->started = f->last_in = f->last_acked = t->now;
@@ -421,6 +430,7 @@ accept_flows(Traffic *t, int listener)
         Flow *f = g_new0(Flow, 1);
         f->fd = fd;
         f->is_server = TRUE;
+        set_nodelay(fd);
         f->started = t->now;
         g_ptr_array_add(t->flows, f);
     }
