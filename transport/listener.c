@@ -167,8 +167,9 @@ make_room(Listener *listener, const gchar *address)
     GHashTable *connections = listener->process.connections;
     forget_proven(listener);
     if (g_queue_get_length(&listener->unproven) >= SAMI_HANDSHAKES_MAX) {
-        on_refused("the oldest half-open connection", "too many handshakes at once", listener);
-        drop_unproven(listener, g_queue_peek_head(&listener->unproven));
+        SamiTlsConnection *oldest = g_queue_peek_head(&listener->unproven);
+        on_refused(sami_tls_connection_address(oldest), "too many handshakes at once, this was the oldest", listener);
+        drop_unproven(listener, oldest);
     }
     if (g_hash_table_size(connections) < SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))
         return TRUE;

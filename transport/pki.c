@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/value.h"
+#include "transport/tls-certificate.h"
 
 /* Ten years: these certificates are pinned, so an end of validity protects nobody and only breaks a firewall at night. */
 #define VALID_DAYS 3652
@@ -28,10 +29,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
 static gboolean
 fail(const gchar *what, GError **error)
 {
-    gulong code = ERR_get_error();
-    const gchar *reason = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", what, reason ? reason : "failed");
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", what, sami_openssl_take_reason());
     return FALSE;
 }
 
@@ -165,21 +163,6 @@ make_certificate(EVP_PKEY *key, const gchar *name)
 }
 
 static gboolean
-has_name(X509 *certificate, const gchar *name)
-{
-    return X509_check_host(certificate, name, strlen(name),
-                           X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
-}
-
-/* OpenSSL would ask for a passphrase on the terminal. */
-static int
-no_passphrase(char *buffer, int size, int is_writing, void *unused)
-{
-    return -1;
-}
-
-static gboolean
 check_existing(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error)
 {
     ERR_clear_error();
@@ -188,10 +171,10 @@ check_existing(const gchar *name, const gchar *certificate_file, const gchar *ke
     if (!certificate)
         return fail(certificate_file, error);
     g_autoptr(BIO) key_bio = BIO_new_file(key_file, "r");
-    g_autoptr(EVP_PKEY) key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL) : NULL;
+    g_autoptr(EVP_PKEY) key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
     if (!key)
         return fail(key_file, error);
-    gboolean is_pair = X509_check_private_key(certificate, key) == 1, is_named = has_name(certificate, name);
+    gboolean is_pair = X509_check_private_key(certificate, key) == 1, is_named = sami_certificate_has_name(certificate, name);
     ERR_clear_error();
     if (!is_pair)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s does not belong to %s; nothing was changed",
@@ -301,7 +284,7 @@ sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GE
     g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
     g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     ERR_clear_error();
-    if (certificate && has_name(certificate, name))
+    if (certificate && sami_certificate_has_name(certificate, name))
         return TRUE;
     g_set_error(error, SAMI_ERROR, certificate ? SAMI_ERROR_REFUSED : SAMI_ERROR_MALFORMED,
                 certificate ? "the certificate has no subjectAltName DNS name '%s'"

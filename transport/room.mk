@@ -5,6 +5,7 @@ libtransport_a_SOURCES = \
 	transport/network.h \
 	transport/network-process.c transport/network-process.h \
 	transport/listener.c transport/connector.c \
+	transport/tls-certificate.c transport/tls-certificate.h \
 	transport/tls-context.c transport/tls-context.h transport/tls-explain.c \
 	transport/tls-connection.c transport/tls-connection.h \
 	transport/tcp.c transport/tcp.h \

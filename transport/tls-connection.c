@@ -609,6 +609,12 @@ sami_tls_connection_is_proven(const SamiTlsConnection *connection)
     return connection->is_proven;
 }
 
+const gchar *
+sami_tls_connection_address(const SamiTlsConnection *connection)
+{
+    return connection->address;
+}
+
 void
 sami_tls_connection_free(SamiTlsConnection *c)
 {

@@ -35,5 +35,7 @@ SamiTlsConnection *sami_tls_connection_connect(SamiTls *tls, int fd_take, const 
                                                gpointer user_data, GError **error);
 /* The peer was verified and the session began; until then nobody knows who this is. */
 gboolean sami_tls_connection_is_proven(const SamiTlsConnection *connection);
+/* Of the other end, as text; as long as the connection. */
+const gchar *sami_tls_connection_address(const SamiTlsConnection *connection);
 /* Ends it now, without `finished`. */
 void sami_tls_connection_free(SamiTlsConnection *connection);

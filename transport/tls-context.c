@@ -1,6 +1,5 @@
 #include "transport/tls-context.h"
 
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "common/value.h"
+#include "transport/tls-certificate.h"
 
 #define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
 /* Several records a read(2): at full rate a Message is four or five records. */
@@ -24,16 +24,6 @@ struct SamiTls {
     gboolean has_ca;
     gboolean is_server;
 };
-
-/* OpenSSL's first queued reason as text; the queue is empty afterwards. */
-static const gchar *
-take_reason(void)
-{
-    gulong code = ERR_get_error();
-    const gchar *reason = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    return reason ? reason : "unknown error";
-}
 
 static void
 peer_clear(gpointer data)
@@ -52,7 +42,7 @@ load_certificate(const gchar *path, GError **error)
     BIO_free(bio);
     if (!certificate)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no certificate in PEM could be read: %s", path,
-                    take_reason());
+                    sami_openssl_take_reason());
     return certificate;
 }
 
@@ -75,14 +65,6 @@ load_peers(const SamiNetworkConfig *config, GError **error)
         g_array_append_val(peers, peer);
     }
     return g_steal_pointer(&peers);
-}
-
-static gboolean
-has_name(X509 *certificate, const gchar *name)
-{
-    const guint flags = X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-                        X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
-    return X509_check_host(certificate, name, strlen(name), flags, NULL) == 1;
 }
 
 /* The dNSNames as the peer wrote them, escaped: they are its words, not ours. */
@@ -145,7 +127,7 @@ verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
         if (!peer->pin || X509_cmp(peer->pin, leaf) != 0 || (verdict->wanted && strcmp(verdict->wanted, peer->name) != 0))
             continue;
         pinned = peer;
-        if (has_name(leaf, peer->name))
+        if (sami_certificate_has_name(leaf, peer->name))
             break;
     }
     if (!pinned)
@@ -154,7 +136,7 @@ verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
     if (code != X509_V_OK)
         return refuse(verdict, store, code, g_strdup_printf("the pinned certificate of %s: %s", pinned->name,
                                                             X509_verify_cert_error_string(code)));
-    if (!has_name(leaf, pinned->name)) {
+    if (!sami_certificate_has_name(leaf, pinned->name)) {
         g_autofree gchar *names = print_names(leaf);
         return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
                       g_strdup_printf("the certificate that is pinned for %s names %s", pinned->name, names));
@@ -177,7 +159,8 @@ verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
     }
     for (guint i = 0; i < verdict->tls->peers->len; i++) {
         const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
-        if (!peer->pin && (!verdict->wanted || !strcmp(verdict->wanted, peer->name)) && has_name(leaf, peer->name))
+        if (!peer->pin && (!verdict->wanted || !strcmp(verdict->wanted, peer->name)) &&
+            sami_certificate_has_name(leaf, peer->name))
             return accept_as(verdict, store, peer->name);
     }
     return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
@@ -197,18 +180,11 @@ verify(X509_STORE_CTX *store, void *unused)
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
 }
 
-/* OpenSSL would ask for a passphrase on the terminal; a daemon has none. */
-static int
-no_passphrase(char *buffer, int size, int is_writing, void *unused)
-{
-    return -1;
-}
-
 static gboolean
 load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
 {
     ERR_clear_error();
-    SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+    SSL_CTX_set_default_passwd_cb(context, sami_openssl_no_passphrase);
     const gchar *place = config->certificate_file;
     gboolean is_loaded = SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
     if (is_loaded) {
@@ -217,7 +193,7 @@ load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
                     SSL_CTX_check_private_key(context) == 1;
     }
     if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place, take_reason());
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place, sami_openssl_take_reason());
     return is_loaded;
 }
 
@@ -228,7 +204,7 @@ load_ca(const SamiNetworkConfig *config, GError **error)
     X509_STORE *store = X509_STORE_new();
     if (!config->ca_file || X509_STORE_load_file(store, config->ca_file) == 1)
         return store;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file, take_reason());
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file, sami_openssl_take_reason());
     X509_STORE_free(store);
     return NULL;
 }
@@ -274,7 +250,7 @@ sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error
     tls->is_server = is_server;
     tls->context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
     if (!tls->context) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", take_reason());
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());
         return NULL;
     }
     restrict_context(tls->context);
@@ -301,7 +277,7 @@ sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error)
     gboolean is_ready = ssl && SSL_set_fd(ssl, fd) == 1 && SSL_set_app_data(ssl, verdict) == 1 &&
                         (!verdict->wanted || SSL_set_tlsext_host_name(ssl, verdict->wanted) == 1);
     if (!is_ready) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", take_reason());
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());
         SSL_free(ssl);
         return NULL;
     }
