@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A VM outside the signer's allow-prefixes is refused as a whole; a translated address that is not listed refuses its record.
 set -uo pipefail
-. "${srcdir:-.}/tests/e2e/lab.sh"
+. "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
 sed -i 's/^nat-addresses=.*/nat-addresses=203.0.113.0\/24/' "$WORK"/fw2/signers.d/*.conf
 sami_start || exit 1

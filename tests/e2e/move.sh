@@ -1,6 +1,6 @@
 # move.sh: one kind of transfer moves and survives; sourced by the cases, which say CASE.
 set -uo pipefail
-. "$srcdir/tests/e2e/lab.sh"
+. "$srcdir/tests/e2e/testbed.sh"
 CLIENTS=()
 lab_start "${EVENTS:-1}" || exit 1
 if [ "${LISTENER_FIRST:-}" ]; then

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# demo.sh BUILD [--transport tcp|sctp] [--flows N]: a VM moves behind another firewall in the middle of live transfers, first without
+# SAMI, then with it. The last line is for machines.
+set -uo pipefail
+export SAMI_BUILD=$1 srcdir
+srcdir=$(cd "$(dirname "$0")/../.." && pwd)
+shift
+flows=24 seconds=8
+while [ $# -gt 0 ]; do
+    case $1 in
+    --flows) flows=${2:?--flows needs a number}; shift 2 ;;
+    --transport)
+        [ "${2:-}" = tcp ] || { echo "demo: only --transport tcp is there; SCTP is not built yet" >&2; exit 1; }
+        shift 2 ;;
+    *) echo "usage: ./run demo [--transport tcp] [--flows N]" >&2; exit 2 ;;
+    esac
+done
+case $flows in '' | *[!0-9]*) echo "demo: --flows needs a number" >&2; exit 2 ;; esac
+[ "$flows" -ge 24 ] || { echo "demo: at least 24 flows, three of each kind" >&2; exit 2; }
+. "$srcdir/tests/e2e/testbed.sh"
+cases=(out in snat masquerade dnat ipv6-out ipv6-in ipv6-snat)
+
+say() { printf '%s\n' "$*"; }
+
+round() { # with|without
+    local i count case n=${#cases[@]}
+    CLIENTS=()
+    : >"$WORK/results"
+    lab_start 2 || return 1
+    for ((i = 0; i < n; i++)); do
+        case=${cases[i]}
+        count=$((flows / n + (i < flows % n)))
+        lab_traffic "$case" "$count" "$seconds" || return 1
+    done
+    ns cli ping -i 0.2 -c 60 -q $VM4 >"$WORK/ping" 2>&1 &
+    say "  $flows TCP transfers run through firewall 1"
+    if [ "$1" = with ]; then
+        sami_setup && sami_start && sami_follow || return 1
+        say "  migration ${ID:0:8}: the snapshot is in the kernel of firewall 2, the VM still runs"
+    fi
+    sleep 2
+    sami_move "$([ "$1" = with ] || echo without)" || return 1
+    say "  VM paused, $([ "$1" = with ] && echo 'freeze confirmed READY, ')path moved to firewall 2, VM resumed"
+    wait "${CLIENTS[@]}"
+    awk '{ k = $1; n[k]++; ok[k] += $4 == "ok" } END { for (k in n) printf "    %-12s %d of %d survived\n", k, ok[k], n[k] }' \
+        "$WORK/results" | sort
+    pkill -INT -f "ping -i 0.2 -c 60 -q $VM4" 2>/dev/null
+    if [ "$1" = with ]; then
+        invalid=$(lab_invalid)
+        say "  packets counted INVALID at firewall 2: $invalid"
+        say "  ping (reported, not judged): $(grep -o '[0-9]* received' "$WORK/ping" || echo 'no answer')"
+        wait "$MIGRATE"
+        say "  samictl migrate ended with $?: $(ctl 1 status --json | grep -o '"phase" *: *"[A-Z]*"' | head -n 1)"
+    fi
+}
+
+invalid=0
+say "1. Without SAMI"
+round without || exit 1
+without=$(survived)
+lab_stop
+mkdir -p "$WORK" && chmod 755 "$WORK"
+say "2. With SAMI"
+round with || exit 1
+with=$(survived)
+stall=$(awk '$5 > max { max = $5 } END { print max + 0 }' "$WORK/results")
+[ "$with" -eq "$flows" ] || cat "$WORK/results"
+echo "survived=$with/$flows without=$without/$flows longest_stall_ms=$stall"
+[ "$with" -eq "$flows" ] && [ "$without" -eq 0 ] && [ "$invalid" -eq 0 ]

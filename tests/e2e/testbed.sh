@@ -1,0 +1,220 @@
+# The lab: a client, two firewalls and a VM in network namespaces of this process. Sourced by the demo and by every case.
+#
+#   cli --- fw1 --- vm        The path goes through fw1 or fw2, by the routes of cli and vm; both firewalls know the way to either
+#      \--- fw2 ---/          side all the time. fw1 and fw2 talk over a management link of their own.
+#
+# Next hops are one link-local address with static neighbours, so nothing waits for ARP or neighbour discovery.
+
+LAB=sami$$
+BUILD=${SAMI_BUILD:?}
+SRC=${srcdir:?}
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/sami-lab.XXXXXX")
+chmod 755 "$WORK"
+HOP4=169.254.0.1 HOP6=fe80::1
+VM4=10.0.0.13 VM6=2001:db8:a::13 CLI4=198.51.100.10 CLI6=2001:db8:c::10
+
+ns() { local name=$1; shift; ip netns exec "$LAB$name" "$@"; }
+
+lab_skip() { echo "SKIP: $*"; exit 77; }
+
+lab_need() {
+    [ "$(id -u)" -eq 0 ] || lab_skip "needs root for network namespaces"
+    ip netns add "${LAB}probe" 2>/dev/null || lab_skip "network namespaces cannot be made here"
+    ip netns del "${LAB}probe"
+}
+
+# poll SECONDS COMMAND...: until it succeeds
+poll() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.05
+    done
+}
+
+link() { # NS DEV NS DEV: a veth pair, each end with the other's MAC as its next hop
+    ip link add "$2" netns "$LAB$1" type veth peer name "$4" netns "$LAB$3"
+    local n d m
+    for n in "$1 $2 $3 $4" "$3 $4 $1 $2"; do
+        # shellcheck disable=SC2086
+        set -- $n
+        ip -n "$LAB$1" link set "$2" up
+        m=$(ns "$3" cat "/sys/class/net/$4/address")
+        ip -n "$LAB$1" neigh replace "$HOP4" lladdr "$m" dev "$2" nud permanent
+        ip -n "$LAB$1" neigh replace "$HOP6" lladdr "$m" dev "$2" nud permanent
+    done
+}
+
+lab_ruleset() {
+    cat <<'NFT'
+table inet filter {
+    counter invalid { }
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        ct state invalid counter name invalid drop
+        ct state established,related accept
+        iifname "v" tcp dport 9000-9002 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+        iifname "c" tcp dport 9010 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+        iifname "c" udp dport 9020 ct state new accept
+        iifname "c" icmp type echo-request ct state new accept
+    }
+}
+table ip nat {
+    chain prerouting { type nat hook prerouting priority -100; ip daddr 192.0.2.2 tcp dport 8080 dnat to 10.0.0.13:9010; }
+    chain postrouting {
+        type nat hook postrouting priority 100;
+        oifname "c" ip saddr 10.0.0.13 tcp dport 9001 snat to 192.0.2.1
+        oifname "c" ip saddr 10.0.0.13 tcp dport 9002 masquerade
+    }
+}
+table ip6 nat {
+    chain postrouting { type nat hook postrouting priority 100; oifname "c" ip6 saddr 2001:db8:a::13 tcp dport 9001 snat to 2001:db8:f::1; }
+}
+NFT
+}
+
+# The masqueraded address belongs to the firewall that has the path.
+lab_path() { # 1|2
+    ip -n "${LAB}fw$((3 - $1))" addr del 192.0.2.9/32 dev c 2>/dev/null
+    ip -n "${LAB}fw$1" addr replace 192.0.2.9/32 dev c
+    printf 'route replace default via %s dev c%s onlink src %s\n' "$HOP4" "$1" "$CLI4" | ip -n "${LAB}cli" -batch -
+    printf 'route replace default via %s dev c%s onlink src %s\n' "$HOP6" "$1" "$CLI6" | ip -n "${LAB}cli" -6 -batch -
+    printf 'route replace default via %s dev v%s onlink src %s\n' "$HOP4" "$1" "$VM4" | ip -n "${LAB}vm" -batch -
+    printf 'route replace default via %s dev v%s onlink src %s\n' "$HOP6" "$1" "$VM6" | ip -n "${LAB}vm" -6 -batch -
+}
+
+# lab_start [EVENTS]: nf_conntrack_events of both firewalls, 1 unless given
+lab_start() {
+    local n f
+    lab_need
+    trap lab_stop EXIT
+    trap 'exit 130' INT TERM
+    for n in cli fw1 fw2 vm; do
+        ip netns add "$LAB$n"
+        ns "$n" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+            net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0 \
+            net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+        ip -n "$LAB$n" link set lo up
+    done
+    for n in 1 2; do
+        link cli "c$n" "fw$n" c
+        link vm "v$n" "fw$n" v
+        f=fw$n
+        ns $f sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+            net.netfilter.nf_conntrack_tcp_loose=0 net.netfilter.nf_conntrack_acct=1 \
+            net.netfilter.nf_conntrack_timestamp=1 "net.netfilter.nf_conntrack_events=${1:-1}"
+        ip -n "$LAB$f" route add $VM4/32 via $HOP4 dev v onlink
+        ip -n "$LAB$f" route add $CLI4/32 via $HOP4 dev c onlink
+        ip -n "$LAB$f" -6 route add $VM6/128 via $HOP6 dev v onlink
+        ip -n "$LAB$f" -6 route add $CLI6/128 via $HOP6 dev c onlink
+        lab_ruleset | ns $f nft -f -
+    done
+    ip -n "${LAB}cli" addr add $CLI4/32 dev lo
+    ip -n "${LAB}cli" addr add $CLI6/128 dev lo nodad
+    ip -n "${LAB}vm" addr add $VM4/32 dev lo
+    ip -n "${LAB}vm" addr add $VM6/128 dev lo nodad
+    ip link add mgmt0 netns "${LAB}fw1" type veth peer name mgmt0 netns "${LAB}fw2"
+    for n in 1 2; do
+        ip -n "${LAB}fw$n" addr add 10.255.0.$n/24 dev mgmt0
+        ip -n "${LAB}fw$n" link set mgmt0 up
+    done
+    lab_path 1
+    for n in cli vm; do
+        ns $n python3 "$SRC/tests/e2e/traffic.py" server $n >"$WORK/server-$n" 2>&1 &
+        poll 10 grep -q listening "$WORK/server-$n" || { cat "$WORK/server-$n"; return 1; }
+    done
+}
+
+lab_stop() {
+    local n
+    trap - EXIT INT TERM
+    for n in cli fw1 fw2 vm; do
+        ip netns pids "$LAB$n" 2>/dev/null | xargs -r kill -9 2>/dev/null
+        ip netns del "$LAB$n" 2>/dev/null
+    done
+    [ -n "${KEEP:-}" ] || rm -rf "$WORK"
+    wait 2>/dev/null
+}
+
+ctl() { local n=$1; shift; ns "fw$n" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@"; }
+
+# Both daemons, as an operator sets them up: samictl setup, exchange of the peer files.
+sami_setup() {
+    local n
+    for n in 1 2; do
+        ctl $n setup --name "fw$n.example" --address "10.255.0.$n:4740" >"$WORK/setup$n" 2>&1 || { cat "$WORK/setup$n"; return 1; }
+        sed -i '/^\(run-dir\|journal-dir\|vm-prefixes\|user\|grace\|lease\|control-group\) *=/d' "$WORK/fw$n/sami.conf"
+        cat >>"$WORK/fw$n/sami.conf" <<CONF
+run-dir=$WORK/run$n
+journal-dir=$WORK/journal$n
+vm-prefixes=10.0.0.0/24,2001:db8:a::/64
+user=nobody
+grace=1s
+lease=${LEASE:-30s}
+CONF
+        mkdir -p "$WORK/run$n"
+    done
+    ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 >"$WORK/peer1" 2>&1 || { cat "$WORK/peer1"; return 1; }
+    ctl 2 peer add "$WORK/fw1/fw1.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 \
+        --nat-addresses 192.0.2.0/24,2001:db8:f::/64 >"$WORK/peer2" 2>&1 || { cat "$WORK/peer2"; return 1; }
+}
+
+# An announcement by an orchestrator is not part of this version; see require-expect in sami.conf(5).
+sami_start() {
+    sed -i 's/^#* *require-expect *=.*/require-expect=false/' "$WORK"/fw2/signers.d/*.conf
+    ns fw2 "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >"$WORK/collector.log" 2>&1 &
+    ns fw1 "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" -f >"$WORK/exporter.log" 2>&1 &
+    poll 10 test -S "$WORK/run1/exporter.sock" && poll 10 test -S "$WORK/run2/collector.sock" ||
+        { cat "$WORK"/*.log; return 1; }
+}
+
+# lab_traffic CASE COUNT SECONDS: starts transfers and returns when all are under way
+lab_traffic() {
+    local side=vm
+    case $1 in in | dnat | ipv6-in) side=cli ;; esac
+    ns $side python3 "$SRC/tests/e2e/traffic.py" client "$1" "$2" "$3" "$WORK/results" >"$WORK/client-$1" 2>&1 &
+    CLIENTS+=($!)
+    poll 15 grep -q started "$WORK/client-$1" || { cat "$WORK/client-$1"; return 1; }
+}
+
+# Holds in FOLLOW; sets ID when the snapshot is confirmed.
+sami_follow() {
+    ctl 1 migrate --vm $VM4,$VM6 --to fw2.example --json "$@" >"$WORK/migrate" 2>"$WORK/migrate.err" &
+    MIGRATE=$!
+    poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate" || { cat "$WORK/migrate" "$WORK/migrate.err" "$WORK"/*.log; return 1; }
+    ID=$(sed -n 's/.*"id":"\([0-9a-f]*\)".*/\1/p' "$WORK/migrate" | head -n 1)
+}
+
+vm_link() { ip -n "${LAB}vm" link set v1 "$1"; ip -n "${LAB}vm" link set v2 "$1"; }
+
+# The VM pauses, the state follows, the path moves, the VM resumes.
+sami_move() {
+    local n
+    for n in 1 2; do ip -n "${LAB}fw$n" link set v down; done
+    if [ "${1:-}" != without ]; then
+        ctl 1 freeze "$ID" >"$WORK/freeze" 2>&1 || { cat "$WORK/freeze" "$WORK"/*.log; return 1; }
+    fi
+    for n in 1 2; do
+        ip -n "${LAB}fw$n" link set v up
+        lab_neigh "fw$n" v vm "v$n"
+        ip -n "$LAB""fw$n" route replace $VM4/32 via $HOP4 dev v onlink
+        ip -n "$LAB""fw$n" -6 route replace $VM6/128 via $HOP6 dev v onlink
+    done
+    lab_path 2
+}
+
+# A link that was down has lost its static neighbours.
+lab_neigh() { # NS DEV PEER-NS PEER-DEV
+    local m
+    m=$(ns "$3" cat "/sys/class/net/$4/address")
+    ip -n "$LAB$1" neigh replace "$HOP4" lladdr "$m" dev "$2" nud permanent
+    ip -n "$LAB$1" neigh replace "$HOP6" lladdr "$m" dev "$2" nud permanent
+    m=$(ns "$1" cat "/sys/class/net/$2/address")
+    ip -n "$LAB$3" neigh replace "$HOP4" lladdr "$m" dev "$4" nud permanent
+    ip -n "$LAB$3" neigh replace "$HOP6" lladdr "$m" dev "$4" nud permanent
+}
+
+lab_invalid() { ns fw2 nft list counter inet filter invalid | sed -n 's/.*packets \([0-9]*\).*/\1/p'; }
+
+survived() { grep -c ' ok ' "$WORK/results" 2>/dev/null || true; }
