@@ -15,8 +15,10 @@ sami_address_split(const gchar *text, gchar **ret_host, gchar **ret_port, GError
         host_end = NULL; /* a bare IPv6 address: its last group could be the port or not */
     }
     guint64 port;
-    if (!host_end || host_end == host || !g_ascii_string_to_unsigned(colon + 1, 10, 0, G_MAXUINT16, &port, NULL)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' is not host:port, IPv4:port or [IPv6]:port", text);
+    if (!host_end || host_end == host ||
+        !g_ascii_string_to_unsigned(colon + 1, 10, 0, G_MAXUINT16, &port, NULL)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                    "'%s' is not host:port, IPv4:port or [IPv6]:port", text);
         return FALSE;
     }
     *ret_host = g_strndup(host, (gsize) (host_end - host));
@@ -38,8 +40,10 @@ sami_address_print(const struct sockaddr *address, gchar ret_text[SAMI_ADDRESS_T
         struct sockaddr_in6 v6;
         memcpy(&v6, address, sizeof(v6));
         gboolean is_mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
-        if (inet_ntop(is_mapped ? AF_INET : AF_INET6, v6.sin6_addr.s6_addr + (is_mapped ? 12 : 0), host, sizeof(host)))
-            g_snprintf(ret_text, SAMI_ADDRESS_TEXT, is_mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6.sin6_port));
+        if (inet_ntop(is_mapped ? AF_INET : AF_INET6, v6.sin6_addr.s6_addr + (is_mapped ? 12 : 0),
+                      host, sizeof(host)))
+            g_snprintf(ret_text, SAMI_ADDRESS_TEXT, is_mapped ? "%s:%u" : "[%s]:%u", host,
+                       ntohs(v6.sin6_port));
     }
 }
 

@@ -9,7 +9,8 @@
 
 #define CHANNEL_HEADER 5u
 #define CHANNEL_TEXT_MAX 1024u
-/* One is allowed. Room for more, so that they can be closed here and do not depend on the kernel's truncation. */
+/* One is allowed. Room for more, so that they can be closed here and do not depend on the
+ * kernel's truncation. */
 #define CHANNEL_FDS_SEEN 8u
 
 typedef union {
@@ -37,15 +38,16 @@ attach_fd(struct msghdr *message, FdBuffer *buffer, int fd)
 }
 
 gboolean
-sami_channel_send(int channel, SamiChannelType type, guint32 request, const gchar *text, int fd, GError **error)
+sami_channel_send(int channel, SamiChannelType type, guint32 request, const gchar *text, int fd,
+                  GError **error)
 {
     gsize length = text ? strlen(text) : 0;
     guint8 head[CHANNEL_HEADER];
     FdBuffer control;
     SamiWriter w;
     if (!is_channel_type(type) || length > CHANNEL_TEXT_MAX) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "channel: type %d with %" G_GSIZE_FORMAT " octets of text",
-                    (int) type, length);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "channel: type %d with %" G_GSIZE_FORMAT " octets of text", (int) type, length);
         return FALSE;
     }
     sami_writer_init(&w, head, sizeof(head));
@@ -61,7 +63,7 @@ sami_channel_send(int channel, SamiChannelType type, guint32 request, const gcha
     while (n < 0 && errno == EINTR);
     if (n >= 0)
         return TRUE;
-    int code = errno == EAGAIN ? SAMI_ERROR_FULL
+    int code = errno == EAGAIN                                              ? SAMI_ERROR_FULL
                : errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN ? SAMI_ERROR_PEER
                                                                             : SAMI_ERROR_FAILED;
     g_set_error(error, SAMI_ERROR, code, "channel: %s", g_strerror(errno));
@@ -73,7 +75,8 @@ static guint
 collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_SEEN])
 {
     guint n_fds = 0;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
         guint n = (guint) ((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -95,7 +98,8 @@ check_packet(const guint8 *packet, gsize length, int flags, guint n_fds, GError 
         rule = "a packet has an unknown type";
     else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION))
         rule = "a packet carries descriptors that do not belong to it";
-    else if (!g_utf8_validate_len((const gchar *) packet + CHANNEL_HEADER, length - CHANNEL_HEADER, NULL))
+    else if (!g_utf8_validate_len((const gchar *) packet + CHANNEL_HEADER, length - CHANNEL_HEADER,
+                                  NULL))
         rule = "a text is not UTF-8";
     if (rule)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "channel: %s", rule);
@@ -103,14 +107,16 @@ check_packet(const guint8 *packet, gsize length, int flags, guint n_fds, GError 
 }
 
 SamiReceive
-sami_channel_receive(int channel, SamiChannelType *ret_type, guint32 *ret_request, gchar **ret_text, int *ret_fd,
-                     GError **error)
+sami_channel_receive(int channel, SamiChannelType *ret_type, guint32 *ret_request, gchar **ret_text,
+                     int *ret_fd, GError **error)
 {
     guint8 packet[CHANNEL_HEADER + CHANNEL_TEXT_MAX];
     FdBuffer control;
     int fds[CHANNEL_FDS_SEEN];
     struct iovec part = { packet, sizeof(packet) };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.octets,
+    struct msghdr message = { .msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = control.octets,
                               .msg_controllen = sizeof(control) };
     ssize_t n;
     guint resets = 0;

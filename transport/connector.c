@@ -18,22 +18,23 @@ typedef struct {
     guint64 next_id;
 } Connector;
 
-/* A name on its way to addresses, addresses on their way to a connection. Owned by Connector.attempts. */
+/* A name on its way to addresses, addresses on their way to a connection. Owned by
+ * Connector.attempts. */
 typedef struct {
     Connector *connector;
     guint64 id;
     const SamiPeer *peer;
     SamiSessionSocket *session;
     gint64 deadline_us;
-    struct addrinfo *addresses;    /* as getaddrinfo gave them */
-    const struct addrinfo *next;   /* not yet tried */
-    int fd;                        /* being connected, or -1 */
+    struct addrinfo *addresses;       /* as getaddrinfo gave them */
+    const struct addrinfo *next;      /* not yet tried */
+    int fd;                           /* being connected, or -1 */
     gchar address[SAMI_ADDRESS_TEXT]; /* tried last */
     GSource *fd_source, *timer, *hangup;
 } Attempt;
 
-/* A look-up in a thread of its own: getaddrinfo blocks for as long as name servers please. It knows its attempt by number only, because
- * the attempt may be over first. */
+/* A look-up in a thread of its own: getaddrinfo blocks for as long as name servers please. It
+ * knows its attempt by number only, because the attempt may be over first. */
 typedef struct {
     Connector *connector;
     GMainContext *context;
@@ -82,7 +83,8 @@ give_up(Attempt *attempt, const gchar *reason)
 {
     const SamiPeer *peer = attempt->peer;
     g_autofree gchar *text = g_strdup_printf("cannot connect to %s at %s: %s", peer->name,
-                                             *attempt->address ? attempt->address : peer->address, reason);
+                                             *attempt->address ? attempt->address : peer->address,
+                                             reason);
     sami_session_send_text(attempt->session, text, NULL); /* whoever is gone needs no answer */
     g_hash_table_remove(attempt->connector->attempts, attempt);
 }
@@ -104,9 +106,9 @@ hand_over(Attempt *attempt)
     g_autoptr(GError) error = NULL;
     clear_source(&attempt->fd_source);
     clear_source(&attempt->hangup);
-    SamiTlsConnection *connection =
-        sami_tls_connection_connect(process->tls, attempt->fd, attempt->peer->name, attempt->session,
-                                    attempt->deadline_us, process->context, &events, process, &error);
+    SamiTlsConnection *connection = sami_tls_connection_connect(
+        process->tls, attempt->fd, attempt->peer->name, attempt->session, attempt->deadline_us,
+        process->context, &events, process, &error);
     attempt->fd = -1;
     if (!connection) {
         give_up(attempt, error->message);
@@ -140,7 +142,8 @@ on_address_timeout(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* Each address gets its share of what is left, so that one that swallows packets leaves time for the others. */
+/* Each address gets its share of what is left, so that one that swallows packets leaves time for
+ * the others. */
 static gint64
 share_of_time(const Attempt *attempt)
 {
@@ -155,7 +158,8 @@ share_of_time(const Attempt *attempt)
 static gboolean
 start_connect(Attempt *attempt, const struct addrinfo *info)
 {
-    attempt->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
+    attempt->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                         info->ai_protocol);
     if (attempt->fd < 0)
         return FALSE;
     sami_tcp_tune(attempt->fd);
@@ -176,7 +180,8 @@ try_next(Attempt *attempt, const gchar *reason)
         if (start_connect(attempt, info)) {
             set_source(attempt, &attempt->fd_source, g_unix_fd_source_new(attempt->fd, G_IO_OUT),
                        (GSourceFunc) (void (*)(void)) on_writable);
-            set_source(attempt, &attempt->timer, g_timeout_source_new((guint) (share_of_time(attempt) / 1000) + 1),
+            set_source(attempt, &attempt->timer,
+                       g_timeout_source_new((guint) (share_of_time(attempt) / 1000) + 1),
                        on_address_timeout);
             return;
         }
@@ -220,7 +225,8 @@ on_resolved(gpointer data)
     if (!attempt)
         return G_SOURCE_REMOVE;
     if (lookup->code) {
-        give_up(attempt, lookup->code == EAI_SYSTEM ? g_strerror(lookup->saved_errno) : gai_strerror(lookup->code));
+        give_up(attempt, lookup->code == EAI_SYSTEM ? g_strerror(lookup->saved_errno)
+                                                    : gai_strerror(lookup->code));
         return G_SOURCE_REMOVE;
     }
     attempt->next = attempt->addresses = g_steal_pointer(&lookup->addresses);
@@ -313,21 +319,25 @@ find_peer(const SamiNetworkConfig *config, const gchar *name)
 static gchar *
 find_obstacle(Connector *connector, const SamiPeer *peer, const gchar *name)
 {
-    guint n = g_hash_table_size(connector->attempts) + g_hash_table_size(connector->process.connections);
+    guint n = g_hash_table_size(connector->attempts) +
+              g_hash_table_size(connector->process.connections);
     if (!peer) {
         g_autofree gchar *escaped = g_strescape(name, NULL);
         return g_strdup_printf("'%s' is not a configured peer", escaped);
     }
     if (!peer->address)
         return g_strdup_printf("peer %s has no address= to connect to", peer->name);
-    return n >= SAMI_SESSIONS_MAX ? g_strdup_printf("cannot connect to %s: too many sessions (%u)", peer->name, n) : NULL;
+    return n >= SAMI_SESSIONS_MAX
+               ? g_strdup_printf("cannot connect to %s: too many sessions (%u)", peer->name, n)
+               : NULL;
 }
 
 static void
 begin_attempt(Connector *connector, const SamiPeer *peer, SamiSessionSocket *session_take)
 {
     const SamiNetworkConfig *config = connector->process.config;
-    guint timeout_s = config->connect_timeout_s ? config->connect_timeout_s : CONNECT_TIMEOUT_DEFAULT_S;
+    guint timeout_s = config->connect_timeout_s ? config->connect_timeout_s
+                                                : CONNECT_TIMEOUT_DEFAULT_S;
     Attempt *attempt = g_new0(Attempt, 1);
     attempt->connector = connector;
     attempt->id = ++connector->next_id;
@@ -337,7 +347,8 @@ begin_attempt(Connector *connector, const SamiPeer *peer, SamiSessionSocket *ses
     attempt->deadline_us = g_get_monotonic_time() + timeout_s * G_USEC_PER_SEC;
     g_hash_table_add(connector->attempts, attempt);
     set_source(attempt, &attempt->timer, g_timeout_source_new(timeout_s * 1000), on_deadline);
-    set_source(attempt, &attempt->hangup, g_unix_fd_source_new(sami_session_socket_fd(session_take), G_IO_HUP),
+    set_source(attempt, &attempt->hangup,
+               g_unix_fd_source_new(sami_session_socket_fd(session_take), G_IO_HUP),
                (GSourceFunc) (void (*)(void)) on_hangup);
     begin_lookup(attempt);
 }
@@ -351,10 +362,12 @@ on_connect_request(SamiNetworkProcess *process, guint32 request, const gchar *na
     int other = -1;
     if (!sami_session_pair(&session, &other, &error)) {
         g_warning("connect to %s: %s", name, error->message);
-        sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, error->message, -1, NULL);
+        sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, error->message, -1,
+                          NULL);
         return;
     }
-    gboolean is_passed = sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, NULL, other, &error);
+    gboolean is_passed = sami_channel_send(process->channel, SAMI_CHANNEL_SESSION, request, NULL,
+                                           other, &error);
     close(other);
     if (!is_passed) {
         g_warning("connect to %s: %s", name, error->message);
@@ -380,10 +393,12 @@ stop(SamiNetworkProcess *process)
 int
 sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *user)
 {
-    Connector connector = { .process = { .connect = on_connect_request, .stop = stop, .role = &connector } };
+    Connector connector = { .process = {
+                                .connect = on_connect_request, .stop = stop, .role = &connector } };
     g_autoptr(GError) error = NULL;
     connector.attempts = g_hash_table_new_full(NULL, NULL, attempt_free, NULL);
-    gboolean is_ready = sami_network_process_init(&connector.process, config, FALSE, channel, user, &error);
+    gboolean is_ready = sami_network_process_init(&connector.process, config, FALSE, channel, user,
+                                                  &error);
     if (is_ready)
         sami_network_process_run(&connector.process);
     else

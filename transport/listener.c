@@ -14,7 +14,8 @@
 /* Without descriptors or memory accept() fails at once and for ever; the loop would spin. */
 #define ACCEPT_PAUSE_MS 1000
 #define ACCEPTS_PER_TURN 16
-/* Whoever can reach the port can be refused as often as he likes: log lines a minute; the rest is counted and summed up. */
+/* Whoever can reach the port can be refused as often as he likes: log lines a minute; the rest
+ * is counted and summed up. */
 #define REFUSALS_LOGGED_PER_MINUTE 10u
 
 enum { SOURCE_ACCEPT = 3 };
@@ -22,8 +23,9 @@ enum { SOURCE_ACCEPT = 3 };
 typedef struct {
     SamiNetworkProcess process;
     int listener;
-    GQueue unproven;           /* of SamiTlsConnection, oldest first: in handshake, or refused and not yet gone */
-    guint64 n_refused;         /* since the start */
+    GQueue unproven;   /* of SamiTlsConnection, oldest first: in handshake, or refused and not yet
+                          gone */
+    guint64 n_refused; /* since the start */
     guint n_window, n_unlogged; /* in this minute */
     gint64 window_start_us;
 } Listener;
@@ -53,7 +55,8 @@ open_socket(const struct addrinfo *info)
 static int
 open_first(const gchar *host, const gchar *port, gint *ret_code)
 {
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *list = NULL;
     int fd = -1;
     *ret_code = getaddrinfo(host, port, &hints, &list);
@@ -91,7 +94,8 @@ static void
 sum_up(Listener *listener)
 {
     if (listener->n_unlogged)
-        g_warning("%u more connections were refused in the last minute, %" G_GUINT64_FORMAT " since the start",
+        g_warning("%u more connections were refused in the last minute, %" G_GUINT64_FORMAT
+                  " since the start",
                   listener->n_unlogged, listener->n_refused);
     listener->n_window = listener->n_unlogged = 0;
 }
@@ -120,7 +124,8 @@ on_accepted(const SamiFrameOpen *open, gpointer user_data)
     g_autoptr(GError) error = NULL;
     int other = -1;
     if (!sami_session_pair(&session, &other, &error) ||
-        !sami_channel_send(listener->process.channel, SAMI_CHANNEL_SESSION, 0, open->name, other, &error)) {
+        !sami_channel_send(listener->process.channel, SAMI_CHANNEL_SESSION, 0, open->name, other,
+                           &error)) {
         g_warning("session of %s at %s is dropped: %s", open->name, open->address, error->message);
         g_clear_pointer(&session, sami_session_socket_free);
     }
@@ -137,7 +142,9 @@ on_finished(SamiTlsConnection *connection, gpointer user_data)
     sami_network_process_remove(&listener->process, connection);
 }
 
-static const SamiTlsEvents events = { .accepted = on_accepted, .refused = on_refused, .finished = on_finished };
+static const SamiTlsEvents events = { .accepted = on_accepted,
+                                      .refused = on_refused,
+                                      .finished = on_finished };
 
 /* ---- accepting ---- */
 
@@ -159,8 +166,9 @@ forget_proven(Listener *listener)
     }
 }
 
-/* When too many are half open the oldest goes, not the newest: a flood then costs an honest peer nothing as long as its own
- * handshake, some milliseconds, is shorter than the flood needs to fill the table. */
+/* When too many are half open the oldest goes, not the newest: a flood then costs an honest peer
+ * nothing as long as its own handshake, some milliseconds, is shorter than the flood needs to
+ * fill the table. */
 static gboolean
 make_room(Listener *listener, const gchar *address)
 {
@@ -168,10 +176,12 @@ make_room(Listener *listener, const gchar *address)
     forget_proven(listener);
     if (g_queue_get_length(&listener->unproven) >= SAMI_HANDSHAKES_MAX) {
         SamiTlsConnection *oldest = g_queue_peek_head(&listener->unproven);
-        on_refused(sami_tls_connection_address(oldest), "too many handshakes at once, this was the oldest", listener);
+        on_refused(sami_tls_connection_address(oldest),
+                   "too many handshakes at once, this was the oldest", listener);
         drop_unproven(listener, oldest);
     }
-    if (g_hash_table_size(connections) < SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))
+    if (g_hash_table_size(connections) <
+        SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))
         return TRUE;
     on_refused(address, "too many sessions", listener);
     return FALSE;
@@ -188,8 +198,9 @@ take_connection(Listener *listener, int fd)
         return;
     }
     gint64 deadline_us = g_get_monotonic_time() + SAMI_HANDSHAKE_TIMEOUT_S * G_USEC_PER_SEC;
-    SamiTlsConnection *connection = sami_tls_connection_accept(listener->process.tls, fd, deadline_us,
-                                                               listener->process.context, &events, listener, &error);
+    SamiTlsConnection *connection = sami_tls_connection_accept(
+        listener->process.tls, fd, deadline_us, listener->process.context, &events, listener,
+        &error);
     if (!connection) {
         on_refused(address, error->message, listener);
         return;
@@ -202,8 +213,9 @@ take_connection(Listener *listener, int fd)
 static gboolean
 is_passing(int code)
 {
-    static const int passing[] = { EINTR, ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH,
-                                   EOPNOTSUPP, ENETUNREACH, EPERM };
+    static const int passing[] = { EINTR,       ECONNABORTED, EPROTO, ENETDOWN,
+                                   ENOPROTOOPT, EHOSTDOWN,    ENONET, EHOSTUNREACH,
+                                   EOPNOTSUPP,  ENETUNREACH,  EPERM };
     for (guint i = 0; i < G_N_ELEMENTS(passing); i++)
         if (passing[i] == code)
             return TRUE;
@@ -248,7 +260,8 @@ unwatch_listener(Listener *listener)
 static void
 watch_listener(Listener *listener, guint after_ms)
 {
-    GSource *source = after_ms ? g_timeout_source_new(after_ms) : g_unix_fd_source_new(listener->listener, G_IO_IN);
+    GSource *source = after_ms ? g_timeout_source_new(after_ms)
+                               : g_unix_fd_source_new(listener->listener, G_IO_IN);
     GSourceFunc func = after_ms ? on_pause_over : (GSourceFunc) (void (*)(void)) on_connection;
     unwatch_listener(listener);
     g_source_set_callback(source, func, listener, NULL);
@@ -273,7 +286,8 @@ sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel,
     Listener listener = { .listener = listener_fd, .process = { .stop = stop, .role = &listener } };
     g_autoptr(GError) error = NULL;
     g_queue_init(&listener.unproven);
-    gboolean is_ready = sami_network_process_init(&listener.process, config, TRUE, channel, user, &error);
+    gboolean is_ready = sami_network_process_init(&listener.process, config, TRUE, channel, user,
+                                                  &error);
     if (is_ready) {
         watch_listener(&listener, 0);
         sami_network_process_run(&listener.process);

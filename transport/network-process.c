@@ -34,7 +34,8 @@ static gboolean
 on_deadline(gpointer user_data)
 {
     SamiNetworkProcess *process = user_data;
-    g_warning("%u sessions did not end in time and are cut", g_hash_table_size(process->connections));
+    g_warning("%u sessions did not end in time and are cut",
+              g_hash_table_size(process->connections));
     g_main_loop_quit(process->loop);
     return G_SOURCE_CONTINUE;
 }
@@ -88,8 +89,8 @@ on_channel(gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-/* SIGTERM reaches both processes of a daemon at once, and the state process may still have to say goodbye on its sessions. So it
- * only stops new ones. */
+/* SIGTERM reaches both processes of a daemon at once, and the state process may still have to
+ * say goodbye on its sessions. So it only stops new ones. */
 static gboolean
 on_signal(gint fd, GIOCondition condition, gpointer user_data)
 {
@@ -99,7 +100,8 @@ on_signal(gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-/* signalfd and not g_unix_signal_add: GLib's worker thread does not survive the fork that made this process. */
+/* signalfd and not g_unix_signal_add: GLib's worker thread does not survive the fork that made
+ * this process. */
 static gboolean
 open_signals(SamiNetworkProcess *process, GError **error)
 {
@@ -109,15 +111,16 @@ open_signals(SamiNetworkProcess *process, GError **error)
     sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
     signal(SIGHUP, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0 && (process->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) >= 0)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0 &&
+        (process->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) >= 0)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "signalfd: %s", g_strerror(errno));
     return FALSE;
 }
 
 gboolean
-sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config, gboolean is_server, int channel,
-                          const gchar *user, GError **error)
+sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config,
+                          gboolean is_server, int channel, const gchar *user, GError **error)
 {
     pid_t parent = getppid();
     process->config = config;
@@ -130,7 +133,8 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     process->context = g_main_context_new();
     process->loop = g_main_loop_new(process->context, FALSE);
     process->connections = g_hash_table_new(NULL, NULL);
-    attach(process, SOURCE_CHANNEL, g_unix_fd_source_new(channel, G_IO_IN), (GSourceFunc) (void (*)(void)) on_channel);
+    attach(process, SOURCE_CHANNEL, g_unix_fd_source_new(channel, G_IO_IN),
+           (GSourceFunc) (void (*)(void)) on_channel);
     attach(process, SOURCE_SIGNALS, g_unix_fd_source_new(process->signals, G_IO_IN),
            (GSourceFunc) (void (*)(void)) on_signal);
     return TRUE;

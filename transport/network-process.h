@@ -1,4 +1,5 @@
-/* The loop that listener and connector share: channel, signals, standing connections, orderly end. Private to transport/. */
+/* The loop that listener and connector share: channel, signals, standing connections, orderly
+ * end. Private to transport/. */
 #pragma once
 
 #include "transport/tls-connection.h"
@@ -9,22 +10,26 @@ struct SamiNetworkProcess {
     const SamiNetworkConfig *config;
     int channel;
     SamiTls *tls;
-    GMainContext *context;     /* of its own: the default one may carry sources of the process that forked us */
+    GMainContext
+        *context; /* of its own: the default one may carry sources of the process that forked us */
     GMainLoop *loop;
-    GHashTable *connections;   /* set of SamiTlsConnection */
+    GHashTable *connections; /* set of SamiTlsConnection */
     gboolean is_stopping;
-    GSource *sources[4];       /* channel, signals, deadline, the role's own */
-    int signals;               /* signalfd */
+    GSource *sources[4]; /* channel, signals, deadline, the role's own */
+    int signals;         /* signalfd */
     /* The role's part: a CONNECT, and the end of taking new sessions. Either may be NULL. */
     void (*connect)(SamiNetworkProcess *process, guint32 request, const gchar *name);
     void (*stop)(SamiNetworkProcess *process);
     gpointer role;
 };
 
-/* Reads certificates, then drops privileges for good; attaches channel and signals. On failure the process must end. */
-gboolean sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config, gboolean is_server,
-                                   int channel, const gchar *user, GError **error);
-/* Returns when the channel closed, or a SIGTERM came, and the sessions have ended or 10 s passed. */
+/* Reads certificates, then drops privileges for good; attaches channel and signals. On failure
+ * the process must end. */
+gboolean sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config,
+                                   gboolean is_server, int channel, const gchar *user,
+                                   GError **error);
+/* Returns when the channel closed, or a SIGTERM came, and the sessions have ended or 10 s
+ * passed. */
 void sami_network_process_run(SamiNetworkProcess *process);
 void sami_network_process_clear(SamiNetworkProcess *process);
 void sami_network_process_add(SamiNetworkProcess *process, SamiTlsConnection *connection);

@@ -14,14 +14,15 @@ typedef struct {
 } Key;
 
 static const Key keys[] = {
-    { "version", TRUE },      { "name", TRUE },        { "address", FALSE },
-    { "pen", TRUE },          { "certificate", TRUE }, { "signing-key", TRUE },
+    { "version", TRUE }, { "name", TRUE },        { "address", FALSE },
+    { "pen", TRUE },     { "certificate", TRUE }, { "signing-key", TRUE },
 };
 
 static gboolean
 refuse(GError **error, const gchar *rule, const gchar *what)
 {
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "peer file: %s%s%s", what ? what : "", what ? ": " : "", rule);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "peer file: %s%s%s", what ? what : "",
+                what ? ": " : "", rule);
     return FALSE;
 }
 
@@ -34,7 +35,8 @@ find_key(const gchar *name)
     return NULL;
 }
 
-/* Exactly one group, no key that is not ours, none missing: what an operator trusts must be all that he trusts. */
+/* Exactly one group, no key that is not ours, none missing: what an operator trusts must be all
+ * that he trusts. */
 static gboolean
 check_keys(GKeyFile *file, GError **error)
 {
@@ -67,12 +69,15 @@ check_numbers(GKeyFile *file, GError **error)
     if (number == SAMI_PEN)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED,
-                "peer file: pen: the peer was built with enterprise number %" G_GUINT64_FORMAT ", this program with %u; "
-                "both need the same ./configure --with-pen", number, SAMI_PEN);
+                "peer file: pen: the peer was built with enterprise number %" G_GUINT64_FORMAT
+                ", this program with %u; "
+                "both need the same ./configure --with-pen",
+                number, SAMI_PEN);
     return FALSE;
 }
 
-/* One block of one type: a second one would be carried along unseen by whoever compared the fingerprint of the first. */
+/* One block of one type: a second one would be carried along unseen by whoever compared the
+ * fingerprint of the first. */
 static gboolean
 check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
 {
@@ -90,14 +95,16 @@ check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
 static gboolean
 check_values(const SamiPeerFile *peer, GError **error)
 {
-    if (!sami_value_name(peer->name, error) || (peer->address && !sami_value_endpoint(peer->address, error))) {
+    if (!sami_value_name(peer->name, error) ||
+        (peer->address && !sami_value_endpoint(peer->address, error))) {
         g_prefix_error(error, "peer file: ");
         return FALSE;
     }
     if (!check_pem(peer->certificate_pem, "CERTIFICATE", "certificate", error) ||
         !check_pem(peer->signing_key_pem, "PUBLIC KEY", "signing-key", error))
         return FALSE;
-    if (sami_pki_certificate_names(peer->certificate_pem, strlen(peer->certificate_pem), peer->name, error))
+    if (sami_pki_certificate_names(peer->certificate_pem, strlen(peer->certificate_pem), peer->name,
+                                   error))
         return TRUE;
     g_prefix_error(error, "peer file: certificate: ");
     return FALSE;
@@ -122,8 +129,10 @@ sami_peer_file_parse(const gchar *text, gsize length, GError **error)
     struct {
         const gchar *key;
         gchar **value;
-    } const fields[] = { { "name", &peer->name }, { "address", &peer->address },
-                         { "certificate", &peer->certificate_pem }, { "signing-key", &peer->signing_key_pem } };
+    } const fields[] = { { "name", &peer->name },
+                         { "address", &peer->address },
+                         { "certificate", &peer->certificate_pem },
+                         { "signing-key", &peer->signing_key_pem } };
     for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
         *fields[i].value = g_key_file_get_string(file, GROUP, fields[i].key, NULL);
         if (!*fields[i].value && g_key_file_has_key(file, GROUP, fields[i].key, NULL)) {

@@ -13,7 +13,8 @@
 #include "common/value.h"
 #include "transport/tls-certificate.h"
 
-/* Ten years: these certificates are pinned, so an end of validity protects nobody and only breaks a firewall at night. */
+/* Ten years: these certificates are pinned, so an end of validity protects nobody and only
+ * breaks a firewall at night. */
 #define VALID_DAYS 3652
 /* Two firewalls' clocks differ; a new certificate must be valid at the other one at once. */
 #define BACKDATE_S (24 * 60 * 60)
@@ -50,7 +51,8 @@ write_all(int fd, const gchar *text, gsize length)
     return TRUE;
 }
 
-/* Never overwrites and never follows a link. fchmod() undoes what the umask took; the file is born no wider than its mode. */
+/* Never overwrites and never follows a link. fchmod() undoes what the umask took; the file is
+ * born no wider than its mode. */
 static gboolean
 create_file(const gchar *path, mode_t mode, BIO *content, GError **error)
 {
@@ -61,7 +63,8 @@ create_file(const gchar *path, mode_t mode, BIO *content, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
         return FALSE;
     }
-    gboolean is_written = fchmod(fd, mode) == 0 && write_all(fd, text, (gsize) length) && fsync(fd) == 0;
+    gboolean is_written = fchmod(fd, mode) == 0 && write_all(fd, text, (gsize) length) &&
+                          fsync(fd) == 0;
     int saved_errno = errno;
     close(fd);
     if (!is_written) {
@@ -83,7 +86,8 @@ create_pair(const gchar *key_file, BIO *key, const gchar *public_file, BIO *publ
     return FALSE;
 }
 
-/* A memory BIO whose buffer is cleansed when freed (BIO_s_secmem falls back to the heap, with the same cleansing). */
+/* A memory BIO whose buffer is cleansed when freed (BIO_s_secmem falls back to the heap, with
+ * the same cleansing). */
 static BIO *
 secret_bio(void)
 {
@@ -114,13 +118,15 @@ add_extension(X509 *certificate, int nid, const gchar *value)
 static gboolean
 add_extensions(X509 *certificate, const gchar *name)
 {
-    /* `name` passed sami_value_name: nothing in it has a meaning to OpenSSL's configuration syntax. */
+    /* `name` passed sami_value_name: nothing in it has a meaning to OpenSSL's configuration
+     * syntax. */
     g_autofree gchar *alt_name = g_strdup_printf("critical,DNS:%s", name);
     return add_extension(certificate, NID_basic_constraints, "critical,CA:FALSE") &&
            add_extension(certificate, NID_key_usage, "critical,digitalSignature") &&
            add_extension(certificate, NID_ext_key_usage, "serverAuth,clientAuth") &&
            add_extension(certificate, NID_subject_alt_name,
-                         strlen(name) > COMMON_NAME_MAX ? alt_name : alt_name + strlen("critical,")) &&
+                         strlen(name) > COMMON_NAME_MAX ? alt_name
+                                                        : alt_name + strlen("critical,")) &&
            add_extension(certificate, NID_subject_key_identifier, "hash");
 }
 
@@ -138,14 +144,16 @@ set_serial(X509 *certificate)
     return is_set;
 }
 
-/* The common name is for people who list certificates; nothing here reads it. One that is too long for it leaves the subject empty,
- * and then the alternative name must be critical (RFC 5280 §4.2.1.6). */
+/* The common name is for people who list certificates; nothing here reads it. One that is too
+ * long for it leaves the subject empty, and then the alternative name must be critical (RFC 5280
+ * §4.2.1.6). */
 static gboolean
 set_subject(X509 *certificate, const gchar *name)
 {
     X509_NAME *subject = X509_get_subject_name(certificate);
     if (strlen(name) <= COMMON_NAME_MAX &&
-        X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_ASC, (const guchar *) name, -1, -1, 0) != 1)
+        X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_ASC, (const guchar *) name, -1,
+                                   -1, 0) != 1)
         return FALSE;
     return X509_set_issuer_name(certificate, subject) == 1;
 }
@@ -154,39 +162,48 @@ static X509 *
 make_certificate(EVP_PKEY *key, const gchar *name)
 {
     g_autoptr(X509) certificate = X509_new();
-    gboolean is_made = certificate && X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
+    gboolean is_made = certificate && X509_set_version(certificate, X509_VERSION_3) == 1 &&
+                       set_serial(certificate) &&
                        X509_gmtime_adj(X509_getm_notBefore(certificate), -BACKDATE_S) &&
                        X509_time_adj_ex(X509_getm_notAfter(certificate), VALID_DAYS, 0, NULL) &&
                        X509_set_pubkey(certificate, key) == 1 && set_subject(certificate, name) &&
-                       add_extensions(certificate, name) && X509_sign(certificate, key, EVP_sha256()) > 0;
+                       add_extensions(certificate, name) &&
+                       X509_sign(certificate, key, EVP_sha256()) > 0;
     return is_made ? g_steal_pointer(&certificate) : NULL;
 }
 
 static gboolean
-check_existing(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error)
+check_existing(const gchar *name, const gchar *certificate_file, const gchar *key_file,
+               GError **error)
 {
     ERR_clear_error();
     g_autoptr(BIO) certificate_bio = BIO_new_file(certificate_file, "r");
-    g_autoptr(X509) certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL) : NULL;
+    g_autoptr(X509)
+        certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL) : NULL;
     if (!certificate)
         return fail(certificate_file, error);
     g_autoptr(BIO) key_bio = BIO_new_file(key_file, "r");
-    g_autoptr(EVP_PKEY) key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    g_autoptr(EVP_PKEY)
+        key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, sami_openssl_no_passphrase, NULL)
+                      : NULL;
     if (!key)
         return fail(key_file, error);
-    gboolean is_pair = X509_check_private_key(certificate, key) == 1, is_named = sami_certificate_has_name(certificate, name);
+    gboolean is_pair = X509_check_private_key(certificate, key) == 1,
+             is_named = sami_certificate_has_name(certificate, name);
     ERR_clear_error();
     if (!is_pair)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s does not belong to %s; nothing was changed",
-                    certificate_file, key_file);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s does not belong to %s; nothing was changed", certificate_file, key_file);
     else if (!is_named)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there already, for another name than %s; nothing was changed",
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s is there already, for another name than %s; nothing was changed",
                     certificate_file, name);
     return is_pair && is_named;
 }
 
 gboolean
-sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, GError **error)
+sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file,
+                       GError **error)
 {
     if (!sami_value_name(name, error))
         return FALSE;
@@ -194,7 +211,8 @@ sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const g
     if (has_certificate && has_key)
         return check_existing(name, certificate_file, key_file, error);
     if (has_certificate || has_key) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, but %s is not; restore it, or move the other away too",
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s is there, but %s is not; restore it, or move the other away too",
                     has_key ? key_file : certificate_file, has_key ? certificate_file : key_file);
         return FALSE;
     }
@@ -203,7 +221,8 @@ sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const g
     g_autoptr(X509) certificate = key ? make_certificate(key, name) : NULL;
     g_autoptr(BIO) key_pem = secret_bio();
     g_autoptr(BIO) certificate_pem = BIO_new(BIO_s_mem());
-    if (!certificate || PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
+    if (!certificate ||
+        PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
         PEM_write_bio_X509(certificate_pem, certificate) != 1)
         return fail("making a TLS identity", error);
     return create_pair(key_file, key_pem, certificate_file, certificate_pem, error);
@@ -213,7 +232,8 @@ gboolean
 sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GError **error)
 {
     if (exists(key_file) || exists(public_file)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there already; it is never overwritten",
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
+                    "%s is there already; it is never overwritten",
                     exists(key_file) ? key_file : public_file);
         return FALSE;
     }
@@ -240,12 +260,15 @@ read_public_der(const gchar *pem, gsize length, long *ret_length, GError **error
     g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
     if (bio && PEM_read_bio(bio, &type, &header, &der, ret_length) == 1) {
         const guint8 *at = der;
-        g_autoptr(X509) certificate = !strcmp(type, PEM_STRING_X509) ? d2i_X509(NULL, &at, *ret_length) : NULL;
-        g_autoptr(EVP_PKEY) key = !strcmp(type, PEM_STRING_PUBLIC) ? d2i_PUBKEY(NULL, &at, *ret_length) : NULL;
+        g_autoptr(X509)
+            certificate = !strcmp(type, PEM_STRING_X509) ? d2i_X509(NULL, &at, *ret_length) : NULL;
+        g_autoptr(EVP_PKEY)
+            key = !strcmp(type, PEM_STRING_PUBLIC) ? d2i_PUBKEY(NULL, &at, *ret_length) : NULL;
         is_public = (certificate || key) && at == der + *ret_length;
     }
     if (!is_public) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "this is not a certificate or a public key in PEM");
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                    "this is not a certificate or a public key in PEM");
         if (der)
             OPENSSL_clear_free(der, (gsize) *ret_length); /* it may be a private key */
         der = NULL;
@@ -264,7 +287,8 @@ sami_pki_fingerprint(const gchar *pem, gsize length, GError **error)
     guint8 *der = read_public_der(pem, length, &der_length, error);
     if (!der)
         return NULL;
-    gboolean is_digested = EVP_Digest(der, (gsize) der_length, digest, NULL, EVP_sha256(), NULL) == 1;
+    gboolean is_digested = EVP_Digest(der, (gsize) der_length, digest, NULL, EVP_sha256(), NULL) ==
+                           1;
     OPENSSL_free(der);
     if (!is_digested) {
         fail("SHA-256", error);
@@ -288,6 +312,7 @@ sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GE
         return TRUE;
     g_set_error(error, SAMI_ERROR, certificate ? SAMI_ERROR_REFUSED : SAMI_ERROR_MALFORMED,
                 certificate ? "the certificate has no subjectAltName DNS name '%s'"
-                            : "there is no certificate in PEM in which to look for '%s'", name);
+                            : "there is no certificate in PEM in which to look for '%s'",
+                name);
     return FALSE;
 }

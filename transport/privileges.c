@@ -13,7 +13,8 @@
 static gboolean
 fail(const gchar *what, GError **error)
 {
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION, "dropping privileges: %s: %s", what, g_strerror(errno));
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION, "dropping privileges: %s: %s", what,
+                g_strerror(errno));
     return FALSE;
 }
 
@@ -23,8 +24,9 @@ find_user(const gchar *user, struct passwd *ret_entry, gchar *buffer, gsize size
     struct passwd *found = NULL;
     int code = getpwnam_r(user, ret_entry, buffer, size, &found);
     const gchar *rule = !found ? (code ? g_strerror(code) : "there is no such user")
-                        : found->pw_uid == 0 || found->pw_gid == 0 ? "is root; an unprivileged user is needed"
-                                                                   : NULL;
+                        : found->pw_uid == 0 || found->pw_gid == 0
+                            ? "is root; an unprivileged user is needed"
+                            : NULL;
     if (rule)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "user %s: %s", user, rule);
     return !rule;
@@ -65,7 +67,8 @@ verify(const struct passwd *entry, GError **error)
     if (is_lost && (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0))
         is_lost = FALSE;
     if (!is_lost)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION, "dropping privileges: some are still there afterwards");
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION,
+                    "dropping privileges: some are still there afterwards");
     return is_lost;
 }
 

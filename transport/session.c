@@ -26,14 +26,16 @@ typedef struct {
 } FrameBounds;
 
 static const FrameBounds frame_bounds[] = {
-    [SAMI_FRAME_OPEN] = { OPEN_FIXED, OPEN_FIXED + SAMI_NAME_MAX + sizeof(((SamiFrameOpen *) 0)->address) - 1 },
+    [SAMI_FRAME_OPEN] = { OPEN_FIXED,
+                          OPEN_FIXED + SAMI_NAME_MAX + sizeof(((SamiFrameOpen *) 0)->address) - 1 },
     [SAMI_FRAME_MESSAGE] = { SAMI_MESSAGE_HEADER, SAMI_MESSAGE_MAX },
     [SAMI_FRAME_CLOSE] = { 0, 0 },
     [SAMI_FRAME_ERROR] = { 0, ERROR_TEXT_MAX },
 };
 
-/* Only a process with CAP_NET_ADMIN may exceed net.core.wmem_max. Each process sizes its own end: the send buffer
- * belongs to the end that sends. Without it a session works with the smaller buffer, so failure is not an error. */
+/* Only a process with CAP_NET_ADMIN may exceed net.core.wmem_max. Each process sizes its own
+ * end: the send buffer belongs to the end that sends. Without it a session works with the
+ * smaller buffer, so failure is not an error. */
 static void
 force_send_buffer(int fd)
 {
@@ -47,7 +49,8 @@ sami_session_pair(SamiSessionSocket **ret_own, int *ret_other, GError **error)
 {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "socketpair for a session: %s", g_strerror(errno));
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "socketpair for a session: %s",
+                    g_strerror(errno));
         return FALSE;
     }
     force_send_buffer(fds[1]);
@@ -91,21 +94,23 @@ static gboolean
 check_frame(guint type, gsize length, GError **error)
 {
     if (!is_frame_type(type)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "session socket: frame type %u is not known", type);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                    "session socket: frame type %u is not known", type);
         return FALSE;
     }
     if (length < frame_bounds[type].min || length > frame_bounds[type].max) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "session socket: frame type %u with %" G_GSIZE_FORMAT " octets, allowed are %" G_GSIZE_FORMAT
-                    " to %" G_GSIZE_FORMAT, type, length, frame_bounds[type].min, frame_bounds[type].max);
+                    "session socket: frame type %u with %" G_GSIZE_FORMAT
+                    " octets, allowed are %" G_GSIZE_FORMAT " to %" G_GSIZE_FORMAT,
+                    type, length, frame_bounds[type].min, frame_bounds[type].max);
         return FALSE;
     }
     return TRUE;
 }
 
 gboolean
-sami_session_socket_send(SamiSessionSocket *socket, SamiFrameType type, const guint8 *payload, gsize length,
-                         GError **error)
+sami_session_socket_send(SamiSessionSocket *socket, SamiFrameType type, const guint8 *payload,
+                         gsize length, GError **error)
 {
     guint8 octet = (guint8) type;
     struct iovec parts[2] = { { &octet, 1 }, { (void *) payload, length } };
@@ -118,7 +123,7 @@ sami_session_socket_send(SamiSessionSocket *socket, SamiFrameType type, const gu
     while (n < 0 && errno == EINTR);
     if (n >= 0)
         return TRUE;
-    int code = errno == EAGAIN ? SAMI_ERROR_FULL
+    int code = errno == EAGAIN                                              ? SAMI_ERROR_FULL
                : errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN ? SAMI_ERROR_PEER
                                                                             : SAMI_ERROR_FAILED;
     g_set_error(error, SAMI_ERROR, code, "session socket: %s", g_strerror(errno));
@@ -132,7 +137,8 @@ sami_session_send_text(SamiSessionSocket *session, const gchar *text, GError **e
     gsize length = strlen(valid);
     if (length > ERROR_TEXT_MAX)
         length = (gsize) (g_utf8_find_prev_char(valid, valid + ERROR_TEXT_MAX + 1) - valid);
-    return sami_session_socket_send(session, SAMI_FRAME_ERROR, (const guint8 *) valid, length, error);
+    return sami_session_socket_send(session, SAMI_FRAME_ERROR, (const guint8 *) valid, length,
+                                    error);
 }
 
 static gboolean
@@ -152,7 +158,8 @@ check_open(const SamiFrameOpen *open, GError **error)
         rule = "transport is not 1, 2 or 3";
     else if (open->message_max < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET)
         rule = "message_max leaves no room for a signed Message";
-    else if (!memchr(open->name, 0, sizeof(open->name)) || !memchr(open->address, 0, sizeof(open->address)))
+    else if (!memchr(open->name, 0, sizeof(open->name)) ||
+             !memchr(open->address, 0, sizeof(open->address)))
         rule = "a string has no end";
     else if (!check_address(open->address, strlen(open->address)))
         rule = "address has characters that no address has";
@@ -165,7 +172,8 @@ check_open(const SamiFrameOpen *open, GError **error)
         return TRUE;
     g_autoptr(GError) local = NULL;
     if (!sami_value_name(open->name, &local)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "session socket: OPEN: name: %s", local->message);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "session socket: OPEN: name: %s",
+                    local->message);
         return FALSE;
     }
     return TRUE;
@@ -192,12 +200,14 @@ sami_session_socket_send_open(SamiSessionSocket *socket, const SamiFrameOpen *op
     sami_writer_octets(&w, open->ekm, sizeof(open->ekm));
     write_string(&w, open->name);
     write_string(&w, open->address);
-    gboolean is_sent = sami_session_socket_send(socket, SAMI_FRAME_OPEN, payload, sami_writer_length(&w), error);
+    gboolean is_sent = sami_session_socket_send(socket, SAMI_FRAME_OPEN, payload,
+                                                sami_writer_length(&w), error);
     explicit_bzero(payload, sizeof(payload));
     return is_sent;
 }
 
-/* A string with a NUL inside would read differently here and there; it is refused. `size` includes the final NUL. */
+/* A string with a NUL inside would read differently here and there; it is refused. `size`
+ * includes the final NUL. */
 static gboolean
 read_string(SamiReader *r, gchar *ret_text, gsize size)
 {
@@ -222,10 +232,12 @@ sami_frame_open_parse(const guint8 *payload, gsize length, SamiFrameOpen *ret_op
     const guint8 *ekm = sami_reader_take(&r, sizeof(open.ekm));
     if (ekm)
         memcpy(open.ekm, ekm, sizeof(open.ekm));
-    if (!read_string(&r, open.name, sizeof(open.name)) || !read_string(&r, open.address, sizeof(open.address)) ||
-        sami_reader_left(&r) > 0) {
+    if (!read_string(&r, open.name, sizeof(open.name)) ||
+        !read_string(&r, open.address, sizeof(open.address)) || sami_reader_left(&r) > 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "session socket: OPEN of %" G_GSIZE_FORMAT " octets: lengths and strings do not fit", length);
+                    "session socket: OPEN of %" G_GSIZE_FORMAT
+                    " octets: lengths and strings do not fit",
+                    length);
         return FALSE;
     }
     if (!check_open(&open, error))
@@ -234,8 +246,9 @@ sami_frame_open_parse(const guint8 *payload, gsize length, SamiFrameOpen *ret_op
     return TRUE;
 }
 
-/* When the other end closes while frames that we sent lie unread there, Linux (net/unix/af_unix.c, unix_release_sock) reports
- * ECONNRESET once, ahead of frames that wait here. Reading again gets those, and then the end. */
+/* When the other end closes while frames that we sent lie unread there, Linux
+ * (net/unix/af_unix.c, unix_release_sock) reports ECONNRESET once, ahead of frames that wait
+ * here. Reading again gets those, and then the end. */
 static ssize_t
 receive_packet(int fd, struct msghdr *message)
 {
@@ -248,8 +261,8 @@ receive_packet(int fd, struct msghdr *message)
 }
 
 SamiReceive
-sami_session_socket_receive(SamiSessionSocket *socket, SamiFrameType *ret_type, guint8 **ret_payload, gsize *ret_length,
-                            GError **error)
+sami_session_socket_receive(SamiSessionSocket *socket, SamiFrameType *ret_type,
+                            guint8 **ret_payload, gsize *ret_length, GError **error)
 {
     struct iovec part = { socket->buffer, sizeof(socket->buffer) };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
@@ -272,8 +285,10 @@ sami_session_socket_receive(SamiSessionSocket *socket, SamiFrameType *ret_type, 
     gsize length = (gsize) n - 1;
     if (!check_frame(socket->buffer[0], length, error))
         return SAMI_RECEIVE_BAD;
-    if (socket->buffer[0] == SAMI_FRAME_ERROR && !g_utf8_validate_len((const gchar *) socket->buffer + 1, length, NULL)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "session socket: the text of ERROR is not UTF-8");
+    if (socket->buffer[0] == SAMI_FRAME_ERROR &&
+        !g_utf8_validate_len((const gchar *) socket->buffer + 1, length, NULL)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                    "session socket: the text of ERROR is not UTF-8");
         return SAMI_RECEIVE_BAD;
     }
     *ret_type = socket->buffer[0];

@@ -5,7 +5,8 @@
 
 struct x509_st; /* OpenSSL's X509 */
 
-/* PROTOCOL §1: a subjectAltName dNSName equals `name`, a valid DNS name. No wildcards, no common name. */
+/* PROTOCOL §1: a subjectAltName dNSName equals `name`, a valid DNS name. No wildcards, no common
+ * name. */
 gboolean sami_certificate_has_name(struct x509_st *certificate, const gchar *name);
 /* OpenSSL's oldest queued error in words; empties the queue. Until the next call. */
 const gchar *sami_openssl_take_reason(void);

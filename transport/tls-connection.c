@@ -16,14 +16,15 @@
 #define ROUNDS_PER_TURN 32
 /* How long the peer may take to close after we did, since its last octets. */
 #define CLOSE_TIMEOUT_US (10 * G_USEC_PER_SEC)
-/* How long a connection that has nothing more to say is kept, so that unread octets do not make the kernel send a reset, which would
- * eat an alert or a tail on its way to the peer. */
+/* How long a connection that has nothing more to say is kept, so that unread octets do not make
+ * the kernel send a reset, which would eat an alert or a tail on its way to the peer. */
 #define LINGER_US (2 * G_USEC_PER_SEC)
 
 typedef enum { PHASE_HANDSHAKE, PHASE_PUMP, PHASE_LINGER, PHASE_DONE } Phase;
 /* READING until the peer ended; then CLOSED or FAILED is still to be told, and at last TOLD. */
 typedef enum { INWARD_READING, INWARD_CLOSED, INWARD_FAILED, INWARD_TOLD } Inward;
-/* CLOSING: close_notify is to be sent; CLOSED: it is; DROPPED: the state process is gone, flush and end. */
+/* CLOSING: close_notify is to be sent; CLOSED: it is; DROPPED: the state process is gone, flush
+ * and end. */
 typedef enum { OUTWARD_OPEN, OUTWARD_CLOSING, OUTWARD_CLOSED, OUTWARD_DROPPED } Outward;
 
 /* One descriptor and the conditions it is polled for. */
@@ -45,20 +46,21 @@ struct SamiTlsConnection {
     Phase phase;
     Inward inward;
     Outward outward;
-    gchar *failure;      /* text of FAILED */
+    gchar *failure;       /* text of FAILED */
     gchar *write_failure; /* why writing ended while reading goes on */
-    gint64 deadline_us;  /* 0 for none */
+    gint64 deadline_us;   /* 0 for none */
     gboolean is_proven;
-    gboolean is_deaf;    /* the state process no longer reads: what comes in is thrown away */
-    gboolean is_again;   /* the turn ended before the work did */
+    gboolean is_deaf;  /* the state process no longer reads: what comes in is thrown away */
+    gboolean is_again; /* the turn ended before the work did */
 
-    guint8 *in;          /* READ_SIZE octets; in_start..in_end are not yet delivered */
+    guint8 *in; /* READ_SIZE octets; in_start..in_end are not yet delivered */
     gsize in_start, in_end;
-    const guint8 *out;   /* in the session's own buffer, so nothing is received while out_left > 0 */
+    const guint8 *out; /* in the session's own buffer, so nothing is received while out_left > 0 */
     gsize out_left;
 
     Watch tls_watch, session_watch;
-    GIOCondition handshake_wants, read_wants, write_wants; /* TLS may have to write in order to read, and the reverse */
+    GIOCondition handshake_wants, read_wants,
+        write_wants; /* TLS may have to write in order to read, and the reverse */
     gboolean session_is_full;
 };
 
@@ -90,7 +92,8 @@ fail(SamiTlsConnection *c, gchar *text_take)
 {
     if (c->inward != INWARD_FAILED) {
         c->inward = INWARD_FAILED;
-        c->failure = g_strdup_printf("TLS: %s at %s: %s", c->verdict.wanted ? c->verdict.wanted : c->verdict.name,
+        c->failure = g_strdup_printf("TLS: %s at %s: %s",
+                                     c->verdict.wanted ? c->verdict.wanted : c->verdict.name,
                                      c->address, text_take);
     }
     g_free(text_take);
@@ -140,7 +143,8 @@ begin_session(SamiTlsConnection *c)
 {
     SamiFrameOpen open;
     g_autoptr(GError) error = NULL;
-    /* The verdict is set by the verify callback alone; a handshake that passed without it must not pass. */
+    /* The verdict is set by the verify callback alone; a handshake that passed without it must
+     * not pass. */
     if (!c->verdict.name || SSL_get_verify_result(c->ssl) != X509_V_OK) {
         fail_handshake(c, g_strdup("the certificate was not verified"));
         return;
@@ -184,7 +188,8 @@ do_handshake(SamiTlsConnection *c)
 
 /* ---- inwards: TLS to the state process ---- */
 
-/* One whole Message at the front gives its length, an incomplete one 0. FALSE: this is not IPFIX. */
+/* One whole Message at the front gives its length, an incomplete one 0. FALSE: this is not
+ * IPFIX. */
 static gboolean
 peek_message(SamiTlsConnection *c, gsize *ret_length)
 {
@@ -195,7 +200,8 @@ peek_message(SamiTlsConnection *c, gsize *ret_length)
         return TRUE;
     guint version = (guint) at[0] << 8 | at[1], length = (guint) at[2] << 8 | at[3];
     if (version != 10 || length < SAMI_MESSAGE_HEADER) {
-        fail(c, g_strdup_printf("not an IPFIX Message: version %u, length %u (RFC 7011 §3.1)", version, length));
+        fail(c, g_strdup_printf("not an IPFIX Message: version %u, length %u (RFC 7011 §3.1)",
+                                version, length));
         return FALSE;
     }
     if (left >= length)
@@ -255,7 +261,8 @@ tell_end(SamiTlsConnection *c)
         c->inward = INWARD_TOLD;
 }
 
-/* After a failed write the reason is whichever says more: an alert of the peer that was still to be read, or the failure. */
+/* After a failed write the reason is whichever says more: an alert of the peer that was still to
+ * be read, or the failure. */
 static void
 end_reading(SamiTlsConnection *c, int ssl_error, int saved_errno)
 {
@@ -265,7 +272,8 @@ end_reading(SamiTlsConnection *c, int ssl_error, int saved_errno)
     }
     g_autofree gchar *text = sami_tls_explain(ssl_error, saved_errno);
     gboolean is_alert = ssl_error == SSL_ERROR_SSL && !g_str_has_prefix(text, "truncated");
-    fail(c, !is_alert && c->write_failure ? g_steal_pointer(&c->write_failure) : g_steal_pointer(&text));
+    fail(c, !is_alert && c->write_failure ? g_steal_pointer(&c->write_failure)
+                                          : g_steal_pointer(&text));
 }
 
 /* TRUE if octets came. */
@@ -310,8 +318,8 @@ pump_inwards(SamiTlsConnection *c)
 
 /* ---- outwards: the state process to TLS ---- */
 
-/* Writing failed, but what the peer sent before is still there to read, perhaps the alert or the refusal that says why. Reading
- * goes on to its end, which is near. */
+/* Writing failed, but what the peer sent before is still there to read, perhaps the alert or the
+ * refusal that says why. Reading goes on to its end, which is near. */
 static void
 end_writing(SamiTlsConnection *c, int ssl_error, int saved_errno)
 {
@@ -387,7 +395,8 @@ receive_frame(SamiTlsConnection *c)
             return TRUE;
         }
     }
-    fail(c, error ? g_strdup(error->message) : g_strdup_printf("the state process sent a wrong frame of type %d", type));
+    fail(c, error ? g_strdup(error->message)
+                  : g_strdup_printf("the state process sent a wrong frame of type %d", type));
     c->is_again = TRUE;
     return FALSE;
 }
@@ -457,13 +466,15 @@ expire(SamiTlsConnection *c)
     else if (c->session_is_full) /* our own state process is the slow one */
         c->deadline_us = g_get_monotonic_time() + CLOSE_TIMEOUT_US;
     else
-        fail(c, g_strdup_printf("the peer did not close within %d s", (int) (CLOSE_TIMEOUT_US / G_USEC_PER_SEC)));
+        fail(c, g_strdup_printf("the peer did not close within %d s",
+                                (int) (CLOSE_TIMEOUT_US / G_USEC_PER_SEC)));
 }
 
 static gboolean
 session_hung_up(SamiTlsConnection *c)
 {
-    return c->session_watch.tag && (g_source_query_unix_fd(c->source, c->session_watch.tag) & (G_IO_HUP | G_IO_ERR));
+    return c->session_watch.tag &&
+           (g_source_query_unix_fd(c->source, c->session_watch.tag) & (G_IO_HUP | G_IO_ERR));
 }
 
 static void
@@ -486,7 +497,8 @@ run(SamiTlsConnection *c)
         drain(c);
 }
 
-/* Conditions of 0 take the descriptor out: poll() reports a hang-up even where nothing is asked for, and the loop would spin. */
+/* Conditions of 0 take the descriptor out: poll() reports a hang-up even where nothing is asked
+ * for, and the loop would spin. */
 static void
 watch(SamiTlsConnection *c, Watch *w, int fd, GIOCondition condition)
 {
@@ -545,7 +557,8 @@ dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
     Watch *w = &c->session_watch;
     gboolean had_session = c->session != NULL;
     run(c);
-    if (had_session && !c->session && w->tag) { /* its descriptor is closed, and its number may be another's next */
+    if (had_session && !c->session &&
+        w->tag) { /* its descriptor is closed, and its number may be another's next */
         g_source_remove_unix_fd(source, g_steal_pointer(&w->tag));
         w->condition = 0;
     }
@@ -561,8 +574,9 @@ dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
 /* ---- life ---- */
 
 static SamiTlsConnection *
-connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket *session, gint64 deadline_us,
-               GMainContext *context, const SamiTlsEvents *events, gpointer user_data, GError **error)
+connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket *session,
+               gint64 deadline_us, GMainContext *context, const SamiTlsEvents *events,
+               gpointer user_data, GError **error)
 {
     static GSourceFuncs functions = { .dispatch = dispatch };
     SamiTlsConnection *c = g_new0(SamiTlsConnection, 1);
@@ -596,11 +610,12 @@ sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us, GMainC
 }
 
 SamiTlsConnection *
-sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name, SamiSessionSocket *session,
-                            gint64 deadline_us, GMainContext *context, const SamiTlsEvents *events, gpointer user_data,
-                            GError **error)
+sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name,
+                            SamiSessionSocket *session, gint64 deadline_us, GMainContext *context,
+                            const SamiTlsEvents *events, gpointer user_data, GError **error)
 {
-    return connection_new(tls, fd_take, name, session, deadline_us, context, events, user_data, error);
+    return connection_new(tls, fd_take, name, session, deadline_us, context, events, user_data,
+                          error);
 }
 
 gboolean

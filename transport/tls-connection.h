@@ -1,13 +1,16 @@
-/* One Transport Session: TLS over a connected TCP socket on one side, the session's SEQPACKET socket on the other, whole
- * IPFIX Messages between them (RFC 7011 §10.4). Private to transport/.
+/* One Transport Session: TLS over a connected TCP socket on one side, the session's SEQPACKET
+ * socket on the other, whole IPFIX Messages between them (RFC 7011 §10.4). Private to
+ * transport/.
  *
- * Back-pressure both ways: TLS is not read while the session socket has no room for what was cut, and the session socket is
- * not read while TLS has not taken the last Message. At most READ_SIZE octets inwards and one Message outwards are held here.
+ * Back-pressure both ways: TLS is not read while the session socket has no room for what was
+ * cut, and the session socket is not read while TLS has not taken the last Message. At most
+ * READ_SIZE octets inwards and one Message outwards are held here.
  *
- * Ends: the peer's close_notify gives CLOSE, after everything it sent; anything else that ends the connection gives ERROR with a text,
- * also after what came whole before. CLOSE from the state process sends close_notify once everything is out; then the
- * peer's tail is still read. A session socket that closes without CLOSE ends the TCP connection without close_notify,
- * so that the peer does not take the fall of our state process for an orderly end. */
+ * Ends: the peer's close_notify gives CLOSE, after everything it sent; anything else that ends
+ * the connection gives ERROR with a text, also after what came whole before. CLOSE from the
+ * state process sends close_notify once everything is out; then the peer's tail is still read. A
+ * session socket that closes without CLOSE ends the TCP connection without close_notify, so that
+ * the peer does not take the fall of our state process for an orderly end. */
 #pragma once
 
 #include "transport/session-pair.h"
@@ -16,7 +19,8 @@
 typedef struct SamiTlsConnection SamiTlsConnection;
 
 typedef struct {
-    /* Server: the handshake is done and the peer verified. Gives the session socket (transfer full), or NULL to drop the connection. */
+    /* Server: the handshake is done and the peer verified. Gives the session socket (transfer
+     * full), or NULL to drop the connection. */
     SamiSessionSocket *(*accepted)(const SamiFrameOpen *open, gpointer user_data);
     /* Server: it never came to a session. `address` and `reason` until return. */
     void (*refused)(const gchar *address, const gchar *reason, gpointer user_data);
@@ -24,14 +28,16 @@ typedef struct {
     void (*finished)(SamiTlsConnection *connection, gpointer user_data);
 } SamiTlsEvents;
 
-/* Takes fd, which is connected and non-blocking. The handshake ends by `deadline_us` of g_get_monotonic_time(). Runs in context until
- * `finished`. `events` and `user_data` outlive it. */
-SamiTlsConnection *sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us, GMainContext *context,
-                                              const SamiTlsEvents *events, gpointer user_data, GError **error);
-/* Also takes the session socket; every failure is told there as ERROR, beginning "TLS: NAME at ADDRESS: ". Only if it gives NULL, nothing
- * was told and the session socket stays the caller's. */
-SamiTlsConnection *sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name, SamiSessionSocket *session,
-                                               gint64 deadline_us, GMainContext *context, const SamiTlsEvents *events,
+/* Takes fd, which is connected and non-blocking. The handshake ends by `deadline_us` of
+ * g_get_monotonic_time(). Runs in context until `finished`. `events` and `user_data` outlive it. */
+SamiTlsConnection *sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us,
+                                              GMainContext *context, const SamiTlsEvents *events,
+                                              gpointer user_data, GError **error);
+/* Also takes the session socket; every failure is told there as ERROR, beginning "TLS: NAME at
+ * ADDRESS: ". Only if it gives NULL, nothing was told and the session socket stays the caller's. */
+SamiTlsConnection *sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name,
+                                               SamiSessionSocket *session, gint64 deadline_us,
+                                               GMainContext *context, const SamiTlsEvents *events,
                                                gpointer user_data, GError **error);
 /* The peer was verified and the session began; until then nobody knows who this is. */
 gboolean sami_tls_connection_is_proven(const SamiTlsConnection *connection);

@@ -41,7 +41,8 @@ load_certificate(const gchar *path, GError **error)
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     if (!certificate)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no certificate in PEM could be read: %s", path,
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                    "%s: no certificate in PEM could be read: %s", path,
                     sami_openssl_take_reason());
     return certificate;
 }
@@ -54,10 +55,12 @@ load_peers(const SamiNetworkConfig *config, GError **error)
     for (guint i = 0; config->peers && i < config->peers->len; i++) {
         const SamiPeer *from = g_ptr_array_index(config->peers, i);
         TlsPeer peer = { 0 };
-        /* Also what keeps a leading dot away from X509_check_host, to which it means "any host below". */
+        /* Also what keeps a leading dot away from X509_check_host, to which it means "any host
+         * below". */
         if (!sami_value_name(from->name, error))
             return NULL;
-        if (from->certificate_file && !(peer.pin = load_certificate(from->certificate_file, error))) {
+        if (from->certificate_file &&
+            !(peer.pin = load_certificate(from->certificate_file, error))) {
             g_prefix_error(error, "peer %s: ", from->name);
             return NULL;
         }
@@ -95,10 +98,12 @@ check_time(X509 *certificate)
 {
     if (X509_cmp_current_time(X509_get0_notBefore(certificate)) >= 0)
         return X509_V_ERR_CERT_NOT_YET_VALID;
-    return X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0 ? X509_V_ERR_CERT_HAS_EXPIRED : X509_V_OK;
+    return X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0 ? X509_V_ERR_CERT_HAS_EXPIRED
+                                                                       : X509_V_OK;
 }
 
-/* The code decides which alert the peer gets (ssl_x509err2alert), the reason is for our own operator. */
+/* The code decides which alert the peer gets (ssl_x509err2alert), the reason is for our own
+ * operator. */
 static int
 refuse(SamiTlsVerdict *verdict, X509_STORE_CTX *store, int code, gchar *reason_take)
 {
@@ -117,14 +122,16 @@ accept_as(SamiTlsVerdict *verdict, X509_STORE_CTX *store, const gchar *name)
     return 1;
 }
 
-/* A pin of ours, right or wrong in name; -1 if this certificate is pinned for nobody who is asked for. */
+/* A pin of ours, right or wrong in name; -1 if this certificate is pinned for nobody who is
+ * asked for. */
 static int
 verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
 {
     const TlsPeer *pinned = NULL;
     for (guint i = 0; i < verdict->tls->peers->len; i++) {
         const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
-        if (!peer->pin || X509_cmp(peer->pin, leaf) != 0 || (verdict->wanted && strcmp(verdict->wanted, peer->name) != 0))
+        if (!peer->pin || X509_cmp(peer->pin, leaf) != 0 ||
+            (verdict->wanted && strcmp(verdict->wanted, peer->name) != 0))
             continue;
         pinned = peer;
         if (sami_certificate_has_name(leaf, peer->name))
@@ -134,12 +141,14 @@ verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
         return -1;
     int code = check_time(leaf);
     if (code != X509_V_OK)
-        return refuse(verdict, store, code, g_strdup_printf("the pinned certificate of %s: %s", pinned->name,
-                                                            X509_verify_cert_error_string(code)));
+        return refuse(verdict, store, code,
+                      g_strdup_printf("the pinned certificate of %s: %s", pinned->name,
+                                      X509_verify_cert_error_string(code)));
     if (!sami_certificate_has_name(leaf, pinned->name)) {
         g_autofree gchar *names = print_names(leaf);
-        return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
-                      g_strdup_printf("the certificate that is pinned for %s names %s", pinned->name, names));
+        return refuse(
+            verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
+            g_strdup_printf("the certificate that is pinned for %s names %s", pinned->name, names));
     }
     return accept_as(verdict, store, pinned->name);
 }
@@ -150,12 +159,14 @@ verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
     g_autofree gchar *names = print_names(leaf);
     if (!verdict->tls->has_ca)
         return refuse(verdict, store, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
-                      g_strdup_printf("presented a certificate for %s that is pinned for no such peer", names));
+                      g_strdup_printf(
+                          "presented a certificate for %s that is pinned for no such peer", names));
     if (X509_verify_cert(store) != 1) {
         int code = X509_STORE_CTX_get_error(store);
-        return refuse(verdict, store, code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code,
-                      g_strdup_printf("presented a certificate for %s that is not pinned, and by tls-ca: %s", names,
-                                      X509_verify_cert_error_string(code)));
+        return refuse(
+            verdict, store, code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code,
+            g_strdup_printf("presented a certificate for %s that is not pinned, and by tls-ca: %s",
+                            names, X509_verify_cert_error_string(code)));
     }
     for (guint i = 0; i < verdict->tls->peers->len; i++) {
         const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
@@ -163,8 +174,10 @@ verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
             sami_certificate_has_name(leaf, peer->name))
             return accept_as(verdict, store, peer->name);
     }
-    return refuse(verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
-                  g_strdup_printf("presented a certificate for %s, which is no peer that may use tls-ca here", names));
+    return refuse(
+        verdict, store, X509_V_ERR_HOSTNAME_MISMATCH,
+        g_strdup_printf("presented a certificate for %s, which is no peer that may use tls-ca here",
+                        names));
 }
 
 static int
@@ -193,7 +206,8 @@ load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
                     SSL_CTX_check_private_key(context) == 1;
     }
     if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place, sami_openssl_take_reason());
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place,
+                    sami_openssl_take_reason());
     return is_loaded;
 }
 
@@ -204,18 +218,21 @@ load_ca(const SamiNetworkConfig *config, GError **error)
     X509_STORE *store = X509_STORE_new();
     if (!config->ca_file || X509_STORE_load_file(store, config->ca_file) == 1)
         return store;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file, sami_openssl_take_reason());
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file,
+                sami_openssl_take_reason());
     X509_STORE_free(store);
     return NULL;
 }
 
-/* PROTOCOL §1: TLS 1.3, no resumption, no tickets, no 0-RTT, no renegotiation, certificates on both sides. */
+/* PROTOCOL §1: TLS 1.3, no resumption, no tickets, no 0-RTT, no renegotiation, certificates on
+ * both sides. */
 static void
 restrict_context(SSL_CTX *context)
 {
     SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
     SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
-    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_options(context,
+                        SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */
     SSL_CTX_clear_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_num_tickets(context, 0);
@@ -300,5 +317,6 @@ sami_tls_verdict_clear(SamiTlsVerdict *verdict)
 gboolean
 sami_tls_export(SSL *ssl, guint8 ret_ekm[32])
 {
-    return SSL_export_keying_material(ssl, ret_ekm, 32, EKM_LABEL, strlen(EKM_LABEL), NULL, 0, 0) == 1;
+    return SSL_export_keying_material(ssl, ret_ekm, 32, EKM_LABEL, strlen(EKM_LABEL), NULL, 0, 0) ==
+           1;
 }

@@ -1,9 +1,11 @@
-/* TLS 1.3 settings, our certificate, and the rule by which a peer's certificate is believed (PROTOCOL §1). Private to transport/.
+/* TLS 1.3 settings, our certificate, and the rule by which a peer's certificate is believed
+ * (PROTOCOL §1). Private to transport/.
  *
- * A certificate is accepted if it equals, octet by octet, the one that is pinned for a peer (its own self-signature is then not asked for
- * more, only its validity in time), or if a CA of ca_file vouches for it and no certificate is pinned for that peer. In both cases a
- * subjectAltName dNSName must be the peer's configured name. A server takes any configured peer, a client only the
- * one that it was asked to reach. */
+ * A certificate is accepted if it equals, octet by octet, the one that is pinned for a peer (its
+ * own self-signature is then not asked for more, only its validity in time), or if a CA of
+ * ca_file vouches for it and no certificate is pinned for that peer. In both cases a
+ * subjectAltName dNSName must be the peer's configured name. A server takes any configured peer,
+ * a client only the one that it was asked to reach. */
 #pragma once
 
 #include "transport/network.h"
@@ -13,17 +15,18 @@ typedef struct ssl_st SSL; /* OpenSSL's; its headers stay in tls-*.c and pki.c *
 
 /* One handshake's verdict; lives as long as its SSL object. */
 typedef struct {
-    SamiTls *tls;            /* (transfer none) */
-    gchar *wanted;           /* client: the peer it wants; NULL: any configured peer */
-    gchar *name;             /* set when accepted: the verified name */
-    gchar *reason;           /* set when refused: why, for the operator */
+    SamiTls *tls;  /* (transfer none) */
+    gchar *wanted; /* client: the peer it wants; NULL: any configured peer */
+    gchar *name;   /* set when accepted: the verified name */
+    gchar *reason; /* set when refused: why, for the operator */
 } SamiTlsVerdict;
 
 /* Reads certificate, key, CA and pinned certificates. SAMI_ERROR_CONFIG. */
 SamiTls *sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error);
 void sami_tls_free(SamiTls *tls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiTls, sami_tls_free)
-/* Reads CA and pinned certificates again; on failure the old ones stay. Standing sessions are not touched. */
+/* Reads CA and pinned certificates again; on failure the old ones stay. Standing sessions are
+ * not touched. */
 gboolean sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error);
 
 /* An SSL object over fd (not taken) that reports into verdict. (transfer full) */
@@ -31,6 +34,6 @@ SSL *sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error
 void sami_tls_verdict_clear(SamiTlsVerdict *verdict);
 /* PROTOCOL §3: the exporter value of a finished handshake. */
 gboolean sami_tls_export(SSL *ssl, guint8 ret_ekm[32]);
-/* Empties OpenSSL's error queue and says what its first entry means to an operator; alerts of the peer are explained. `saved_errno` is
- * what a failed system call left. (transfer full) */
+/* Empties OpenSSL's error queue and says what its first entry means to an operator; alerts of
+ * the peer are explained. `saved_errno` is what a failed system call left. (transfer full) */
 gchar *sami_tls_explain(int ssl_error, int saved_errno);

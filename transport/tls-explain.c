@@ -8,20 +8,25 @@ typedef struct {
     const gchar *text;
 } Explanation;
 
-/* RFC 8446 §6.2 from where the operator stands. An alert is the other side's verdict: the cure is usually over there. */
+/* RFC 8446 §6.2 from where the operator stands. An alert is the other side's verdict: the cure
+ * is usually over there. */
 static const Explanation explanations[] = {
-    { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
-      "the peer refused our certificate: it does not carry the name that is configured there (bad_certificate)" },
-    { SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
-      "the peer refused our certificate: it is not made for this purpose (unsupported_certificate)" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, "the peer refused our certificate: it is revoked (certificate_revoked)" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
-      "the peer refused our certificate: it has expired, or the peer's clock is wrong (certificate_expired)" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, "the peer refused our certificate (certificate_unknown)" },
-    { SSL_R_TLSV1_ALERT_UNKNOWN_CA,
-      "the peer refused our certificate: it is neither pinned there nor issued by a CA of its tls-ca (unknown_ca)" },
-    { SSL_R_TLSV1_ALERT_ACCESS_DENIED, "the peer refused our certificate: access denied (access_denied)" },
-    { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, "the peer demands a certificate (certificate_required)" },
+    { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, "the peer refused our certificate: it does not carry the "
+                                         "name that is configured there (bad_certificate)" },
+    { SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, "the peer refused our certificate: it is not made "
+                                                 "for this purpose (unsupported_certificate)" },
+    { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+      "the peer refused our certificate: it is revoked (certificate_revoked)" },
+    { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, "the peer refused our certificate: it has expired, or "
+                                             "the peer's clock is wrong (certificate_expired)" },
+    { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
+      "the peer refused our certificate (certificate_unknown)" },
+    { SSL_R_TLSV1_ALERT_UNKNOWN_CA, "the peer refused our certificate: it is neither pinned there "
+                                    "nor issued by a CA of its tls-ca (unknown_ca)" },
+    { SSL_R_TLSV1_ALERT_ACCESS_DENIED,
+      "the peer refused our certificate: access denied (access_denied)" },
+    { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
+      "the peer demands a certificate (certificate_required)" },
     { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the peer does not speak TLS 1.3 (protocol_version)" },
     { SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the peer refused the handshake (handshake_failure)" },
     { SSL_R_TLSV1_ALERT_INTERNAL_ERROR, "the peer had an internal error (internal_error)" },

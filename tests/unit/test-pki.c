@@ -71,7 +71,9 @@ test_identity(void)
     int days = 0, seconds;
     ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate));
     CU_ASSERT(days > 3640 && days <= 3653);
-    CU_ASSERT_EQUAL(X509_check_host(certificate, "fw1.example", 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL), 1);
+    CU_ASSERT_EQUAL(
+        X509_check_host(certificate, "fw1.example", 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL),
+        1);
     CU_ASSERT_EQUAL(X509_get_key_usage(certificate), X509v3_KU_DIGITAL_SIGNATURE);
     CU_ASSERT_EQUAL(X509_get_extended_key_usage(certificate), XKU_SSL_SERVER | XKU_SSL_CLIENT);
     CU_ASSERT_EQUAL(X509_check_ca(certificate), 0);
@@ -94,7 +96,8 @@ test_identity_again(void)
     CU_ASSERT_FALSE(g_file_test(crt, G_FILE_TEST_EXISTS));
     g_autofree gchar *other = g_build_filename(dir, "other.key", NULL);
     CU_ASSERT(sami_pki_make_identity("fw1.example", crt, other, NULL));
-    CU_ASSERT_FALSE(sami_pki_make_identity("fw1.example", crt, key, NULL)); /* two halves of two pairs */
+    CU_ASSERT_FALSE(
+        sami_pki_make_identity("fw1.example", crt, key, NULL)); /* two halves of two pairs */
     g_unlink(other);
     g_unlink(crt);
     g_file_set_contents(crt, crt_before, -1, NULL);
@@ -109,7 +112,8 @@ test_long_name(void)
 {
     g_autofree gchar *label = g_strnfill(60, 'a');
     g_autofree gchar *name = g_strdup_printf("%s.%s.%s.example", label, label, label);
-    g_autofree gchar *long_crt = g_build_filename(dir, "long.crt", NULL), *long_key = g_build_filename(dir, "long.key", NULL);
+    g_autofree gchar *long_crt = g_build_filename(dir, "long.crt", NULL),
+                     *long_key = g_build_filename(dir, "long.key", NULL);
     CU_ASSERT_FATAL(sami_pki_make_identity(name, long_crt, long_key, NULL));
     g_autofree gchar *pem = slurp(long_crt);
     CU_ASSERT(sami_pki_certificate_names(pem, strlen(pem), name, NULL));
@@ -196,12 +200,19 @@ static void
 test_bad_peer_file(void)
 {
     static const gchar *const changes[][2] = {
-        { "[sami-peer]", "[sami]" },        { "version=1", "version=2" },        { "version=1\n", "" },
-        { "version=1", "version=1\nx=y" },  { "name=fw1.example", "name=fw2.example" },
-        { "name=fw1.example", "name=FW1" }, { "address=192.0.2.1:4740", "address=192.0.2.1" },
-        { "pen=", "pen=9" },                { "pen=", "pen=x" },
-        { "certificate=", "certificate=x" }, { "signing-key=-----BEGIN PUBLIC", "signing-key=-----BEGIN PRIVATE" },
-        { "[sami-peer]", "[other]\na=b\n[sami-peer]" }, { "END CERTIFICATE-----\\n", "END CERTIFICATE-----\\n-----BEGIN X-----" },
+        { "[sami-peer]", "[sami]" },
+        { "version=1", "version=2" },
+        { "version=1\n", "" },
+        { "version=1", "version=1\nx=y" },
+        { "name=fw1.example", "name=fw2.example" },
+        { "name=fw1.example", "name=FW1" },
+        { "address=192.0.2.1:4740", "address=192.0.2.1" },
+        { "pen=", "pen=9" },
+        { "pen=", "pen=x" },
+        { "certificate=", "certificate=x" },
+        { "signing-key=-----BEGIN PUBLIC", "signing-key=-----BEGIN PRIVATE" },
+        { "[sami-peer]", "[other]\na=b\n[sami-peer]" },
+        { "END CERTIFICATE-----\\n", "END CERTIFICATE-----\\n-----BEGIN X-----" },
     };
     g_autofree gchar *pem = slurp(crt), *spki = slurp(public), *secret = slurp(signing);
     SamiPeerFile peer = { "fw1.example", "192.0.2.1:4740", pem, spki };

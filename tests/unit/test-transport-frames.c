@@ -43,7 +43,8 @@ static SamiReceive
 receive(SamiFrameType *ret_type, guint8 **ret_payload, gsize *ret_length)
 {
     g_autoptr(GError) error = NULL;
-    SamiReceive result = sami_session_socket_receive(right, ret_type, ret_payload, ret_length, &error);
+    SamiReceive result = sami_session_socket_receive(right, ret_type, ret_payload, ret_length,
+                                                     &error);
     CU_ASSERT_EQUAL(result == SAMI_RECEIVE_BAD, error != NULL);
     return result;
 }
@@ -59,10 +60,12 @@ test_frames(void)
     make_pair();
     CU_ASSERT_EQUAL(receive(&type, &payload, &length), SAMI_RECEIVE_AGAIN);
     CU_ASSERT(sami_session_socket_send(left, SAMI_FRAME_MESSAGE, message, SAMI_MESSAGE_MAX, NULL));
-    CU_ASSERT(sami_session_socket_send(left, SAMI_FRAME_MESSAGE, message, SAMI_MESSAGE_HEADER, NULL));
+    CU_ASSERT(
+        sami_session_socket_send(left, SAMI_FRAME_MESSAGE, message, SAMI_MESSAGE_HEADER, NULL));
     CU_ASSERT(sami_session_socket_send(left, SAMI_FRAME_CLOSE, NULL, 0, NULL));
     CU_ASSERT_EQUAL(receive(&type, &payload, &length), SAMI_RECEIVE_FRAME);
-    CU_ASSERT(type == SAMI_FRAME_MESSAGE && length == SAMI_MESSAGE_MAX && !memcmp(payload, message, length));
+    CU_ASSERT(type == SAMI_FRAME_MESSAGE && length == SAMI_MESSAGE_MAX &&
+              !memcmp(payload, message, length));
     CU_ASSERT_EQUAL(receive(&type, &payload, &length), SAMI_RECEIVE_FRAME);
     CU_ASSERT(type == SAMI_FRAME_MESSAGE && length == SAMI_MESSAGE_HEADER);
     CU_ASSERT_EQUAL(receive(&type, &payload, &length), SAMI_RECEIVE_FRAME);
@@ -101,7 +104,8 @@ test_full(void)
     gsize length;
     guint n_sent = 0, n_received = 0;
     make_pair();
-    while (n_sent < 10000 && sami_session_socket_send(left, SAMI_FRAME_MESSAGE, message, SAMI_MESSAGE_MAX, &error))
+    while (n_sent < 10000 &&
+           sami_session_socket_send(left, SAMI_FRAME_MESSAGE, message, SAMI_MESSAGE_MAX, &error))
         n_sent++;
     CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FULL));
     CU_ASSERT(n_sent > 1);
@@ -120,9 +124,16 @@ test_bad_frames(void)
         guint8 type;
         gsize length; /* of the packet */
     } bad[] = {
-        { 0, 20 }, { 5, 20 }, { 255, 1 },
-        { SAMI_FRAME_MESSAGE, 1 }, { SAMI_FRAME_MESSAGE, SAMI_MESSAGE_HEADER }, { SAMI_FRAME_MESSAGE, SAMI_FRAME_MAX + 1 },
-        { SAMI_FRAME_CLOSE, 2 }, { SAMI_FRAME_OPEN, 10 }, { SAMI_FRAME_OPEN, 500 }, { SAMI_FRAME_ERROR, 2000 },
+        { 0, 20 },
+        { 5, 20 },
+        { 255, 1 },
+        { SAMI_FRAME_MESSAGE, 1 },
+        { SAMI_FRAME_MESSAGE, SAMI_MESSAGE_HEADER },
+        { SAMI_FRAME_MESSAGE, SAMI_FRAME_MAX + 1 },
+        { SAMI_FRAME_CLOSE, 2 },
+        { SAMI_FRAME_OPEN, 10 },
+        { SAMI_FRAME_OPEN, 500 },
+        { SAMI_FRAME_ERROR, 2000 },
         { SAMI_FRAME_ERROR, 3 }, /* NUL octets in a text */
     };
     SamiFrameType type;
@@ -137,7 +148,8 @@ test_bad_frames(void)
     }
     make_pair();
     g_autoptr(GError) error = NULL;
-    CU_ASSERT_FALSE(sami_session_socket_send(left, SAMI_FRAME_MESSAGE, octets, SAMI_MESSAGE_MAX + 1, &error));
+    CU_ASSERT_FALSE(
+        sami_session_socket_send(left, SAMI_FRAME_MESSAGE, octets, SAMI_MESSAGE_MAX + 1, &error));
     CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
     drop_pair();
 }
@@ -161,7 +173,10 @@ test_error_text(void)
 static SamiFrameOpen
 sample_open(void)
 {
-    SamiFrameOpen open = { .version = 1, .transport = 1, .message_max = 65535, .name = "fw1.example",
+    SamiFrameOpen open = { .version = 1,
+                           .transport = 1,
+                           .message_max = 65535,
+                           .name = "fw1.example",
                            .address = "[2001:db8::1]:4740" };
     for (guint i = 0; i < sizeof(open.ekm); i++)
         open.ekm[i] = (guint8) (i + 1);
@@ -195,7 +210,8 @@ test_open(void)
     CU_ASSERT(payload[2] == 0xff && payload[3] == 0xff && payload[4] == 1 && payload[36] == 11);
     CU_ASSERT(sami_frame_open_parse(payload, length, &parsed, NULL));
     CU_ASSERT(parsed.version == 1 && parsed.transport == 1 && parsed.message_max == 65535);
-    CU_ASSERT(!memcmp(parsed.ekm, open.ekm, 32) && !strcmp(parsed.name, open.name) && !strcmp(parsed.address, open.address));
+    CU_ASSERT(!memcmp(parsed.ekm, open.ekm, 32) && !strcmp(parsed.name, open.name) &&
+              !strcmp(parsed.address, open.address));
     for (gsize i = 0; i < length; i++) /* every prefix is too short */
         CU_ASSERT_FALSE(sami_frame_open_parse(payload, i, &parsed, NULL));
     payload[length] = 0;
@@ -209,10 +225,11 @@ test_bad_open(void)
         gsize at;
         guint8 octet;
     } bad[] = {
-        { 0, 0 },    { 0, 2 },    { 1, 0 },   { 1, 4 },  /* version, transport */
-        { 36, 0 },   { 36, 10 },  { 36, 12 }, { 36, 255 }, /* length of the name */
-        { 37, 'F' }, { 37, 0 },   { 38, ' ' }, { 37, '.' }, { 37, '-' }, { 39, 0xff }, { 39, '*' },
-        { 48, 17 },  { 48, 200 }, { 50, 0 },  { 50, '\n' }, { 50, 0x80 }, /* the address */
+        { 0, 0 },    { 0, 2 },     { 1, 0 },     { 1, 4 },    /* version, transport */
+        { 36, 0 },   { 36, 10 },   { 36, 12 },   { 36, 255 }, /* length of the name */
+        { 37, 'F' }, { 37, 0 },    { 38, ' ' },  { 37, '.' },
+        { 37, '-' }, { 39, 0xff }, { 39, '*' },  { 48, 17 },
+        { 48, 200 }, { 50, 0 },    { 50, '\n' }, { 50, 0x80 }, /* the address */
     };
     SamiFrameOpen open = sample_open(), parsed = { .version = 77 };
     guint8 payload[512];
@@ -229,7 +246,7 @@ test_bad_open(void)
     payload[3] = 159;
     CU_ASSERT_FALSE(sami_frame_open_parse(payload, length, &parsed, NULL));
     CU_ASSERT_EQUAL(parsed.version, 77); /* outputs untouched */
-    open.transport = 3; /* plain TCP has no name */
+    open.transport = 3;                  /* plain TCP has no name */
     open.name[0] = '\0';
     length = print_open(&open, payload);
     CU_ASSERT(length && sami_frame_open_parse(payload, length, &parsed, NULL));
@@ -274,19 +291,24 @@ test_channel(void)
     guint32 request;
     CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel), 0);
     g_autofree gchar *text = NULL, *empty = NULL;
-    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL), SAMI_RECEIVE_AGAIN);
-    CU_ASSERT(sami_channel_send(channel[0], SAMI_CHANNEL_CONNECT, 0x01020304, "fw2.example", -1, NULL));
+    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL),
+                    SAMI_RECEIVE_AGAIN);
+    CU_ASSERT(
+        sami_channel_send(channel[0], SAMI_CHANNEL_CONNECT, 0x01020304, "fw2.example", -1, NULL));
     CU_ASSERT(sami_channel_send(channel[0], SAMI_CHANNEL_SESSION, 7, NULL, channel[0], NULL));
-    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL), SAMI_RECEIVE_FRAME);
+    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL),
+                    SAMI_RECEIVE_FRAME);
     CU_ASSERT(type == SAMI_CHANNEL_CONNECT && request == 0x01020304 && fd == -1);
     CU_ASSERT_STRING_EQUAL(text, "fw2.example");
-    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &empty, &fd, NULL), SAMI_RECEIVE_FRAME);
+    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &empty, &fd, NULL),
+                    SAMI_RECEIVE_FRAME);
     CU_ASSERT(type == SAMI_CHANNEL_SESSION && request == 7 && fd >= 0);
     CU_ASSERT_STRING_EQUAL(empty, "");
     CU_ASSERT(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     close(fd);
     close(channel[0]);
-    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL), SAMI_RECEIVE_END);
+    CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, NULL),
+                    SAMI_RECEIVE_END);
     close(channel[1]);
 }
 
@@ -298,9 +320,10 @@ test_bad_channel(void)
         gsize length;
         guint n_fds;
     } bad[] = {
-        { "\1\0\0\0", 4, 0 }, { "\1\0\0\0", 4, 1 }, { "\0\0\0\0\0", 5, 0 }, { "\4\0\0\0\0", 5, 1 },
-        { "\1\0\0\0\0", 5, 2 }, { "\1\0\0\0\0", 5, 12 }, { "\2\0\0\0\0fw", 7, 1 }, { "\2\0\0\0\0f\0", 7, 0 },
-        { "\2\0\0\0\0\xff", 6, 0 }, { NULL, 5 + 1025, 1 },
+        { "\1\0\0\0", 4, 0 },     { "\1\0\0\0", 4, 1 },      { "\0\0\0\0\0", 5, 0 },
+        { "\4\0\0\0\0", 5, 1 },   { "\1\0\0\0\0", 5, 2 },    { "\1\0\0\0\0", 5, 12 },
+        { "\2\0\0\0\0fw", 7, 1 }, { "\2\0\0\0\0f\0", 7, 0 }, { "\2\0\0\0\0\xff", 6, 0 },
+        { NULL, 5 + 1025, 1 },
     };
     g_autofree gchar *longest = g_strnfill(2000, 'x');
     const int fds[16] = { 0 };
@@ -313,8 +336,10 @@ test_bad_channel(void)
         g_autoptr(GError) error = NULL;
         CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel), 0);
         guint n_before = count_fds();
-        send_packet(channel[0], (const guint8 *) (bad[i].packet ? bad[i].packet : longest), bad[i].length, fds, bad[i].n_fds);
-        CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, &error), SAMI_RECEIVE_BAD);
+        send_packet(channel[0], (const guint8 *) (bad[i].packet ? bad[i].packet : longest),
+                    bad[i].length, fds, bad[i].n_fds);
+        CU_ASSERT_EQUAL(sami_channel_receive(channel[1], &type, &request, &text, &fd, &error),
+                        SAMI_RECEIVE_BAD);
         CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
         CU_ASSERT_EQUAL(count_fds(), n_before);
         CU_ASSERT_EQUAL(fd, 99);
@@ -331,12 +356,18 @@ test_addresses(void)
     static const struct {
         const gchar *text, *host, *port;
     } cases[] = {
-        { "192.0.2.1:4740", "192.0.2.1", "4740" }, { "[2001:db8::1]:4740", "2001:db8::1", "4740" },
-        { "fw2.example:1", "fw2.example", "1" },   { "2001:db8::1:4740", NULL, NULL },
-        { "[2001:db8::1]", NULL, NULL },           { "fw2.example", NULL, NULL },
-        { ":4740", NULL, NULL },                   { "[]:4740", NULL, NULL },
-        { "fw2.example:", NULL, NULL },            { "fw2.example:65536", NULL, NULL },
-        { "", NULL, NULL },                        { "[", NULL, NULL },
+        { "192.0.2.1:4740", "192.0.2.1", "4740" },
+        { "[2001:db8::1]:4740", "2001:db8::1", "4740" },
+        { "fw2.example:1", "fw2.example", "1" },
+        { "2001:db8::1:4740", NULL, NULL },
+        { "[2001:db8::1]", NULL, NULL },
+        { "fw2.example", NULL, NULL },
+        { ":4740", NULL, NULL },
+        { "[]:4740", NULL, NULL },
+        { "fw2.example:", NULL, NULL },
+        { "fw2.example:65536", NULL, NULL },
+        { "", NULL, NULL },
+        { "[", NULL, NULL },
         { "fw2:+1", NULL, NULL },
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -1,4 +1,5 @@
-/* Listener and connector against each other, and the listener against peers that break the rules. */
+/* Listener and connector against each other, and the listener against peers that break the
+ * rules. */
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -22,7 +23,8 @@ set_up(void)
         return 1;
     g_autofree gchar *crt1 = lab_path("fw1", ".crt"), *key1 = lab_path("fw1", ".key");
     g_autofree gchar *crt2 = lab_path("fw2", ".crt"), *key2 = lab_path("fw2", ".key");
-    if (!sami_pki_make_identity("fw1.example", crt1, key1, NULL) || !sami_pki_make_identity("fw2.example", crt2, key2, NULL))
+    if (!sami_pki_make_identity("fw1.example", crt1, key1, NULL) ||
+        !sami_pki_make_identity("fw2.example", crt2, key2, NULL))
         return 1;
     lab_issue("ca", NULL, NULL, -1, 30);
     lab_issue("rogue-ca", NULL, NULL, -1, 30);
@@ -46,8 +48,8 @@ tear_down(void)
 }
 
 static void
-start(const gchar *server, const gchar *server_ca, const gchar *server_peers, const gchar *client, const gchar *client_ca,
-      const gchar *client_peers)
+start(const gchar *server, const gchar *server_ca, const gchar *server_peers, const gchar *client,
+      const gchar *client_ca, const gchar *client_peers)
 {
     lab_listen(&listener, server, server_ca, server_peers, NULL);
     g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", listener.port);
@@ -100,11 +102,13 @@ send_some(Side *side)
     while (!side->has_closed && !side->is_wrong && !error) {
         gboolean is_sent;
         if (side->n_sent == side->n_wanted) {
-            side->has_closed = is_sent = sami_session_socket_send(side->socket, SAMI_FRAME_CLOSE, NULL, 0, &error);
+            side->has_closed = is_sent = sami_session_socket_send(side->socket, SAMI_FRAME_CLOSE,
+                                                                  NULL, 0, &error);
         } else {
             if (!side->length)
                 side->length = lab_message(side->n_sent, side->message);
-            is_sent = sami_session_socket_send(side->socket, SAMI_FRAME_MESSAGE, side->message, side->length, &error);
+            is_sent = sami_session_socket_send(side->socket, SAMI_FRAME_MESSAGE, side->message,
+                                               side->length, &error);
             side->n_sent += is_sent;
             side->length = is_sent ? 0 : side->length;
         }
@@ -121,7 +125,8 @@ receive_some(Side *side, guint n_max)
     gsize length;
     for (guint i = 0; i < n_max && !side->is_closed && !side->is_wrong; i++) {
         g_autoptr(GError) error = NULL;
-        SamiReceive receive = sami_session_socket_receive(side->socket, &type, &payload, &length, &error);
+        SamiReceive receive = sami_session_socket_receive(side->socket, &type, &payload, &length,
+                                                          &error);
         if (receive == SAMI_RECEIVE_AGAIN)
             return;
         if (receive == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_CLOSE)
@@ -139,15 +144,18 @@ poll_sides(Side sides[2])
 {
     struct pollfd entries[2];
     for (guint i = 0; i < 2; i++)
-        entries[i] = (struct pollfd){ sami_session_socket_fd(sides[i].socket),
-                                      (short) ((sides[i].has_closed ? 0 : POLLOUT) | (sides[i].is_closed ? 0 : POLLIN)), 0 };
+        entries[i] = (struct pollfd){
+            sami_session_socket_fd(sides[i].socket),
+            (short) ((sides[i].has_closed ? 0 : POLLOUT) | (sides[i].is_closed ? 0 : POLLIN)), 0
+        };
     poll(entries, 2, 100);
 }
 
 static void
 exchange(guint n_from_client, guint n_from_server)
 {
-    Side sides[2] = { { .socket = at_client, .n_wanted = n_from_client }, { .socket = at_server, .n_wanted = n_from_server } };
+    Side sides[2] = { { .socket = at_client, .n_wanted = n_from_client },
+                      { .socket = at_server, .n_wanted = n_from_server } };
     gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
     gboolean is_over = FALSE;
     for (guint i = 0; i < 2; i++)
@@ -247,15 +255,18 @@ test_many_sessions(void)
     stop();
 }
 
-/* The reader sleeps until nothing more goes in anywhere: pair, connector, TCP, listener, pair. Then everything is still there. */
+/* The reader sleeps until nothing more goes in anywhere: pair, connector, TCP, listener, pair.
+ * Then everything is still there. */
 static void
 test_slow_reader(void)
 {
     SamiFrameOpen open;
     start_pinned();
     if (meet(&open, &open)) {
-        Side sides[2] = { { .socket = at_client, .n_wanted = 3000, .message = g_malloc(SAMI_MESSAGE_MAX) },
-                          { .socket = at_server } };
+        Side sides[2] = {
+            { .socket = at_client, .n_wanted = 3000, .message = g_malloc(SAMI_MESSAGE_MAX) },
+            { .socket = at_server }
+        };
         guint n_stuck = 0, n_before = 0;
         while (n_stuck < 5) {
             send_some(&sides[0]);
@@ -264,7 +275,8 @@ test_slow_reader(void)
             g_usleep(100 * 1000);
         }
         CU_ASSERT(sides[0].n_sent < sides[0].n_wanted);
-        for (guint i = 0; i < 100000 && !sides[1].is_closed && !sides[1].is_wrong && !sides[0].is_wrong; i++) {
+        for (guint i = 0;
+             i < 100000 && !sides[1].is_closed && !sides[1].is_wrong && !sides[0].is_wrong; i++) {
             receive_some(&sides[1], 10);
             send_some(&sides[0]);
             g_usleep(i % 10 == 0 ? 1000 : 0);
@@ -286,7 +298,8 @@ test_tail_survives_stop(void)
     if (meet(&open, &open)) {
         Side side = { .socket = at_server };
         for (guint i = 0; i < 30; i++)
-            CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message, lab_message(i, message), NULL));
+            CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message,
+                                               lab_message(i, message), NULL));
         CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_CLOSE, NULL, 0, NULL));
         g_clear_pointer(&at_client, sami_session_socket_free);
         CU_ASSERT(lab_stop(&connector));
@@ -321,7 +334,8 @@ test_end_without_close(void)
         SamiFrameType type = 0;
         guint8 *payload;
         gsize length;
-        CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message, sizeof(message), NULL));
+        CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message, sizeof(message),
+                                           NULL));
         g_clear_pointer(&at_client, sami_session_socket_free);
         CU_ASSERT_EQUAL(lab_receive(at_server, &type, &payload, &length), SAMI_RECEIVE_FRAME);
         CU_ASSERT_EQUAL(type, SAMI_FRAME_MESSAGE);
@@ -337,8 +351,11 @@ test_wrong_frame_from_state(void)
     SamiFrameOpen open;
     start_pinned();
     if (meet(&open, &open)) {
-        const guint8 message[] = { 0, 10, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }; /* Length is not the frame's */
-        CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message, sizeof(message), NULL));
+        const guint8 message[] = {
+            0, 10, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        }; /* Length is not the frame's */
+        CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_MESSAGE, message, sizeof(message),
+                                           NULL));
         g_autofree gchar *here = lab_error(at_client), *there = lab_error(at_server);
         CU_ASSERT(here && there);
     }
@@ -378,17 +395,23 @@ static const Refusal refusals[] = {
     /* the server refuses the client, and the client learns why */
     { "fw2", NULL, "fw1.example=fw1", "stranger", NULL, "fw2.example=fw2", "unknown_ca" },
     { "fw2", NULL, "fw9.example=fw1", "fw1", NULL, "fw2.example=fw2", "bad_certificate" },
-    { "fw2", NULL, "fw1.example=expired", "expired", NULL, "fw2.example=fw2", "certificate_expired" },
-    { "fw2", NULL, "fw1.example=early", "early", NULL, "fw2.example=fw2", "refused our certificate" },
+    { "fw2", NULL, "fw1.example=expired", "expired", NULL, "fw2.example=fw2",
+      "certificate_expired" },
+    { "fw2", NULL, "fw1.example=early", "early", NULL, "fw2.example=fw2",
+      "refused our certificate" },
     { "fw2", "ca", "fw1.example=", "rogue-fw1", NULL, "fw2.example=fw2", "unknown_ca" },
     { "fw2", "ca", "fw1.example=", "ca-expired", NULL, "fw2.example=fw2", "certificate_expired" },
     { "fw2", "ca", "fw1.example=", "ca-fw3", NULL, "fw2.example=fw2", "bad_certificate" },
     { "fw2", "ca", "fw1.example=", "ca-wild", NULL, "fw2.example=fw2", "bad_certificate" },
-    { "fw2", "ca", "fw1.example=fw1", "ca-fw1", NULL, "fw2.example=fw2", "bad_certificate" }, /* pinned means pinned */
+    { "fw2", "ca", "fw1.example=fw1", "ca-fw1", NULL, "fw2.example=fw2",
+      "bad_certificate" }, /* pinned means pinned */
     /* the client refuses the server */
-    { "fw2", NULL, "fw1.example=fw1", "fw1", NULL, "fw2.example=stranger", "'fw2.example' that is pinned for no such peer" },
-    { "fw1", NULL, "fw1.example=fw1", "fw1", NULL, "fw2.example=fw1", "pinned for fw2.example names 'fw1.example'" },
-    { "ca-fw3", NULL, "fw1.example=fw1", "fw1", "ca", "fw2.example= fw3.example=", "presented a certificate for 'fw3.example'" },
+    { "fw2", NULL, "fw1.example=fw1", "fw1", NULL, "fw2.example=stranger",
+      "'fw2.example' that is pinned for no such peer" },
+    { "fw1", NULL, "fw1.example=fw1", "fw1", NULL, "fw2.example=fw1",
+      "pinned for fw2.example names 'fw1.example'" },
+    { "ca-fw3", NULL, "fw1.example=fw1", "fw1", "ca",
+      "fw2.example= fw3.example=", "presented a certificate for 'fw3.example'" },
     { "rogue-fw1", NULL, "fw1.example=fw1", "fw1", "ca", "fw2.example=", "by tls-ca" },
 };
 
@@ -415,7 +438,8 @@ test_cannot_connect(void)
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", "127.0.0.1:1");
     at_client = lab_request(&connector, "fw2.example");
     g_autofree gchar *refused = lab_error(at_client);
-    CU_ASSERT_STRING_EQUAL(refused, "cannot connect to fw2.example at 127.0.0.1:1: Connection refused");
+    CU_ASSERT_STRING_EQUAL(refused,
+                           "cannot connect to fw2.example at 127.0.0.1:1: Connection refused");
     g_clear_pointer(&at_client, sami_session_socket_free);
     at_client = lab_request(&connector, "fw\n9.example");
     g_autofree gchar *unknown = lab_error(at_client);
@@ -424,7 +448,9 @@ test_cannot_connect(void)
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", "no-such-host.invalid:1");
     at_client = lab_request(&connector, "fw2.example");
     g_autofree gchar *unresolved = lab_error(at_client);
-    CU_ASSERT(unresolved && g_str_has_prefix(unresolved, "cannot connect to fw2.example at no-such-host.invalid:1: "));
+    CU_ASSERT(
+        unresolved &&
+        g_str_has_prefix(unresolved, "cannot connect to fw2.example at no-such-host.invalid:1: "));
     stop();
 }
 
@@ -433,7 +459,8 @@ test_cannot_connect(void)
 static int
 bare_server(guint *ret_port)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t length = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CU_ASSERT_FATAL(bind(fd, (struct sockaddr *) &address, length) == 0 && listen(fd, 1) == 0);
@@ -456,7 +483,8 @@ test_server_is_no_server(void)
     CU_ASSERT(garbage && strstr(garbage, "not TLS"));
     g_clear_pointer(&at_client, sami_session_socket_free);
     close(fd);
-    at_client = lab_request(&connector, "fw2.example"); /* accepted by the backlog, answered by nobody */
+    at_client = lab_request(&connector,
+                            "fw2.example"); /* accepted by the backlog, answered by nobody */
     g_autofree gchar *silence = lab_error(at_client);
     CU_ASSERT(silence && strstr(silence, "took too long"));
     g_clear_pointer(&at_client, sami_session_socket_free);
@@ -477,7 +505,8 @@ static int
 bare_connect(void)
 {
     struct timeval timeout = { 10, 0 };
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((guint16) listener.port),
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((guint16) listener.port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
@@ -578,7 +607,7 @@ test_garbage(void)
 typedef struct {
     const gchar *octets;
     gsize length;
-    guint n_messages; /* that come whole before the error */
+    guint n_messages;     /* that come whole before the error */
     gboolean is_notified; /* the client sends close_notify */
     const gchar *text;
 } BadStream;
@@ -649,8 +678,10 @@ test_dribble(void)
         CU_ASSERT_EQUAL(SSL_write(bare.ssl, (GOOD GOOD GOOD) + i, 1), 1);
     SSL_shutdown(bare.ssl);
     for (guint i = 0; i < 3; i++)
-        CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_MESSAGE);
-    CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_CLOSE);
+        CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME &&
+                  type == SAMI_FRAME_MESSAGE);
+    CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME &&
+              type == SAMI_FRAME_CLOSE);
     bare_close(&bare);
     stop();
 }
@@ -719,8 +750,10 @@ test_reload(void)
     g_autofree gchar *text = lab_error(at_client);
     CU_ASSERT(text && strstr(text, "unknown_ca"));
     g_clear_pointer(&at_client, sami_session_socket_free);
-    g_autofree gchar *from = lab_path("fw1", ".crt"), *to = lab_path("changing", ".crt"), *pem = NULL;
-    CU_ASSERT(g_file_get_contents(from, &pem, NULL, NULL) && g_file_set_contents(to, pem, -1, NULL));
+    g_autofree gchar *from = lab_path("fw1", ".crt"), *to = lab_path("changing", ".crt"),
+                     *pem = NULL;
+    CU_ASSERT(g_file_get_contents(from, &pem, NULL, NULL) &&
+              g_file_set_contents(to, pem, -1, NULL));
     CU_ASSERT(sami_channel_send(listener.channel, SAMI_CHANNEL_RELOAD, 0, NULL, -1, NULL));
     g_usleep(100 * 1000); /* nothing tells when it was read */
     if (meet(&server, &client))

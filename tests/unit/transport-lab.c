@@ -79,7 +79,8 @@ lab_issue(const gchar *stem, const gchar *name, const gchar *ca, int from_days, 
     X509 *certificate = X509_new();
     X509_NAME *subject = X509_NAME_new(), *issuer = X509_NAME_new();
     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const guchar *) stem, -1, -1, 0);
-    X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const guchar *) (ca ? ca : stem), -1, -1, 0);
+    X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const guchar *) (ca ? ca : stem), -1,
+                               -1, 0);
     X509_set_version(certificate, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
     X509_time_adj_ex(X509_getm_notBefore(certificate), from_days, 0, NULL);
@@ -115,7 +116,8 @@ peer_free(gpointer data)
 }
 
 static void
-configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers, const gchar *address)
+configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
+          const gchar *address)
 {
     g_auto(GStrv) list = g_strsplit(peers, " ", -1);
     lab->config = (SamiNetworkConfig){ .connect_timeout_s = 2 };
@@ -133,7 +135,8 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
     }
 }
 
-/* Whatever the test holds open is not the child's: a copy of a channel there would keep it from ever closing. */
+/* Whatever the test holds open is not the child's: a copy of a channel there would keep it from
+ * ever closing. */
 static void
 close_others(int keep, int keep_too)
 {
@@ -161,7 +164,8 @@ start(LabProcess *lab, int listener, const gchar *user)
 }
 
 void
-lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers, const gchar *user)
+lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
+           const gchar *user)
 {
     struct sockaddr_in address;
     socklen_t length = sizeof(address);
@@ -176,7 +180,8 @@ lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *pee
 }
 
 void
-lab_connect(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers, const gchar *address)
+lab_connect(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
+            const gchar *address)
 {
     configure(lab, stem, ca, peers, address);
     start(lab, -1, NULL);
@@ -230,7 +235,9 @@ lab_session(LabProcess *lab, int timeout_ms)
     g_autofree gchar *text = NULL;
     int fd = -1;
     if (!wait_readable(lab->channel, timeout_ms) ||
-        sami_channel_receive(lab->channel, &type, &request, &text, &fd, NULL) != SAMI_RECEIVE_FRAME || fd < 0)
+        sami_channel_receive(lab->channel, &type, &request, &text, &fd, NULL) !=
+            SAMI_RECEIVE_FRAME ||
+        fd < 0)
         return NULL;
     return sami_session_socket_new(fd);
 }
@@ -244,7 +251,8 @@ lab_request(LabProcess *lab, const gchar *name)
 }
 
 SamiReceive
-lab_receive(SamiSessionSocket *session, SamiFrameType *ret_type, guint8 **ret_payload, gsize *ret_length)
+lab_receive(SamiSessionSocket *session, SamiFrameType *ret_type, guint8 **ret_payload,
+            gsize *ret_length)
 {
     g_autoptr(GError) error = NULL;
     if (!wait_readable(sami_session_socket_fd(session), LAB_TIMEOUT_MS))
@@ -285,8 +293,9 @@ gsize
 lab_message(guint i, guint8 *message)
 {
     guint32 state = i * 2654435761u + 1;
-    gsize length = i % 7 == 0 ? SAMI_MESSAGE_MAX : i % 5 == 0 ? SAMI_MESSAGE_HEADER
-                                                              : SAMI_MESSAGE_HEADER + state % 20000;
+    gsize length = i % 7 == 0   ? SAMI_MESSAGE_MAX
+                   : i % 5 == 0 ? SAMI_MESSAGE_HEADER
+                                : SAMI_MESSAGE_HEADER + state % 20000;
     message[0] = 0;
     message[1] = 10;
     message[2] = (guint8) (length >> 8);

@@ -1,4 +1,5 @@
-/* A listener and a connector as processes of their own, with certificates in a temporary directory. */
+/* A listener and a connector as processes of their own, with certificates in a temporary
+ * directory. */
 #pragma once
 
 #include <sys/types.h>
@@ -21,13 +22,16 @@ void lab_close(void);
 /* A file in the laboratory's directory. (transfer full) */
 gchar *lab_path(const gchar *stem, const gchar *suffix);
 
-/* Makes STEM.crt and STEM.key for `name`, signed by the CA of stem `ca` (NULL: by itself), valid from and to now plus days. A `name` of
- * NULL makes a CA. */
+/* Makes STEM.crt and STEM.key for `name`, signed by the CA of stem `ca` (NULL: by itself), valid
+ * from and to now plus days. A `name` of NULL makes a CA. */
 void lab_issue(const gchar *stem, const gchar *name, const gchar *ca, int from_days, int to_days);
 
-/* peers is "name=pin name= …": with the stem of the pinned certificate, or vouched for by the CA. All addresses are those of `address`. */
-void lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers, const gchar *user);
-void lab_connect(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers, const gchar *address);
+/* peers is "name=pin name= …": with the stem of the pinned certificate, or vouched for by the
+ * CA. All addresses are those of `address`. */
+void lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
+                const gchar *user);
+void lab_connect(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
+                 const gchar *address);
 /* Closes the channel and waits. TRUE if it ended by itself with status 0. */
 gboolean lab_stop(LabProcess *lab);
 void lab_kill(LabProcess *lab);
@@ -36,12 +40,15 @@ void lab_kill(LabProcess *lab);
 SamiSessionSocket *lab_session(LabProcess *lab, int timeout_ms);
 SamiSessionSocket *lab_request(LabProcess *lab, const gchar *name);
 /* Waits for a frame. AGAIN: none came in time. */
-SamiReceive lab_receive(SamiSessionSocket *session, SamiFrameType *ret_type, guint8 **ret_payload, gsize *ret_length);
-/* Waits for ERROR, passing over other frames; its text, or NULL if the session ended otherwise. (transfer full) */
+SamiReceive lab_receive(SamiSessionSocket *session, SamiFrameType *ret_type, guint8 **ret_payload,
+                        gsize *ret_length);
+/* Waits for ERROR, passing over other frames; its text, or NULL if the session ended otherwise.
+ * (transfer full) */
 gchar *lab_error(SamiSessionSocket *session);
 /* Waits for OPEN. */
 gboolean lab_opened(SamiSessionSocket *session, SamiFrameOpen *ret_open);
 
-/* Message number i: 16 to 65535 octets, all of them determined by i. `message` has SAMI_MESSAGE_MAX octets. */
+/* Message number i: 16 to 65535 octets, all of them determined by i. `message` has
+ * SAMI_MESSAGE_MAX octets. */
 gsize lab_message(guint i, guint8 *message);
 gboolean lab_is_message(guint i, const guint8 *message, gsize length);
