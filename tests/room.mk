@@ -4,7 +4,6 @@ include tests/unit/common.mk
 include tests/unit/templates.mk
 include tests/unit/firewall.mk
 include tests/unit/transport.mk
-include tests/lint/lint.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk
 
@@ -13,4 +12,4 @@ include tests/bench/bench.mk
 tests-build: all $(check_PROGRAMS)
 print-tests:
 	@printf '%s\n' $(TESTS)
-EXTRA_DIST += tests/check.sh tests/README
+EXTRA_DIST += tests/check.sh
