@@ -4,6 +4,7 @@ include tests/unit/common.mk
 include tests/unit/templates.mk
 include tests/unit/firewall.mk
 include tests/unit/transport.mk
+include tests/lint/lint.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk
 

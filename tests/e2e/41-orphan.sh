@@ -11,4 +11,5 @@ gone() { ! there; }
 there || { echo "not in the kernel of firewall 2"; exit 1; }
 pkill -9 -f "sami-exporter -c $WORK/fw1/sami.conf"
 poll 15 gone || { echo "still there"; cat "$WORK/collector.log"; exit 1; }
-ctl 2 status --json | grep -q '"phase" *: *"ABORTED"'
+aborted() { ctl 2 status --json | grep -q '"phase" *: *"ABORTED"'; }
+poll 5 aborted || { ctl 2 status --json; exit 1; }
