@@ -14,7 +14,8 @@ TESTS += \
 	tests/e2e/42-conflict.sh \
 	tests/e2e/43-policy.sh \
 	tests/e2e/44-operator-errors.sh
-EXTRA_DIST += \
+TESTS += tests/interop/journal.sh
+EXTRA_DIST += tests/interop/journal.sh \
 	tests/e2e/10-out.sh tests/e2e/11-in.sh tests/e2e/12-snat.sh tests/e2e/13-dnat.sh tests/e2e/14-masquerade.sh \
 	tests/e2e/15-ipv6-out.sh tests/e2e/16-ipv6-in.sh tests/e2e/17-ipv6-snat.sh tests/e2e/18-silent-entries.sh \
 	tests/e2e/40-abort.sh tests/e2e/41-orphan.sh tests/e2e/42-conflict.sh tests/e2e/43-policy.sh \
