@@ -7,185 +7,195 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define ATTRIBUTES_MAX 64
+/* Newer than the header of Debian 12 (Linux 6.1): nfnetlink_conntrack.h of 6.18. */
+#define TIMESTAMP_EVENT 27
 
-typedef struct {
-    const struct nlattr *at[ATTRIBUTES_MAX];
-} Attributes;
+#define NESTED_MAX 16
+G_STATIC_ASSERT(CTA_PROTO_MAX < NESTED_MAX && CTA_TUPLE_MAX < NESTED_MAX &&
+                CTA_IP_MAX < NESTED_MAX);
+G_STATIC_ASSERT(CTA_PROTOINFO_TCP_MAX < NESTED_MAX && CTA_COUNTERS_MAX < NESTED_MAX);
 
-static int
-collect(const struct nlattr *attr, void *data)
+#define ON(kind) (1u << SAMI_OP_##kind)
+#define ON_ALL (ON(CREATE) | ON(UPDATE_FULL) | ON(UPDATE_FLAGS) | ON(UPDATE_TIMEOUT) | ON(DELETE))
+
+typedef const struct nlattr *Nested[NESTED_MAX];
+
+static void
+open_nest(const struct nlattr *nest, Nested ret)
 {
-    Attributes *out = data;
-    guint type = mnl_attr_get_type(attr);
-    if (type < ATTRIBUTES_MAX)
-        out->at[type] = attr;
-    return MNL_CB_OK;
+    const struct nlattr *attr;
+    memset(ret, 0, sizeof(Nested));
+    mnl_attr_for_each_nested(attr, nest) if (mnl_attr_get_type(attr) < NESTED_MAX)
+        ret[mnl_attr_get_type(attr)] = attr;
 }
 
-static guint32
-get32(const struct nlattr *attr)
-{
-    return mnl_attr_get_payload_len(attr) >= 4 ? ntohl(mnl_attr_get_u32(attr)) : 0;
-}
-
+/* A big-endian number of at most 8 octets; 0 if it is absent. */
 static guint64
-get64(const struct nlattr *attr)
+get_uint(const struct nlattr *attr)
 {
-    return attr && mnl_attr_get_payload_len(attr) >= 8 ? GUINT64_FROM_BE(mnl_attr_get_u64(attr)) : 0;
+    guint64 value = 0;
+    const guint8 *octets = attr ? mnl_attr_get_payload(attr) : NULL;
+    for (guint i = 0; octets && i < MIN(mnl_attr_get_payload_len(attr), 8u); i++)
+        value = value << 8 | octets[i];
+    return value;
 }
 
 static void
-get_address(const struct nlattr *attr, SamiAddress *ret)
+get_octets(const struct nlattr *attr, guint8 ret[16])
 {
-    memcpy(ret->octets, mnl_attr_get_payload(attr), MIN(mnl_attr_get_payload_len(attr), 16u));
+    memcpy(ret, mnl_attr_get_payload(attr), MIN(mnl_attr_get_payload_len(attr), 16u));
 }
 
 static gboolean
-parse_tuple(const struct nlattr *nest, guint8 family, SamiTuple *ret, guint8 *ret_protocol, guint16 *ret_zone)
+is_icmp(guint8 protocol)
 {
-    Attributes tuple = { { 0 } }, ip = { { 0 } }, proto = { { 0 } };
-    mnl_attr_parse_nested(nest, collect, &tuple);
-    if (!tuple.at[CTA_TUPLE_IP] || !tuple.at[CTA_TUPLE_PROTO])
-        return FALSE;
-    mnl_attr_parse_nested(tuple.at[CTA_TUPLE_IP], collect, &ip);
-    mnl_attr_parse_nested(tuple.at[CTA_TUPLE_PROTO], collect, &proto);
-    guint src = family == 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, dst = family == 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST;
-    if (!ip.at[src] || !ip.at[dst] || !proto.at[CTA_PROTO_NUM])
-        return FALSE;
-    get_address(ip.at[src], &ret->src);
-    get_address(ip.at[dst], &ret->dst);
-    *ret_protocol = mnl_attr_get_u8(proto.at[CTA_PROTO_NUM]);
-    if (tuple.at[CTA_TUPLE_ZONE])
-        *ret_zone = ntohs(mnl_attr_get_u16(tuple.at[CTA_TUPLE_ZONE]));
+    return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
+static gboolean
+parse_tuple(const struct nlattr *nest, guint8 family, SamiTuple *ret, guint8 *ret_protocol,
+            const struct nlattr **ret_zone)
+{
+    Nested tuple, ip, proto;
     gboolean is_v4 = family == 4;
-    const struct nlattr *id = proto.at[is_v4 ? CTA_PROTO_ICMP_ID : CTA_PROTO_ICMPV6_ID];
-    const struct nlattr *type = proto.at[is_v4 ? CTA_PROTO_ICMP_TYPE : CTA_PROTO_ICMPV6_TYPE];
-    const struct nlattr *code = proto.at[is_v4 ? CTA_PROTO_ICMP_CODE : CTA_PROTO_ICMPV6_CODE];
-    if (id && type && code) {
-        ret->src_port = ntohs(mnl_attr_get_u16(id));
-        ret->dst_port = (guint16) (mnl_attr_get_u8(type) << 8 | mnl_attr_get_u8(code));
+    open_nest(nest, tuple);
+    if (!tuple[CTA_TUPLE_IP] || !tuple[CTA_TUPLE_PROTO])
+        return FALSE;
+    open_nest(tuple[CTA_TUPLE_IP], ip);
+    open_nest(tuple[CTA_TUPLE_PROTO], proto);
+    const struct nlattr *src = ip[is_v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC],
+                        *dst = ip[is_v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST];
+    if (!src || !dst || !proto[CTA_PROTO_NUM])
+        return FALSE;
+    get_octets(src, ret->src.octets);
+    get_octets(dst, ret->dst.octets);
+    *ret_protocol = (guint8)get_uint(proto[CTA_PROTO_NUM]);
+    *ret_zone = tuple[CTA_TUPLE_ZONE];
+    if (*ret_protocol == IPPROTO_ICMP) {
+        ret->src_port = (guint16)get_uint(proto[CTA_PROTO_ICMP_ID]);
+        ret->dst_port = (guint16)(get_uint(proto[CTA_PROTO_ICMP_TYPE]) << 8 |
+                                  get_uint(proto[CTA_PROTO_ICMP_CODE]));
+    } else if (*ret_protocol == IPPROTO_ICMPV6) {
+        ret->src_port = (guint16)get_uint(proto[CTA_PROTO_ICMPV6_ID]);
+        ret->dst_port = (guint16)(get_uint(proto[CTA_PROTO_ICMPV6_TYPE]) << 8 |
+                                  get_uint(proto[CTA_PROTO_ICMPV6_CODE]));
+    } else {
+        ret->src_port = (guint16)get_uint(proto[CTA_PROTO_SRC_PORT]);
+        ret->dst_port = (guint16)get_uint(proto[CTA_PROTO_DST_PORT]);
     }
-    if (proto.at[CTA_PROTO_SRC_PORT])
-        ret->src_port = ntohs(mnl_attr_get_u16(proto.at[CTA_PROTO_SRC_PORT]));
-    if (proto.at[CTA_PROTO_DST_PORT])
-        ret->dst_port = ntohs(mnl_attr_get_u16(proto.at[CTA_PROTO_DST_PORT]));
     return TRUE;
 }
 
+/* A zone for one direction only is in the tuple of that direction. The original's names the flow;
+ * that the other direction has none is not carried, so the copy has the zone in both. */
 static void
-parse_tcp(const struct nlattr *nest, SamiSession *s)
+parse_orig(const struct nlattr *attr, SamiSession *s)
 {
-    Attributes info = { { 0 } }, tcp = { { 0 } };
-    mnl_attr_parse_nested(nest, collect, &info);
-    if (!info.at[CTA_PROTOINFO_TCP])
-        return;
-    mnl_attr_parse_nested(info.at[CTA_PROTOINFO_TCP], collect, &tcp);
-    if (!tcp.at[CTA_PROTOINFO_TCP_STATE])
-        return;
-    s->tcp_state = mnl_attr_get_u8(tcp.at[CTA_PROTOINFO_TCP_STATE]);
-    s->has |= SAMI_HAS_TCP;
-    const struct nlattr *flags[2] = { tcp.at[CTA_PROTOINFO_TCP_FLAGS_ORIGINAL], tcp.at[CTA_PROTOINFO_TCP_FLAGS_REPLY] };
-    const struct nlattr *scale[2] = { tcp.at[CTA_PROTOINFO_TCP_WSCALE_ORIGINAL], tcp.at[CTA_PROTOINFO_TCP_WSCALE_REPLY] };
-    for (guint d = 0; d < 2; d++)
-        if (flags[d])
-            s->tcp_flags[d] = ((const struct nf_ct_tcp_flags *) mnl_attr_get_payload(flags[d]))->flags;
-    if (!scale[0] || !scale[1])
-        return;
-    s->tcp_wscale[0] = mnl_attr_get_u8(scale[0]);
-    s->tcp_wscale[1] = mnl_attr_get_u8(scale[1]);
-    /* Without the flag in both directions the kernel does not use the scale (tcp_in_window), and would not take it. */
-    if (s->tcp_flags[0] & s->tcp_flags[1] & SAMI_TCP_FLAG_WINDOW_SCALE)
-        s->has |= SAMI_HAS_WSCALE;
-    else
-        s->tcp_wscale[0] = s->tcp_wscale[1] = 0;
+    const struct nlattr *zone = NULL;
+    if (!parse_tuple(attr, s->key.family, &s->key.orig, &s->key.protocol, &zone))
+        s->key.family = 0;
+    if (zone)
+        s->key.zone = (guint16)get_uint(zone);
 }
 
 static void
-parse_counters(const struct nlattr *nest, SamiSession *s, guint direction)
+parse_reply(const struct nlattr *attr, SamiSession *s)
 {
-    Attributes counters = { { 0 } };
-    mnl_attr_parse_nested(nest, collect, &counters);
-    s->packets[direction] = get64(counters.at[CTA_COUNTERS_PACKETS]);
-    s->octets[direction] = get64(counters.at[CTA_COUNTERS_BYTES]);
+    guint8 protocol;
+    const struct nlattr *zone;
+    if (parse_tuple(attr, s->key.family, &s->reply, &protocol, &zone))
+        s->has |= SAMI_HAS_REPLY;
+}
+
+static void
+parse_zone(const struct nlattr *attr, SamiSession *s)
+{
+    s->key.zone = (guint16)get_uint(attr);
+}
+
+static void
+parse_status(const struct nlattr *attr, SamiSession *s)
+{
+    s->status = (guint32)get_uint(attr);
+    s->has |= SAMI_HAS_STATUS;
+}
+
+static void
+parse_timeout(const struct nlattr *attr, SamiSession *s)
+{
+    s->timeout_s = (guint32)get_uint(attr);
+    s->has |= SAMI_HAS_TIMEOUT;
+}
+
+static void
+parse_protoinfo(const struct nlattr *attr, SamiSession *s)
+{
+    Nested info, tcp;
+    open_nest(attr, info);
+    if (!info[CTA_PROTOINFO_TCP])
+        return;
+    open_nest(info[CTA_PROTOINFO_TCP], tcp);
+    if (!tcp[CTA_PROTOINFO_TCP_STATE])
+        return;
+    s->tcp_state = (guint8)get_uint(tcp[CTA_PROTOINFO_TCP_STATE]);
+    s->has |= SAMI_HAS_TCP;
+    for (guint d = 0; d < 2; d++) {
+        const struct nlattr *flags =
+            tcp[d == 0 ? CTA_PROTOINFO_TCP_FLAGS_ORIGINAL : CTA_PROTOINFO_TCP_FLAGS_REPLY];
+        if (flags && mnl_attr_get_payload_len(flags) >= sizeof(struct nf_ct_tcp_flags))
+            s->tcp_flags[d] = ((const struct nf_ct_tcp_flags *)mnl_attr_get_payload(flags))->flags;
+    }
+    /* Without the flag in both directions the kernel does not use the scale (tcp_in_window), and
+     * would not take it. */
+    if (!tcp[CTA_PROTOINFO_TCP_WSCALE_ORIGINAL] || !tcp[CTA_PROTOINFO_TCP_WSCALE_REPLY] ||
+        !(s->tcp_flags[0] & s->tcp_flags[1] & SAMI_TCP_FLAG_WINDOW_SCALE))
+        return;
+    s->tcp_wscale[0] = (guint8)get_uint(tcp[CTA_PROTOINFO_TCP_WSCALE_ORIGINAL]);
+    s->tcp_wscale[1] = (guint8)get_uint(tcp[CTA_PROTOINFO_TCP_WSCALE_REPLY]);
+    s->has |= SAMI_HAS_WSCALE;
+}
+
+/* Absence means 0 (templates/session.h), which keeps the records of unmarked flows small. */
+static void
+parse_mark(const struct nlattr *attr, SamiSession *s)
+{
+    s->mark = (guint32)get_uint(attr);
+    s->has |= s->mark ? SAMI_HAS_MARK : 0;
+}
+
+static void
+parse_labels(const struct nlattr *attr, SamiSession *s)
+{
+    static const guint8 none[16] = {0};
+    get_octets(attr, s->labels);
+    s->has |= memcmp(s->labels, none, sizeof none) != 0 ? SAMI_HAS_LABELS : 0;
+}
+
+static void
+parse_counters(const struct nlattr *attr, SamiSession *s)
+{
+    Nested counters;
+    guint direction = mnl_attr_get_type(attr) == CTA_COUNTERS_REPLY;
+    open_nest(attr, counters);
+    s->packets[direction] = get_uint(counters[CTA_COUNTERS_PACKETS]);
+    s->octets[direction] = get_uint(counters[CTA_COUNTERS_BYTES]);
     s->has |= SAMI_HAS_COUNTERS;
 }
 
 static void
-parse_rest(const Attributes *a, SamiSession *s)
+parse_id(const struct nlattr *attr, SamiSession *s)
 {
-    static const guint8 none[16] = { 0 };
-    if (a->at[CTA_STATUS]) {
-        s->status = get32(a->at[CTA_STATUS]);
-        s->has |= SAMI_HAS_STATUS;
-    }
-    if (a->at[CTA_TIMEOUT]) {
-        s->timeout_s = get32(a->at[CTA_TIMEOUT]);
-        s->has |= SAMI_HAS_TIMEOUT;
-    }
-    if (a->at[CTA_MARK] && (s->mark = get32(a->at[CTA_MARK])) != 0)
-        s->has |= SAMI_HAS_MARK;
-    if (a->at[CTA_LABELS]) {
-        memcpy(s->labels, mnl_attr_get_payload(a->at[CTA_LABELS]), MIN(mnl_attr_get_payload_len(a->at[CTA_LABELS]), 16u));
-        if (memcmp(s->labels, none, sizeof none) != 0)
-            s->has |= SAMI_HAS_LABELS;
-    }
-    if (a->at[CTA_ID]) {
-        s->flow_id = get32(a->at[CTA_ID]);
-        s->has |= SAMI_HAS_ID;
-    }
-    if (a->at[CTA_PROTOINFO] && s->key.protocol == IPPROTO_TCP)
-        parse_tcp(a->at[CTA_PROTOINFO], s);
-    if (a->at[CTA_COUNTERS_ORIG])
-        parse_counters(a->at[CTA_COUNTERS_ORIG], s, 0);
-    if (a->at[CTA_COUNTERS_REPLY])
-        parse_counters(a->at[CTA_COUNTERS_REPLY], s, 1);
-    if (a->at[CTA_TIMESTAMP]) {
-        Attributes stamp = { { 0 } };
-        mnl_attr_parse_nested(a->at[CTA_TIMESTAMP], collect, &stamp);
-        s->start_ns = get64(stamp.at[CTA_TIMESTAMP_START]);
-        if (s->start_ns)
-            s->has |= SAMI_HAS_START;
-    }
+    s->flow_id = (guint32)get_uint(attr);
+    s->has |= SAMI_HAS_ID;
 }
 
-gboolean
-sami_ct_parse(const struct nlmsghdr *nlh, SamiSession *ret)
+static void
+parse_timestamp(const struct nlattr *attr, SamiSession *s)
 {
-    Attributes a = { { 0 } };
-    guint8 reply_protocol = 0;
-    guint16 reply_zone = 0;
-    const struct nfgenmsg *header = mnl_nlmsg_get_payload(nlh);
-    memset(ret, 0, sizeof *ret);
-    if (mnl_nlmsg_get_payload_len(nlh) < sizeof *header)
-        return FALSE;
-    mnl_attr_parse(nlh, sizeof *header, collect, &a);
-    ret->key.family = header->nfgen_family == AF_INET6 ? 6 : 4;
-    ret->action = SAMI_ACTION_CREATED;
-    if (a.at[CTA_ZONE])
-        ret->key.zone = ntohs(mnl_attr_get_u16(a.at[CTA_ZONE]));
-    if (!a.at[CTA_TUPLE_ORIG] ||
-        !parse_tuple(a.at[CTA_TUPLE_ORIG], ret->key.family, &ret->key.orig, &ret->key.protocol, &ret->key.zone))
-        return FALSE;
-    if (a.at[CTA_TUPLE_REPLY] &&
-        parse_tuple(a.at[CTA_TUPLE_REPLY], ret->key.family, &ret->reply, &reply_protocol, &reply_zone))
-        ret->has |= SAMI_HAS_REPLY;
-    parse_rest(&a, ret);
-    return TRUE;
-}
-
-struct nlmsghdr *
-sami_ct_message(gpointer buffer, guint16 type, guint16 flags, guint8 family, guint32 sequence)
-{
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
-    nlh->nlmsg_type = (guint16) (NFNL_SUBSYS_CTNETLINK << 8 | type);
-    nlh->nlmsg_flags = NLM_F_REQUEST | flags;
-    nlh->nlmsg_seq = sequence;
-    struct nfgenmsg *header = mnl_nlmsg_put_extra_header(nlh, sizeof *header);
-    header->nfgen_family = family == 6 ? AF_INET6 : family == 4 ? AF_INET : AF_UNSPEC;
-    header->version = NFNETLINK_V0;
-    header->res_id = 0;
-    return nlh;
+    Nested stamp;
+    open_nest(attr, stamp);
+    s->start_ns = get_uint(stamp[CTA_TIMESTAMP_START]);
+    s->has |= s->start_ns ? SAMI_HAS_START : 0;
 }
 
 static void
@@ -205,10 +215,14 @@ put_tuple(struct nlmsghdr *nlh, guint16 type, const SamiFlowKey *key, const Sami
     mnl_attr_nest_end(nlh, ip);
     struct nlattr *proto = mnl_attr_nest_start(nlh, CTA_TUPLE_PROTO);
     mnl_attr_put_u8(nlh, CTA_PROTO_NUM, key->protocol);
-    if (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6) {
-        mnl_attr_put_u16(nlh, is_v4 ? CTA_PROTO_ICMP_ID : CTA_PROTO_ICMPV6_ID, htons(tuple->src_port));
-        mnl_attr_put_u8(nlh, is_v4 ? CTA_PROTO_ICMP_TYPE : CTA_PROTO_ICMPV6_TYPE, (guint8) (tuple->dst_port >> 8));
-        mnl_attr_put_u8(nlh, is_v4 ? CTA_PROTO_ICMP_CODE : CTA_PROTO_ICMPV6_CODE, (guint8) tuple->dst_port);
+    if (is_icmp(key->protocol)) {
+        gboolean is_4 = key->protocol == IPPROTO_ICMP;
+        mnl_attr_put_u16(nlh, is_4 ? CTA_PROTO_ICMP_ID : CTA_PROTO_ICMPV6_ID,
+                         htons(tuple->src_port));
+        mnl_attr_put_u8(nlh, is_4 ? CTA_PROTO_ICMP_TYPE : CTA_PROTO_ICMPV6_TYPE,
+                        (guint8)(tuple->dst_port >> 8));
+        mnl_attr_put_u8(nlh, is_4 ? CTA_PROTO_ICMP_CODE : CTA_PROTO_ICMPV6_CODE,
+                        (guint8)tuple->dst_port);
     } else {
         mnl_attr_put_u16(nlh, CTA_PROTO_SRC_PORT, htons(tuple->src_port));
         mnl_attr_put_u16(nlh, CTA_PROTO_DST_PORT, htons(tuple->dst_port));
@@ -217,27 +231,81 @@ put_tuple(struct nlmsghdr *nlh, guint16 type, const SamiFlowKey *key, const Sami
     mnl_attr_nest_end(nlh, nest);
 }
 
-void
-sami_ct_put_key(struct nlmsghdr *nlh, const SamiFlowKey *key)
+static void
+put_orig(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
-    put_tuple(nlh, CTA_TUPLE_ORIG, key, &key->orig);
-    if (key->zone)
-        mnl_attr_put_u16(nlh, CTA_ZONE, htons(key->zone));
+    put_tuple(nlh, CTA_TUPLE_ORIG, &s->key, &s->key.orig);
 }
 
-void
-sami_ct_put_timeout(struct nlmsghdr *nlh, guint32 timeout_s)
+/* The untranslated reply: with the translated one the kernel accepts CTA_NAT_* and translates
+ * nothing. An ICMP type without an answer goes as it is, for the kernel to refuse. */
+static void
+put_reply(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
-    mnl_attr_put_u32(nlh, CTA_TIMEOUT, htonl(timeout_s));
+    SamiTuple mirror = s->reply;
+    sami_flow_key_mirror(&s->key, &mirror);
+    put_tuple(nlh, CTA_TUPLE_REPLY, &s->key, &mirror);
 }
 
-void
-sami_ct_put_id(struct nlmsghdr *nlh, guint32 flow_id)
+static void
+put_zone(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
-    mnl_attr_put_u32(nlh, CTA_ID, htonl(flow_id));
+    if (s->key.zone)
+        mnl_attr_put_u16(nlh, CTA_ZONE, htons(s->key.zone));
 }
 
-/* Translation as one exact address and port: min = max (kernel.md of the project: every other form is accepted and not translated). */
+/* CONFIRMED is required, EXPECTED and DYING are refused (ctnetlink_change_status); with
+ * FIXED_TIMEOUT later updates of the timeout would fail. What NAT sets follows from CTA_NAT_*. */
+static void
+put_status(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
+{
+    guint32 status = (s->status & (SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED)) | SAMI_IPS_CONFIRMED;
+    mnl_attr_put_u32(nlh, CTA_STATUS, htonl(status));
+}
+
+/* Never a made-up value: with 0 the kernel says yes and the entry is gone at once. Without one a
+ * creation is EINVAL. */
+static void
+put_timeout(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
+{
+    if (s->has & SAMI_HAS_TIMEOUT)
+        mnl_attr_put_u32(nlh, CTA_TIMEOUT, htonl(s->timeout_s));
+}
+
+/* Bits above 0x07 describe data that the kernel does not export (0x20, MAXACK_SET, would make
+ * legitimate RSTs INVALID), hence never as dumped. An entry that no packet has touched stays as
+ * lenient as it was created. */
+static void
+put_protoinfo(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
+{
+    if (s->key.protocol != IPPROTO_TCP ||
+        (kind != SAMI_OP_UPDATE_FLAGS && !(s->has & SAMI_HAS_TCP)))
+        return;
+    struct nlattr *info = mnl_attr_nest_start(nlh, CTA_PROTOINFO);
+    struct nlattr *tcp = mnl_attr_nest_start(nlh, CTA_PROTOINFO_TCP);
+    if (kind != SAMI_OP_UPDATE_FLAGS)
+        mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_STATE, s->tcp_state);
+    for (guint d = 0; d < 2; d++) {
+        struct nf_ct_tcp_flags flags = {s->tcp_flags[d] & SAMI_TCP_FLAG_BE_LIBERAL,
+                                        SAMI_TCP_FLAG_BE_LIBERAL};
+        if (kind == SAMI_OP_CREATE)
+            flags = (struct nf_ct_tcp_flags){
+                (guint8)((s->tcp_flags[d] & 0x07) | SAMI_TCP_FLAG_BE_LIBERAL), 0xff};
+        else if (kind == SAMI_OP_UPDATE_FULL)
+            flags.flags = SAMI_TCP_FLAG_BE_LIBERAL;
+        mnl_attr_put(nlh, d == 0 ? CTA_PROTOINFO_TCP_FLAGS_ORIGINAL : CTA_PROTOINFO_TCP_FLAGS_REPLY,
+                     sizeof flags, &flags);
+    }
+    if (kind == SAMI_OP_CREATE && (s->has & SAMI_HAS_WSCALE)) {
+        mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, s->tcp_wscale[0]);
+        mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_WSCALE_REPLY, s->tcp_wscale[1]);
+    }
+    mnl_attr_nest_end(nlh, tcp);
+    mnl_attr_nest_end(nlh, info);
+}
+
+/* One exact address and port: an address alone may get another port, anything else is accepted and
+ * translates nothing. */
 static void
 put_nat(struct nlmsghdr *nlh, guint16 type, guint8 family, const SamiAddress *address, guint16 port)
 {
@@ -251,80 +319,148 @@ put_nat(struct nlmsghdr *nlh, guint16 type, guint8 family, const SamiAddress *ad
     mnl_attr_nest_end(nlh, nest);
 }
 
-static void
-put_tcp_flags(struct nlmsghdr *nlh, const guint8 values[2], guint8 mask)
+static gboolean
+has_reply(const SamiSession *s)
 {
-    for (guint d = 0; d < 2; d++) {
-        struct nf_ct_tcp_flags flags = { .flags = values[d], .mask = mask };
-        mnl_attr_put(nlh, d == 0 ? CTA_PROTOINFO_TCP_FLAGS_ORIGINAL : CTA_PROTOINFO_TCP_FLAGS_REPLY, sizeof flags, &flags);
-    }
+    return (s->has & SAMI_HAS_REPLY) != 0;
 }
 
-/* LIFECYCLE §5: value (dumped & 0x07) | 0x08 under mask 0xff on create; the bits above describe data that the kernel does not export. */
+/* The ICMP identifier is in src_port of either tuple, and is one for both directions
+ * (nf_nat_core.c). */
 static void
-put_tcp(struct nlmsghdr *nlh, const SamiSession *s, gboolean is_create)
+put_nat_src(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
-    guint8 values[2];
-    if (!(s->has & SAMI_HAS_TCP) || s->key.protocol != IPPROTO_TCP)
-        return;
-    struct nlattr *info = mnl_attr_nest_start(nlh, CTA_PROTOINFO);
-    struct nlattr *tcp = mnl_attr_nest_start(nlh, CTA_PROTOINFO_TCP);
-    mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_STATE, s->tcp_state);
-    for (guint d = 0; d < 2; d++)
-        values[d] = (guint8) ((s->tcp_flags[d] & 0x07) | SAMI_TCP_FLAG_BE_LIBERAL);
-    put_tcp_flags(nlh, values, is_create ? 0xff : SAMI_TCP_FLAG_BE_LIBERAL);
-    if (is_create && (s->has & SAMI_HAS_WSCALE)) {
-        mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, s->tcp_wscale[0]);
-        mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_WSCALE_REPLY, s->tcp_wscale[1]);
-    }
-    mnl_attr_nest_end(nlh, tcp);
-    mnl_attr_nest_end(nlh, info);
+    if (has_reply(s) && sami_session_has_snat(s))
+        put_nat(nlh, CTA_NAT_SRC, s->key.family, &s->reply.dst,
+                is_icmp(s->key.protocol) ? s->reply.src_port : s->reply.dst_port);
 }
 
 static void
-put_mark_and_labels(struct nlmsghdr *nlh, const SamiSession *s)
+put_nat_dst(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
+{
+    if (has_reply(s) && sami_session_has_dnat(s))
+        put_nat(nlh, CTA_NAT_DST, s->key.family, &s->reply.src, s->reply.src_port);
+}
+
+static void
+put_mark(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
     if (s->has & SAMI_HAS_MARK)
         mnl_attr_put_u32(nlh, CTA_MARK, htonl(s->mark));
+}
+
+static void
+put_labels(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
+{
     if (s->has & SAMI_HAS_LABELS)
         mnl_attr_put(nlh, CTA_LABELS, sizeof s->labels, s->labels);
 }
 
-void
-sami_ct_put_create(struct nlmsghdr *nlh, const SamiSession *s)
+static void
+put_id(struct nlmsghdr *nlh, const SamiSession *s, SamiOpKind kind)
 {
-    gboolean is_icmp = s->key.protocol == IPPROTO_ICMP || s->key.protocol == IPPROTO_ICMPV6;
-    SamiTuple mirror = s->reply;
-    sami_flow_key_mirror(&s->key, &mirror);
-    sami_ct_put_key(nlh, &s->key);
-    put_tuple(nlh, CTA_TUPLE_REPLY, &s->key, &mirror);
-    if (sami_session_has_snat(s))
-        put_nat(nlh, CTA_NAT_SRC, s->key.family, &s->reply.dst, is_icmp ? s->reply.src_port : s->reply.dst_port);
-    if (sami_session_has_dnat(s))
-        put_nat(nlh, CTA_NAT_DST, s->key.family, &s->reply.src, is_icmp ? s->reply.src_port : s->reply.src_port);
-    mnl_attr_put_u32(nlh, CTA_STATUS,
-                     htonl((s->status & (SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED)) | SAMI_IPS_CONFIRMED));
-    sami_ct_put_timeout(nlh, s->timeout_s);
-    put_tcp(nlh, s, TRUE);
-    put_mark_and_labels(nlh, s);
+    if (s->has & SAMI_HAS_ID)
+        mnl_attr_put_u32(nlh, CTA_ID, htonl(s->flow_id));
+}
+
+#define CARRIED(type, parse, build, ops) [type] = {#type, NULL, parse, build, ops}
+#define NOT_CARRIED(type, because) [type] = {#type, because, NULL, NULL, 0}
+
+/* Behaviour on create and update: nf_conntrack_netlink.c of 6.18 (ctnetlink_create_conntrack,
+ * ctnetlink_change_conntrack). */
+static const SamiCtAttribute attributes[] = {
+    CARRIED(CTA_TUPLE_ORIG, parse_orig, put_orig, ON_ALL),
+    CARRIED(CTA_TUPLE_REPLY, parse_reply, put_reply, ON(CREATE)),
+    CARRIED(CTA_STATUS, parse_status, put_status, ON(CREATE)),
+    CARRIED(CTA_PROTOINFO, parse_protoinfo, put_protoinfo,
+            ON(CREATE) | ON(UPDATE_FULL) | ON(UPDATE_FLAGS)),
+    NOT_CARRIED(
+        CTA_HELP,
+        "a helper watches the payload from the first packet, and its state is not exported"),
+    CARRIED(CTA_NAT_SRC, NULL, put_nat_src, ON(CREATE)), /* never dumped: follows from the tuples */
+    CARRIED(CTA_TIMEOUT, parse_timeout, put_timeout,
+            ON(CREATE) | ON(UPDATE_FULL) | ON(UPDATE_TIMEOUT)),
+    CARRIED(CTA_MARK, parse_mark, put_mark, ON(CREATE) | ON(UPDATE_FULL)),
+    CARRIED(CTA_COUNTERS_ORIG, parse_counters, NULL,
+            0), /* the kernel starts at 0 whatever is sent */
+    CARRIED(CTA_COUNTERS_REPLY, parse_counters, NULL, 0),
+    NOT_CARRIED(CTA_USE, "a reference count of the kernel that dumped it"),
+    CARRIED(CTA_ID, parse_id, put_id, ON(DELETE)),
+    CARRIED(CTA_NAT_DST, NULL, put_nat_dst, ON(CREATE)),
+    NOT_CARRIED(CTA_TUPLE_MASTER, "a child goes as a flow of its own; only helpers need the link"),
+    NOT_CARRIED(CTA_SEQ_ADJ_ORIG,
+                "only helpers that rewrite payload set it, and helpers are not carried"),
+    NOT_CARRIED(CTA_SEQ_ADJ_REPLY,
+                "only helpers that rewrite payload set it, and helpers are not carried"),
+    NOT_CARRIED(CTA_SECMARK, "obsolete: the kernel neither dumps nor takes it"),
+    CARRIED(CTA_ZONE, parse_zone, put_zone, ON_ALL),
+    NOT_CARRIED(CTA_SECCTX, "a name of the local security module; the kernel ignores it on create"),
+    CARRIED(CTA_TIMESTAMP, parse_timestamp, NULL, 0), /* a new entry starts now */
+    NOT_CARRIED(CTA_MARK_MASK, "no state: says which bits of CTA_MARK a request means"),
+    CARRIED(CTA_LABELS, parse_labels, put_labels, ON(CREATE) | ON(UPDATE_FULL)),
+    NOT_CARRIED(CTA_LABELS_MASK, "no state: says which bits of CTA_LABELS a request means"),
+    NOT_CARRIED(CTA_SYNPROXY, "belongs to a SYNPROXY rule, without which it means nothing"),
+    NOT_CARRIED(CTA_FILTER, "no state: part of a dump request"),
+    NOT_CARRIED(CTA_STATUS_MASK, "no state: part of a dump request"),
+    [TIMESTAMP_EVENT] = {"CTA_TIMESTAMP_EVENT", "the time of a message, not of an entry", NULL,
+                         NULL, 0},
+};
+
+const SamiCtAttribute *
+sami_ct_attribute(guint type)
+{
+    return type < G_N_ELEMENTS(attributes) && attributes[type].name ? &attributes[type] : NULL;
+}
+
+gboolean
+sami_ct_parse(const struct nlmsghdr *nlh, SamiSession *ret)
+{
+    const struct nfgenmsg *header = mnl_nlmsg_get_payload(nlh);
+    const struct nlattr *attr;
+    memset(ret, 0, sizeof *ret);
+    if (mnl_nlmsg_get_payload_len(nlh) < sizeof *header)
+        return FALSE;
+    ret->key.family = header->nfgen_family == AF_INET6  ? 6
+                      : header->nfgen_family == AF_INET ? 4
+                                                        : 0;
+    ret->action = SAMI_ACTION_CREATED;
+    if (ret->key.family == 0)
+        return FALSE;
+    mnl_attr_for_each(attr, nlh, sizeof *header)
+    {
+        const SamiCtAttribute *row = sami_ct_attribute(mnl_attr_get_type(attr));
+        if (row && row->parse)
+            row->parse(attr, ret);
+    }
+    return ret->key.family != 0 && ret->key.protocol != 0;
 }
 
 void
-sami_ct_put_update_full(struct nlmsghdr *nlh, const SamiSession *s)
+sami_ct_put(struct nlmsghdr *nlh, const SamiSession *session, SamiOpKind kind)
 {
-    sami_ct_put_key(nlh, &s->key);
-    sami_ct_put_timeout(nlh, s->timeout_s);
-    put_tcp(nlh, s, FALSE);
-    put_mark_and_labels(nlh, s);
+    for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++)
+        if (attributes[i].ops & 1u << kind)
+            attributes[i].build(nlh, session, kind);
 }
 
 void
-sami_ct_put_update_flags(struct nlmsghdr *nlh, const SamiSession *s)
+sami_ct_put_key(struct nlmsghdr *nlh, const SamiFlowKey *key)
 {
-    sami_ct_put_key(nlh, &s->key);
-    struct nlattr *info = mnl_attr_nest_start(nlh, CTA_PROTOINFO);
-    struct nlattr *tcp = mnl_attr_nest_start(nlh, CTA_PROTOINFO_TCP);
-    put_tcp_flags(nlh, s->tcp_flags, SAMI_TCP_FLAG_BE_LIBERAL);
-    mnl_attr_nest_end(nlh, tcp);
-    mnl_attr_nest_end(nlh, info);
+    put_tuple(nlh, CTA_TUPLE_ORIG, key, &key->orig);
+    if (key->zone)
+        mnl_attr_put_u16(nlh, CTA_ZONE, htons(key->zone));
+}
+
+struct nlmsghdr *
+sami_ct_message(gpointer buffer, guint16 type, guint16 flags, guint8 family, guint32 sequence)
+{
+    struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+    nlh->nlmsg_type = (guint16)(NFNL_SUBSYS_CTNETLINK << 8 | type);
+    nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+    nlh->nlmsg_seq = sequence;
+    struct nfgenmsg *header = mnl_nlmsg_put_extra_header(nlh, sizeof *header);
+    header->nfgen_family = family == 6 ? AF_INET6 : family == 4 ? AF_INET : AF_UNSPEC;
+    header->version = NFNETLINK_V0;
+    header->res_id = 0;
+    return nlh;
 }

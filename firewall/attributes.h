@@ -1,20 +1,39 @@
-/* Session fields <-> CTA_* attributes (linux/netfilter/nfnetlink_conntrack.h, Linux 6.18). Internal to firewall/. */
+/* Session fields <-> CTA_* attributes (linux/netfilter/nfnetlink_conntrack.h, Linux 6.18). Internal
+ * to firewall/.
+ *
+ * One table, indexed by attribute type, says of every attribute how it is read, how and for which
+ * operations it is written, or why it is not carried. Reading, writing and the test that walks the
+ * kernel's header all use it. */
 #pragma once
 
 #include <libmnl/libmnl.h>
 
 #include "firewall/firewall.h"
 
-/* The attributes of one conntrack message -> a session (zeroed first). FALSE if it is no usable entry (no original tuple). */
+/* Octets of the largest message that sami_ct_put() writes: both IPv6 tuples, both translations,
+ * everything else. */
+#define SAMI_CT_MESSAGE_MAX 512u
+
+typedef struct {
+    const gchar *name;    /* "CTA_MARK"; NULL for a number that is no attribute */
+    const gchar *because; /* (nullable) why it is not carried; then the rest is 0 */
+    void (*parse)(const struct nlattr *attr, SamiSession *ret);
+    void (*build)(struct nlmsghdr *nlh, const SamiSession *session, SamiOpKind kind);
+    guint ops; /* 1 << SamiOpKind: the operations that it is written for */
+} SamiCtAttribute;
+
+/* (nullable): a number that this table does not know, from a kernel newer than it. */
+const SamiCtAttribute *sami_ct_attribute(guint type);
+
+/* The attributes of one conntrack message -> a session (zeroed first). FALSE if it is no usable
+ * entry (no original tuple, or neither IPv4 nor IPv6). */
 gboolean sami_ct_parse(const struct nlmsghdr *nlh, SamiSession *ret);
 
 /* Appends what an operation needs. */
+void sami_ct_put(struct nlmsghdr *nlh, const SamiSession *session, SamiOpKind kind);
+/* Appends what names an entry: original tuple and zone. */
 void sami_ct_put_key(struct nlmsghdr *nlh, const SamiFlowKey *key);
-void sami_ct_put_create(struct nlmsghdr *nlh, const SamiSession *session);
-void sami_ct_put_update_full(struct nlmsghdr *nlh, const SamiSession *session);
-void sami_ct_put_update_flags(struct nlmsghdr *nlh, const SamiSession *session);
-void sami_ct_put_timeout(struct nlmsghdr *nlh, guint32 timeout_s);
-void sami_ct_put_id(struct nlmsghdr *nlh, guint32 flow_id);
 
-/* Starts a message in `buffer`. */
-struct nlmsghdr *sami_ct_message(gpointer buffer, guint16 type, guint16 flags, guint8 family, guint32 sequence);
+/* Starts a message in `buffer`. family 0 is unspecified. */
+struct nlmsghdr *sami_ct_message(gpointer buffer, guint16 type, guint16 flags, guint8 family,
+                                 guint32 sequence);

@@ -1,4 +1,5 @@
-/* Dumps, on a socket of their own. A dump is no snapshot: parts are filled one ahead, entries can come twice. */
+/* Dumps, on a socket of their own. A dump is no snapshot: parts are filled one ahead, entries can
+ * come twice. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -9,12 +10,20 @@
 #include "firewall/attributes.h"
 #include "firewall/ops.h"
 
-/* One request to the kernel. IPv4 hosts are filtered there: original source first, then reply source. Its IPv6 match is inverted
- * (nf_conntrack_netlink.c of 6.18), so IPv6 and prefixes are filtered here. */
+#define FILTER_SRC 1u           /* CTA_FILTER_F_CTA_IP_SRC in nf_internals.h: bit 0 */
+#define FILTER_ADDRESSES_MAX 2u /* two passes each; for more hosts one full dump is cheaper */
+#define RESTARTS_MAX                                                                               \
+    8u /* of one pass that the kernel calls interrupted; beyond it the dump fails instead of       \
+          hanging */
+
+/* One request to the kernel. IPv4 hosts are filtered there: original source first, then reply
+ * source. The IPv6 match of CTA_FILTER is inverted (nf_conntrack_netlink.c of 6.18), so IPv6 is
+ * filtered here, and so are prefixes. */
 typedef struct {
-    guint8 family;
-    gboolean is_filtered;
-    gboolean is_reply; /* match on the reply tuple's source */
+    guint8
+        family; /* 0: ask for nothing, so that the descriptor becomes readable and the dump ends */
+    gboolean is_filtered; /* by address */
+    gboolean is_reply;    /* match on the reply tuple's source */
     SamiAddress address;
 } Pass;
 
@@ -23,47 +32,59 @@ typedef struct {
     SamiDumpFilter filter;
     struct mnl_socket *socket;
     GArray *passes; /* of Pass */
-    guint next_pass;
-    guint n_handed_out; /* of the running pass */
+    guint pass;     /* the running one */
+    guint32 sequence;
+    gboolean is_interrupted; /* the running pass has to be repeated */
+    gboolean is_mark_sent;   /* the kernel is asked to filter by mark */
+    guint n_restarts;
+    guint64 n_not_vm_end_before; /* count before the running pass, for its repetition */
     guint8 buffer[65536];
 } LinuxDump;
 
-#define FILTER_SRC 1u /* CTA_FILTER_F_CTA_IP_SRC of the kernel's own enum: bit 0 */
-#define FILTER_ADDRESSES_MAX 2u /* two passes each; more hosts than this: one full dump is cheaper */
+static const Pass *
+running(const LinuxDump *self)
+{
+    return &g_array_index(self->passes, Pass, self->pass);
+}
+
+static void
+add_hosts(LinuxDump *self)
+{
+    for (guint i = 0; i < self->filter.n_prefixes; i++)
+        for (guint r = 0; r < 2 && self->filter.prefixes[i].family == 4; r++) {
+            Pass pass = {4, TRUE, r == 1, self->filter.prefixes[i].address};
+            g_array_append_val(self->passes, pass);
+        }
+}
 
 static void
 plan(LinuxDump *self)
 {
     const SamiDumpFilter *f = &self->filter;
+    Pass v4 = {.family = 4}, v6 = {.family = 6}, nothing = {.family = 0};
     guint n_v4 = 0, n_v6 = 0;
-    gboolean is_hosts = f->n_prefixes > 0;
+    gboolean is_hosts = !f->is_counting_not_vm_end; /* what is to be counted must be seen */
     for (guint i = 0; i < f->n_prefixes; i++) {
         n_v4 += f->prefixes[i].family == 4;
         n_v6 += f->prefixes[i].family == 6;
         is_hosts &= f->prefixes[i].family != 4 || f->prefixes[i].length == 32;
     }
-    if (f->family != 6 && (f->n_prefixes == 0 || n_v4 > 0)) {
-        if (is_hosts && n_v4 <= FILTER_ADDRESSES_MAX && !f->is_counting_not_vm_end) {
-            for (guint i = 0; i < f->n_prefixes; i++)
-                for (guint r = 0; r < 2 && f->prefixes[i].family == 4; r++) {
-                    Pass pass = { 4, TRUE, r == 1, f->prefixes[i].address };
-                    g_array_append_val(self->passes, pass);
-                }
-        } else {
-            Pass pass = { .family = 4 };
-            g_array_append_val(self->passes, pass);
-        }
-    }
-    if (f->family != 4 && (f->n_prefixes == 0 || n_v6 > 0)) {
-        Pass pass = { .family = 6 };
-        g_array_append_val(self->passes, pass);
-    }
+    if (f->family != 6 && n_v4 > 0 && n_v4 <= FILTER_ADDRESSES_MAX && is_hosts)
+        add_hosts(self);
+    else if (f->family != 6 && (f->n_prefixes == 0 || n_v4 > 0))
+        g_array_append_val(self->passes, v4);
+    if (f->family != 4 && (f->n_prefixes == 0 || n_v6 > 0))
+        g_array_append_val(self->passes, v6);
+    if (self->passes->len == 0)
+        g_array_append_val(self->passes, nothing);
+    self->is_mark_sent = f->has_mark;
 }
 
 static void
 put_filter(struct nlmsghdr *nlh, const Pass *pass)
 {
-    struct nlattr *tuple = mnl_attr_nest_start(nlh, pass->is_reply ? CTA_TUPLE_REPLY : CTA_TUPLE_ORIG);
+    struct nlattr *tuple =
+        mnl_attr_nest_start(nlh, pass->is_reply ? CTA_TUPLE_REPLY : CTA_TUPLE_ORIG);
     struct nlattr *ip = mnl_attr_nest_start(nlh, CTA_TUPLE_IP);
     mnl_attr_put(nlh, CTA_IP_V4_SRC, 4, pass->address.octets);
     mnl_attr_nest_end(nlh, ip);
@@ -74,86 +95,121 @@ put_filter(struct nlmsghdr *nlh, const Pass *pass)
     mnl_attr_nest_end(nlh, filter);
 }
 
+/* Asks for the running pass. */
 static gboolean
 request(LinuxDump *self, GError **error)
 {
-    const Pass *pass = &g_array_index(self->passes, Pass, self->next_pass);
-    guint8 buffer[512];
-    struct nlmsghdr *nlh = sami_ct_message(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, pass->family, self->next_pass + 1);
+    const Pass *pass = running(self);
+    guint8 buffer[SAMI_CT_MESSAGE_MAX];
+    struct nlmsghdr *nlh =
+        sami_ct_message(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, pass->family, ++self->sequence);
     if (pass->is_filtered)
         put_filter(nlh, pass);
-    self->next_pass++;
-    self->n_handed_out = 0;
+    if (self->is_mark_sent) {
+        mnl_attr_put_u32(nlh, CTA_MARK, htonl(self->filter.mark));
+        mnl_attr_put_u32(nlh, CTA_MARK_MASK, htonl(self->filter.mark_mask));
+    }
+    if (pass->family == 0) {
+        nlh->nlmsg_type = NLMSG_NOOP;
+        nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    }
+    self->is_interrupted = FALSE;
+    self->n_not_vm_end_before = self->base.n_not_vm_end;
     if (mnl_socket_sendto(self->socket, nlh, nlh->nlmsg_len) >= 0)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "conntrack dump: %s", g_strerror(errno));
     return FALSE;
 }
 
-static int
-dump_fd(SamiFirewallDump *dump)
+static SamiDumpStatus
+fail(int failure, GError **error)
 {
-    return mnl_socket_get_fd(((LinuxDump *) dump)->socket);
+    g_set_error(error, SAMI_ERROR, failure == EPERM ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL,
+                "conntrack dump: %s", g_strerror(failure));
+    return SAMI_DUMP_BAD;
 }
 
 /* An entry without translation matches both passes of its address: the second one leaves it out. */
 static gboolean
 was_handed_out(const LinuxDump *self, const SamiSession *s)
 {
-    const Pass *pass = &g_array_index(self->passes, Pass, self->next_pass - 1);
-    return pass->is_filtered && pass->is_reply &&
-           sami_prefixes_contain(self->filter.prefixes, self->filter.n_prefixes, s->key.family, &s->key.orig.src);
+    return running(self)->is_reply &&
+           sami_prefixes_contain(self->filter.prefixes, self->filter.n_prefixes, s->key.family,
+                                 &s->key.orig.src);
 }
 
-/* The kernel does not know the filter: ask for everything of this family instead. */
-static gboolean
+/* A kernel without the filter: ask for everything of the family instead. Passes by address are IPv4
+ * and come first. */
+static SamiDumpStatus
 fall_back(LinuxDump *self, int failure, GError **error)
 {
-    Pass *pass = &g_array_index(self->passes, Pass, self->next_pass - 1);
-    if (!pass->is_filtered || (failure != EOPNOTSUPP && failure != EINVAL)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "conntrack dump: %s", g_strerror(failure));
-        return FALSE;
+    if (failure == 0) /* the acknowledgement of the request for nothing */
+        return SAMI_DUMP_END;
+    if ((failure != EOPNOTSUPP && failure != EINVAL) ||
+        (!running(self)->is_filtered && !self->is_mark_sent))
+        return fail(failure, error);
+    Pass full = {.family = running(self)->family};
+    if (running(self)->is_filtered) {
+        while (self->passes->len > 0 && g_array_index(self->passes, Pass, 0).is_filtered)
+            g_array_remove_index(self->passes, 0);
+        g_array_prepend_val(self->passes, full);
+        self->pass = 0;
+    } else {
+        self->is_mark_sent = FALSE;
     }
-    guint8 family = pass->family;
-    for (guint i = self->passes->len; i > 0; i--)
-        if (g_array_index(self->passes, Pass, i - 1).family == family)
-            g_array_remove_index(self->passes, i - 1);
-    Pass full = { .family = family };
-    g_array_prepend_val(self->passes, full);
-    self->next_pass = 0;
-    return request(self, error);
+    return request(self, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
+}
+
+/* The end of a pass. While one runs on a socket the kernel answers another with EBUSY, so an
+ * interrupted one is read to its end before it is asked for again. */
+static SamiDumpStatus
+finish_pass(LinuxDump *self, const struct nlmsghdr *nlh, GError **error)
+{
+    int failure = mnl_nlmsg_get_payload_len(nlh) >= sizeof(int)
+                      ? -*(const int *)mnl_nlmsg_get_payload(nlh)
+                      : 0;
+    if (failure > 0)
+        return fall_back(self, failure, error);
+    if (self->is_interrupted && self->n_restarts++ >= RESTARTS_MAX)
+        return fail(EINTR, error);
+    if (self->is_interrupted) {
+        self->base.n_not_vm_end = self->n_not_vm_end_before;
+        return request(self, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
+    }
+    if (++self->pass == self->passes->len)
+        return SAMI_DUMP_END;
+    self->n_restarts = 0;
+    return request(self, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
+}
+
+static int
+dump_fd(SamiFirewallDump *dump)
+{
+    return mnl_socket_get_fd(((LinuxDump *)dump)->socket);
 }
 
 static SamiDumpStatus
 dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error)
 {
-    LinuxDump *self = (LinuxDump *) dump;
-    if (self->passes->len == 0)
+    LinuxDump *self = (LinuxDump *)dump;
+    if (self->pass == self->passes->len)
         return SAMI_DUMP_END;
-    ssize_t n = recv(mnl_socket_get_fd(self->socket), self->buffer, sizeof self->buffer, MSG_DONTWAIT);
+    ssize_t n = recv(dump_fd(dump), self->buffer, sizeof self->buffer, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return SAMI_DUMP_MORE;
-    if (n < 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "conntrack dump: %s", g_strerror(errno));
-        return SAMI_DUMP_BAD;
-    }
-    int left = (int) n;
-    for (const struct nlmsghdr *nlh = (struct nlmsghdr *) (void *) self->buffer; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+    if (n < 0)
+        return fail(errno, error);
+    int left = (int)n;
+    for (const struct nlmsghdr *nlh = (struct nlmsghdr *)(void *)self->buffer;
+         mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
         SamiSession session;
-        if (nlh->nlmsg_flags & NLM_F_DUMP_INTR) { /* again: repeated entries are allowed */
-            self->next_pass--;
-            return request(self, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
-        }
-        if (nlh->nlmsg_type == NLMSG_ERROR) {
-            const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
-            return fall_back(self, -err->error, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
-        }
-        if (nlh->nlmsg_type == NLMSG_DONE) {
-            if (self->next_pass == self->passes->len)
-                return SAMI_DUMP_END;
-            return request(self, error) ? SAMI_DUMP_MORE : SAMI_DUMP_BAD;
-        }
-        if (sami_ct_parse(nlh, &session) && sami_firewall_selects(&self->filter, &session, &dump->n_not_vm_end) &&
+        self->is_interrupted |= (nlh->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+        if (nlh->nlmsg_type == NLMSG_ERROR)
+            return fall_back(self, sami_linux_errno(nlh), error);
+        if (nlh->nlmsg_type == NLMSG_DONE)
+            return finish_pass(self, nlh, error);
+        if (sami_ct_parse(nlh, &session) &&
+            sami_firewall_selects(&self->filter, &session, &dump->n_not_vm_end) &&
             !was_handed_out(self, &session))
             func(&session, user_data);
     }
@@ -163,7 +219,7 @@ dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GErr
 static void
 dump_free(SamiFirewallDump *dump)
 {
-    LinuxDump *self = (LinuxDump *) dump;
+    LinuxDump *self = (LinuxDump *)dump;
     if (self->socket)
         mnl_socket_close(self->socket);
     g_array_unref(self->passes);
@@ -173,16 +229,15 @@ dump_free(SamiFirewallDump *dump)
 SamiFirewallDump *
 sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error)
 {
-    static const SamiDumpOps ops = { dump_fd, dump_next, dump_free };
-    LinuxDump *self = g_new0(LinuxDump, 1);
-    self->base.ops = &ops;
+    static const SamiDumpOps ops = {dump_fd, dump_next, dump_free};
+    g_autoptr(SamiFirewallDump) dump = (SamiFirewallDump *)g_new0(LinuxDump, 1);
+    LinuxDump *self = (LinuxDump *)dump;
+    dump->ops = &ops;
     self->filter = *filter;
     self->passes = g_array_new(FALSE, TRUE, sizeof(Pass));
     self->socket = sami_linux_socket(0, 1024 * 1024, error);
     plan(self);
-    if (!self->socket || (self->passes->len > 0 && !request(self, error))) {
-        dump_free(&self->base);
+    if (!self->socket || !request(self, error))
         return NULL;
-    }
-    return &self->base;
+    return g_steal_pointer(&dump);
 }

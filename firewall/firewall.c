@@ -16,7 +16,8 @@ sami_firewall_apply(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error
 }
 
 gboolean
-sami_firewall_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error)
+sami_firewall_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret,
+                  gboolean *found, GError **error)
 {
     return n == 0 || firewall->ops->get(firewall, keys, n, ret, found, error);
 }
@@ -34,7 +35,8 @@ sami_firewall_dump_fd(SamiFirewallDump *dump)
 }
 
 SamiDumpStatus
-sami_firewall_dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error)
+sami_firewall_dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data,
+                        GError **error)
 {
     return dump->ops->next(dump, func, user_data, error);
 }
@@ -65,13 +67,15 @@ sami_firewall_events_fd(SamiFirewallEvents *events)
 }
 
 gboolean
-sami_firewall_events_read(SamiFirewallEvents *events, guint max_events, SamiEventFunc func, gpointer user_data, GError **error)
+sami_firewall_events_read(SamiFirewallEvents *events, guint max_events, SamiEventFunc func,
+                          gpointer user_data, GError **error)
 {
     return events->ops->read(events, max_events, func, user_data, error);
 }
 
 gboolean
-sami_firewall_events_barrier(SamiFirewallEvents *events, SamiEventFunc func, gpointer user_data, GError **error)
+sami_firewall_events_barrier(SamiFirewallEvents *events, SamiEventFunc func, gpointer user_data,
+                             GError **error)
 {
     return events->ops->barrier(events, func, user_data, error);
 }
@@ -84,7 +88,8 @@ sami_firewall_events_free(SamiFirewallEvents *events)
 }
 
 gboolean
-sami_firewall_headroom(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GError **error)
+sami_firewall_headroom(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max,
+                       GError **error)
 {
     return firewall->ops->headroom(firewall, ret_entries, ret_max, error);
 }
@@ -106,4 +111,15 @@ sami_firewall_selects(const SamiDumpFilter *f, const SamiSession *s, guint64 *n_
         return TRUE;
     *n_not_vm_end += names(f, s, &s->key.orig.dst) || names(f, s, &s->reply.dst);
     return FALSE;
+}
+
+SamiAction
+sami_firewall_action(SamiEventKind kind)
+{
+    static const SamiAction actions[] = {
+        [SAMI_EVENT_NEW] = SAMI_ACTION_CREATED,
+        [SAMI_EVENT_UPDATE] = SAMI_ACTION_UPDATE,
+        [SAMI_EVENT_DESTROY] = SAMI_ACTION_DELETED,
+    };
+    return actions[kind];
 }

@@ -1,34 +1,38 @@
-/* The request socket: operations and look-ups in batches. net/netfilter/nf_conntrack_netlink.c of Linux 6.18: requests are worked off
- * inside sendmsg(), and each failing one leaves its own NLMSG_ERROR on the socket, so a batch needs no acknowledgements. */
+/* The request socket: operations and look-ups in batches. net/netfilter/nf_conntrack_netlink.c of
+ * Linux 6.18: requests are worked off inside sendmsg(), and each failing one leaves its own
+ * NLMSG_ERROR on the socket, so a batch needs no acknowledgements. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "firewall/attributes.h"
 #include "firewall/ops.h"
 
-#define BATCH_MESSAGES 256u
-#define MESSAGE_ROOM 640u /* the largest create message: both IPv6 tuples, both translations, everything else */
+#define BATCH_MESSAGES                                                                             \
+    256u /* more than 64 at once is no faster; the errors of all of them fit into the receive      \
+            buffer */
+#define GET_MESSAGES 64u /* an answer occupies a page of the receive buffer */
 #define REQUEST_BUFFER (4 * 1024 * 1024)
+#define REPLY_MAX 65536u
 
 typedef struct {
     SamiFirewall base;
     struct mnl_socket *socket;
-    guint32 sequence;
+    guint32 sequence; /* one for each message, which is how an answer finds its request */
     guint8 *batch;
     guint8 *reply;
-    gsize reply_size;
 } Linux;
 
 struct mnl_socket *
 sami_linux_socket(guint32 groups, int receive_buffer, GError **error)
 {
-    struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (!nl || mnl_socket_bind(nl, groups, MNL_SOCKET_AUTOPID) != 0) {
-        g_set_error(error, SAMI_ERROR, errno == EPERM || errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL,
+        g_set_error(error, SAMI_ERROR,
+                    errno == EPERM || errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL,
                     "netlink socket: %s", g_strerror(errno));
         if (nl)
             mnl_socket_close(nl);
@@ -37,20 +41,35 @@ sami_linux_socket(guint32 groups, int receive_buffer, GError **error)
     int fd = mnl_socket_get_fd(nl), on = 1;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer, sizeof receive_buffer) != 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on); /* errors without the whole request */
+    setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on,
+               sizeof on); /* errors without the whole request */
     return nl;
 }
 
 guint32
 sami_linux_port(SamiFirewall *firewall)
 {
-    return mnl_socket_get_portid(((Linux *) firewall)->socket);
+    return mnl_socket_get_portid(((Linux *)firewall)->socket);
+}
+
+void
+sami_linux_set_receive_buffer(SamiFirewall *firewall, int octets)
+{
+    setsockopt(mnl_socket_get_fd(((Linux *)firewall)->socket), SOL_SOCKET, SO_RCVBUF, &octets,
+               sizeof octets);
+}
+
+int
+sami_linux_errno(const struct nlmsghdr *nlh)
+{
+    const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
+    return mnl_nlmsg_get_payload_len(nlh) >= sizeof err->error ? -err->error : EBADMSG;
 }
 
 static void
 linux_free(SamiFirewall *firewall)
 {
-    Linux *self = (Linux *) firewall;
+    Linux *self = (Linux *)firewall;
     mnl_socket_close(self->socket);
     g_free(self->batch);
     g_free(self->reply);
@@ -60,27 +79,29 @@ linux_free(SamiFirewall *firewall)
 static gboolean
 send_batch(Linux *self, gsize length, GError **error)
 {
-    struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-    struct iovec iov = { self->batch, length };
-    struct msghdr message = { .msg_name = &kernel, .msg_namelen = sizeof kernel, .msg_iov = &iov, .msg_iovlen = 1 };
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    struct iovec iov = {self->batch, length};
+    struct msghdr message = {
+        .msg_name = &kernel, .msg_namelen = sizeof kernel, .msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n;
     while ((n = sendmsg(mnl_socket_get_fd(self->socket), &message, 0)) < 0 && errno == EINTR)
         ;
-    if (n == (ssize_t) length)
+    if (n == (ssize_t)length)
         return TRUE;
-    g_set_error(error, SAMI_ERROR, errno == EPERM ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL, "netlink send: %s", g_strerror(errno));
+    g_set_error(error, SAMI_ERROR, errno == EPERM ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL,
+                "netlink send: %s", g_strerror(errno));
     return FALSE;
 }
 
-typedef void (*ReplyFunc)(Linux *self, const struct nlmsghdr *nlh, gpointer user_data);
+typedef void (*ReplyFunc)(const struct nlmsghdr *nlh, gpointer user_data);
 
-/* Takes all that is queued now. *ret_is_lost: ENOBUFS, so some replies are missing. */
+/* Takes all that is queued now. *ret_is_lost: ENOBUFS, so some answers are missing. */
 static gboolean
 drain(Linux *self, ReplyFunc func, gpointer user_data, gboolean *ret_is_lost, GError **error)
 {
     *ret_is_lost = FALSE;
     for (;;) {
-        ssize_t n = recv(mnl_socket_get_fd(self->socket), self->reply, self->reply_size, MSG_DONTWAIT);
+        ssize_t n = recv(mnl_socket_get_fd(self->socket), self->reply, REPLY_MAX, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOBUFS) {
@@ -90,20 +111,15 @@ drain(Linux *self, ReplyFunc func, gpointer user_data, gboolean *ret_is_lost, GE
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return TRUE;
         if (n < 0) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "netlink receive: %s", g_strerror(errno));
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "netlink receive: %s",
+                        g_strerror(errno));
             return FALSE;
         }
-        int left = (int) n;
-        for (const struct nlmsghdr *nlh = (struct nlmsghdr *) (void *) self->reply; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
-            func(self, nlh, user_data);
+        int left = (int)n;
+        for (const struct nlmsghdr *nlh = (struct nlmsghdr *)(void *)self->reply;
+             mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+            func(nlh, user_data);
     }
-}
-
-static int
-error_of(const struct nlmsghdr *nlh)
-{
-    const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
-    return nlh->nlmsg_type == NLMSG_ERROR && mnl_nlmsg_get_payload_len(nlh) >= sizeof err->error ? -err->error : 0;
 }
 
 typedef struct {
@@ -113,54 +129,74 @@ typedef struct {
 } OpBatch;
 
 static void
-on_op_reply(Linux *self, const struct nlmsghdr *nlh, gpointer user_data)
+on_op_reply(const struct nlmsghdr *nlh, gpointer user_data)
 {
     const OpBatch *batch = user_data;
     guint32 i = nlh->nlmsg_seq - batch->first;
-    if (i < batch->n)
-        batch->ops[i].result = error_of(nlh);
+    if (i < batch->n && nlh->nlmsg_type == NLMSG_ERROR)
+        batch->ops[i].result = sami_linux_errno(nlh);
 }
 
-static gsize
-put_op(guint8 *at, const SamiOp *op, guint32 sequence)
-{
-    const SamiSession *s = op->session;
-    struct nlmsghdr *nlh = sami_ct_message(at, op->kind == SAMI_OP_DELETE ? IPCTNL_MSG_CT_DELETE : IPCTNL_MSG_CT_NEW,
-                                           op->kind == SAMI_OP_CREATE ? NLM_F_CREATE | NLM_F_EXCL : 0, s->key.family, sequence);
-    switch (op->kind) {
-    case SAMI_OP_CREATE: sami_ct_put_create(nlh, s); break;
-    case SAMI_OP_UPDATE_FULL: sami_ct_put_update_full(nlh, s); break;
-    case SAMI_OP_UPDATE_FLAGS: sami_ct_put_update_flags(nlh, s); break;
-    case SAMI_OP_UPDATE_TIMEOUT:
-        sami_ct_put_key(nlh, &s->key);
-        sami_ct_put_timeout(nlh, s->timeout_s);
-        break;
-    case SAMI_OP_DELETE:
-        sami_ct_put_key(nlh, &s->key);
-        if (s->has & SAMI_HAS_ID)
-            sami_ct_put_id(nlh, s->flow_id);
-        break;
-    }
-    return MNL_ALIGN(nlh->nlmsg_len);
-}
-
-static gboolean linux_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error);
-
-/* Errors overflowed the socket: look what is there instead of guessing. */
 static gboolean
-find_out(Linux *self, OpBatch *batch, GError **error)
+run_batch(Linux *self, SamiOp *ops, guint n, gboolean *ret_is_lost, GError **error)
 {
-    g_autofree SamiFlowKey *keys = g_new(SamiFlowKey, batch->n);
-    g_autofree SamiSession *found = g_new(SamiSession, batch->n);
-    g_autofree gboolean *is_found = g_new(gboolean, batch->n);
-    for (guint i = 0; i < batch->n; i++)
-        keys[i] = batch->ops[i].session->key;
-    if (!linux_get(&self->base, keys, batch->n, found, is_found, error))
-        return FALSE;
-    for (guint i = 0; i < batch->n; i++) {
-        gboolean is_wanted = batch->ops[i].kind != SAMI_OP_DELETE;
-        if (batch->ops[i].result == 0 && is_found[i] != is_wanted)
-            batch->ops[i].result = is_wanted ? ENOBUFS : EBUSY;
+    OpBatch batch = {self->sequence, n, ops};
+    gsize length = 0;
+    for (guint i = 0; i < n; i++) {
+        const SamiSession *s = ops[i].session;
+        guint16 type = ops[i].kind == SAMI_OP_DELETE ? IPCTNL_MSG_CT_DELETE : IPCTNL_MSG_CT_NEW;
+        guint16 flags = ops[i].kind == SAMI_OP_CREATE ? NLM_F_CREATE | NLM_F_EXCL : 0;
+        struct nlmsghdr *nlh =
+            sami_ct_message(self->batch + length, type, flags, s->key.family, self->sequence++);
+        sami_ct_put(nlh, s, ops[i].kind);
+        length += MNL_ALIGN(nlh->nlmsg_len);
+        ops[i].result = 0;
+    }
+    return send_batch(self, length, error) && drain(self, on_op_reply, &batch, ret_is_lost, error);
+}
+
+static gboolean linux_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n,
+                          SamiSession *ret, gboolean *found, GError **error);
+
+/* A creation whose answer may be lost, and the entry is there: only a start time after sending
+ * proves that it is new. What is not proved is EEXIST, so that the caller does not take for its own
+ * what may be somebody else's. */
+static gboolean
+is_proved_new(const SamiSession *sent, const SamiSession *found, guint64 sent_ns)
+{
+    return sami_flow_key_equal(&sent->key, &found->key) && (found->has & SAMI_HAS_START) &&
+           found->start_ns >= sent_ns &&
+           (!(sent->has & SAMI_HAS_REPLY) ||
+            memcmp(&sent->reply, &found->reply, sizeof sent->reply) == 0);
+}
+
+/* Errors overflowed the socket. What is not known to have failed is looked up or done again, one at
+ * a time: a single answer always fits. Updates and deletions can be repeated. */
+static gboolean
+find_out(Linux *self, SamiOp *ops, guint n, guint64 sent_ns, GError **error)
+{
+    for (guint i = 0; i < n; i++) {
+        SamiOp *op = &ops[i];
+        SamiSession found;
+        gboolean is_found = FALSE, is_lost = FALSE;
+        if (op->result != 0)
+            continue;
+        if (op->kind == SAMI_OP_CREATE &&
+            !linux_get(&self->base, &op->session->key, 1, &found, &is_found, error))
+            return FALSE;
+        if (is_found) {
+            op->result = is_proved_new(op->session, &found, sent_ns) ? 0 : EEXIST;
+            continue;
+        }
+        if (!run_batch(self, op, 1, &is_lost, error))
+            return FALSE;
+        if (is_lost) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL,
+                        "netlink: the answer to a single request was lost");
+            return FALSE;
+        }
+        if (op->kind == SAMI_OP_DELETE && op->result == ENOENT) /* the first one did it */
+            op->result = 0;
     }
     return TRUE;
 }
@@ -168,21 +204,17 @@ find_out(Linux *self, OpBatch *batch, GError **error)
 static gboolean
 linux_apply(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error)
 {
-    Linux *self = (Linux *) firewall;
+    Linux *self = (Linux *)firewall;
     for (guint start = 0; start < n; start += BATCH_MESSAGES) {
-        OpBatch batch = { self->sequence, MIN(BATCH_MESSAGES, n - start), ops + start };
-        gsize length = 0;
+        guint n_batch = MIN(BATCH_MESSAGES, n - start);
+        guint64 sent_ns = (guint64)g_get_real_time() * 1000;
         gboolean is_lost;
-        for (guint i = 0; i < batch.n; i++) {
-            batch.ops[i].result = 0;
-            length += put_op(self->batch + length, &batch.ops[i], self->sequence++);
-        }
-        if (!send_batch(self, length, error) || !drain(self, on_op_reply, &batch, &is_lost, error) ||
-            (is_lost && !find_out(self, &batch, error))) {
-            for (guint i = start; i < n; i++)
-                ops[i].result = ECANCELED;
-            return FALSE;
-        }
+        if (run_batch(self, ops + start, n_batch, &is_lost, error) &&
+            (!is_lost || find_out(self, ops + start, n_batch, sent_ns, error)))
+            continue;
+        for (guint i = start; i < n; i++)
+            ops[i].result = ECANCELED;
+        return FALSE;
     }
     return TRUE;
 }
@@ -197,42 +229,90 @@ typedef struct {
 } GetBatch;
 
 static void
-on_get_reply(Linux *self, const struct nlmsghdr *nlh, gpointer user_data)
+on_get_reply(const struct nlmsghdr *nlh, gpointer user_data)
 {
     GetBatch *batch = user_data;
     guint32 i = nlh->nlmsg_seq - batch->first;
     if (i >= batch->n)
         return;
     batch->n_answered++;
-    if (nlh->nlmsg_type != NLMSG_ERROR)
+    if (nlh->nlmsg_type != NLMSG_ERROR) {
         batch->found[i] = sami_ct_parse(nlh, &batch->ret[i]);
-    else if (error_of(nlh) != ENOENT && error_of(nlh) != 0)
-        batch->failure = error_of(nlh);
+        return;
+    }
+    /* EINVAL: a tuple that the kernel does not track, such as an ICMP error: no such entry, and no
+     * reason to fail the others. */
+    int failure = sami_linux_errno(nlh);
+    if (failure != ENOENT && failure != EINVAL)
+        batch->failure = failure;
 }
 
 static gboolean
-linux_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error)
+run_get(Linux *self, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found,
+        GError **error)
 {
-    Linux *self = (Linux *) firewall;
-    for (guint start = 0; start < n; start += BATCH_MESSAGES) {
-        GetBatch batch = { .first = self->sequence, .n = MIN(BATCH_MESSAGES, n - start), .ret = ret + start, .found = found + start };
-        gsize length = 0;
-        gboolean is_lost;
-        for (guint i = 0; i < batch.n; i++) {
-            struct nlmsghdr *nlh = sami_ct_message(self->batch + length, IPCTNL_MSG_CT_GET, 0, keys[start + i].family, self->sequence++);
-            sami_ct_put_key(nlh, &keys[start + i]);
-            length += MNL_ALIGN(nlh->nlmsg_len);
-            batch.found[i] = FALSE;
-        }
-        if (!send_batch(self, length, error) || !drain(self, on_get_reply, &batch, &is_lost, error))
+    GetBatch batch = {.first = self->sequence, .n = n, .ret = ret, .found = found};
+    gsize length = 0;
+    gboolean is_lost;
+    for (guint i = 0; i < n; i++) {
+        struct nlmsghdr *nlh = sami_ct_message(self->batch + length, IPCTNL_MSG_CT_GET, 0,
+                                               keys[i].family, self->sequence++);
+        sami_ct_put_key(nlh, &keys[i]);
+        length += MNL_ALIGN(nlh->nlmsg_len);
+        found[i] = FALSE;
+    }
+    if (!send_batch(self, length, error) || !drain(self, on_get_reply, &batch, &is_lost, error))
+        return FALSE;
+    if (batch.failure == 0 && batch.n_answered == n)
+        return TRUE;
+    if (batch.failure == 0 && n > 1) { /* answers were lost: a look-up can be repeated */
+        for (guint i = 0; i < n; i++)
+            if (!run_get(self, &keys[i], 1, &ret[i], &found[i], error))
+                return FALSE;
+        return TRUE;
+    }
+    g_set_error(
+        error, SAMI_ERROR, batch.failure == EPERM ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL,
+        "conntrack look-up: %s", batch.failure ? g_strerror(batch.failure) : "the answer was lost");
+    return FALSE;
+}
+
+static gboolean
+linux_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret,
+          gboolean *found, GError **error)
+{
+    for (guint start = 0; start < n; start += GET_MESSAGES)
+        if (!run_get((Linux *)firewall, keys + start, MIN(GET_MESSAGES, n - start), ret + start,
+                     found + start, error))
             return FALSE;
-        if (is_lost || batch.failure || batch.n_answered < batch.n) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "conntrack look-up: %s",
-                        batch.failure ? g_strerror(batch.failure) : "answers were lost");
-            return FALSE;
+    return TRUE;
+}
+
+typedef struct {
+    gboolean has_entries, has_max;
+    guint64 entries, max;
+} Stats;
+
+static void
+on_stats(const struct nlmsghdr *nlh, gpointer user_data)
+{
+    Stats *stats = user_data;
+    const struct nlattr *attr;
+    if (nlh->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS))
+        return;
+    mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_payload_len(attr) < 4)
+            continue;
+        guint32 value = ntohl(mnl_attr_get_u32(attr));
+        if (mnl_attr_get_type(attr) == CTA_STATS_GLOBAL_ENTRIES) {
+            stats->entries = value;
+            stats->has_entries = TRUE;
+        } else if (mnl_attr_get_type(attr) == CTA_STATS_GLOBAL_MAX_ENTRIES) {
+            stats->max = value;
+            stats->has_max = TRUE;
         }
     }
-    return TRUE;
 }
 
 static gboolean
@@ -245,31 +325,56 @@ read_number(const gchar *path, guint64 *ret)
     return TRUE;
 }
 
+/* Asked of the socket first: /proc shows the namespace of the reader, which need not be the
+ * socket's. */
 static gboolean
 linux_headroom(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GError **error)
 {
-    if (read_number("/proc/sys/net/netfilter/nf_conntrack_count", ret_entries) &&
-        read_number("/proc/sys/net/netfilter/nf_conntrack_max", ret_max))
-        return TRUE;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "nf_conntrack_count and nf_conntrack_max cannot be read");
-    return FALSE;
+    Linux *self = (Linux *)firewall;
+    Stats stats = {0};
+    gboolean is_lost;
+    struct nlmsghdr *nlh =
+        sami_ct_message(self->batch, IPCTNL_MSG_CT_GET_STATS, 0, 0, self->sequence++);
+    if (!send_batch(self, nlh->nlmsg_len, error) || !drain(self, on_stats, &stats, &is_lost, error))
+        return FALSE;
+    if (!stats.has_entries)
+        stats.has_entries =
+            read_number("/proc/sys/net/netfilter/nf_conntrack_count", &stats.entries);
+    if (!stats.has_max)
+        stats.has_max = read_number("/proc/sys/net/netfilter/nf_conntrack_max", &stats.max);
+    if (!stats.has_entries || !stats.has_max) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL,
+                    "nf_conntrack_count and nf_conntrack_max cannot be read");
+        return FALSE;
+    }
+    *ret_entries = stats.entries;
+    *ret_max = stats.max;
+    return TRUE;
 }
 
 SamiFirewall *
 sami_firewall_linux_new(GError **error)
 {
-    static const SamiFirewallOps ops = { linux_free, linux_apply, linux_get, sami_linux_dump_new, sami_linux_events_new, linux_headroom };
+    static const SamiFirewallOps ops = {linux_free,          linux_apply,           linux_get,
+                                        sami_linux_dump_new, sami_linux_events_new, linux_headroom};
+    static const SamiFlowKey nobody = {.family = 4, .protocol = 255};
     struct mnl_socket *nl = sami_linux_socket(0, REQUEST_BUFFER, error);
     if (!nl)
         return NULL;
-    int on = REQUEST_BUFFER;
-    setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_SNDBUFFORCE, &on, sizeof on);
-    Linux *self = g_new0(Linux, 1);
+    int size = REQUEST_BUFFER;
+    setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+    g_autoptr(SamiFirewall) firewall = (SamiFirewall *)g_new0(Linux, 1);
+    Linux *self = (Linux *)firewall;
     self->base.ops = &ops;
     self->socket = nl;
     self->sequence = 1;
-    self->batch = g_malloc(BATCH_MESSAGES * MESSAGE_ROOM);
-    self->reply_size = 65536;
-    self->reply = g_malloc(self->reply_size);
-    return &self->base;
+    self->batch = g_malloc(BATCH_MESSAGES * SAMI_CT_MESSAGE_MAX);
+    self->reply = g_malloc(REPLY_MAX);
+    /* Anybody may open the socket; without CAP_NET_ADMIN each request is EPERM. A harmless look-up
+     * tells now. */
+    SamiSession session;
+    gboolean is_found;
+    if (!linux_get(firewall, &nobody, 1, &session, &is_found, error))
+        return NULL;
+    return g_steal_pointer(&firewall);
 }

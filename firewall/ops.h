@@ -1,27 +1,35 @@
 /* What an implementation of firewall/firewall.h provides. Internal to firewall/. */
 #pragma once
 
+#include <libmnl/libmnl.h>
+
 #include "firewall/firewall.h"
 
 typedef struct {
     void (*free)(SamiFirewall *firewall);
     gboolean (*apply)(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error);
-    gboolean (*get)(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error);
-    SamiFirewallDump *(*dump_new)(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error);
+    gboolean (*get)(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret,
+                    gboolean *found, GError **error);
+    SamiFirewallDump *(*dump_new)(SamiFirewall *firewall, const SamiDumpFilter *filter,
+                                  GError **error);
     SamiFirewallEvents *(*events_new)(SamiFirewall *firewall, GError **error);
-    gboolean (*headroom)(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GError **error);
+    gboolean (*headroom)(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max,
+                         GError **error);
 } SamiFirewallOps;
 
 typedef struct {
     int (*fd)(SamiFirewallDump *dump);
-    SamiDumpStatus (*next)(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error);
+    SamiDumpStatus (*next)(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data,
+                           GError **error);
     void (*free)(SamiFirewallDump *dump);
 } SamiDumpOps;
 
 typedef struct {
     int (*fd)(SamiFirewallEvents *events);
-    gboolean (*read)(SamiFirewallEvents *events, guint max_events, SamiEventFunc func, gpointer user_data, GError **error);
-    gboolean (*barrier)(SamiFirewallEvents *events, SamiEventFunc func, gpointer user_data, GError **error);
+    gboolean (*read)(SamiFirewallEvents *events, guint max_events, SamiEventFunc func,
+                     gpointer user_data, GError **error);
+    gboolean (*barrier)(SamiFirewallEvents *events, SamiEventFunc func, gpointer user_data,
+                        GError **error);
     void (*free)(SamiFirewallEvents *events);
 } SamiEventsOps;
 
@@ -37,11 +45,24 @@ struct SamiFirewallEvents {
     const SamiEventsOps *ops;
 };
 
-/* What a filter selects, for both implementations: is the VM the untranslated end? Counts what names it otherwise. */
-gboolean sami_firewall_selects(const SamiDumpFilter *filter, const SamiSession *session, guint64 *n_not_vm_end);
+/* What a filter selects, for both implementations: is the VM the untranslated end? Counts what
+ * names it otherwise. */
+gboolean sami_firewall_selects(const SamiDumpFilter *filter, const SamiSession *session,
+                               guint64 *n_not_vm_end);
 
-SamiFirewallDump *sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error);
+/* The action of a record that an event makes. */
+SamiAction sami_firewall_action(SamiEventKind kind);
+
+/* The Linux implementation, in three files. */
+SamiFirewallDump *sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter,
+                                      GError **error);
 SamiFirewallEvents *sami_linux_events_new(SamiFirewall *firewall, GError **error);
-/* A netlink socket with a large receive buffer; SAMI_ERROR_KERNEL or SAMI_ERROR_PERMISSION. */
+/* A netlink socket, non-blocking, with a large receive buffer; SAMI_ERROR_KERNEL or
+ * SAMI_ERROR_PERMISSION. (transfer full) */
 struct mnl_socket *sami_linux_socket(guint32 groups, int receive_buffer, GError **error);
+/* Port id of the request socket, which the kernel puts into the events that it causes. */
 guint32 sami_linux_port(SamiFirewall *firewall);
+/* For tests: a receive buffer so small that errors of a batch are lost. */
+void sami_linux_set_receive_buffer(SamiFirewall *firewall, int octets);
+/* The kernel's positive errno in a NLMSG_ERROR, 0 for an acknowledgement. */
+int sami_linux_errno(const struct nlmsghdr *nlh);
