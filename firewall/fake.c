@@ -92,6 +92,10 @@ notify(Table *table, SamiEventKind kind, const Entry *entry, guint32 port)
     if (kind == SAMI_EVENT_DESTROY) {
         s.has &= SAMI_HAS_REPLY | SAMI_HAS_ID | SAMI_HAS_START | SAMI_HAS_TCP;
         memset(s.tcp_flags, 0, sizeof s.tcp_flags);
+    } else {
+        /* ctnetlink_conntrack_event() gives these at the end only */
+        s.has &= ~(guint32) (SAMI_HAS_START | SAMI_HAS_COUNTERS);
+        s.start_ns = 0;
     }
     for (GList *l = table->listeners; l; l = l->next) {
         FakeEvents *listener = l->data;
