@@ -486,7 +486,8 @@ static void
 check_last(const Seen *seen, SamiAction action, const SamiSession *session)
 {
     guint32 given = SAMI_HAS_REPLY | SAMI_HAS_ID;
-    given |= action == SAMI_ACTION_DELETED ? SAMI_HAS_START : 0; /* a live flow's is in a GET only */
+    /* a live flow's start is in the answer to a GET only */
+    given |= action == SAMI_ACTION_DELETED ? SAMI_HAS_START : 0;
     CU_ASSERT_TRUE(sami_flow_key_equal(&seen->last.key, &session->key));
     CU_ASSERT_EQUAL(memcmp(&seen->last.reply, &session->reply, sizeof session->reply), 0);
     CU_ASSERT_EQUAL(seen->last.action, action);
@@ -554,7 +555,7 @@ static const struct {
     { { IPPROTO_TCP, "10.0.0.7", "10.9.0.1", 15, 80, .reply_dst = "10.0.0.5", .reply_dport = 6015 },
       NOT_ITS_END },
     { { IPPROTO_TCP, "10.9.0.1", "10.0.0.5", 16, 80, .reply_src = "10.0.0.7" }, NOT_ITS_END },
-    { { IPPROTO_TCP, "fd00:2::5", "fd09::1", 17, 80, .reply_dst = "fd00:1::9", .reply_dport = 6017 },
+    { { IPPROTO_TCP, "fd00:2::5", "fd09::1", 17, 80, .reply_dst = "fd00:1::9", .reply_dport = 99 },
       NOT_ITS_END },
 };
 /* clang-format on */

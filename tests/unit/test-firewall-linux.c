@@ -1,6 +1,6 @@
 /* The shared cases against the kernel, in a network namespace of this process, and what only a
  * kernel does. */
-#define _GNU_SOURCE /* unshare */
+#define _GNU_SOURCE 1 /* unshare */
 #include <errno.h>
 #include <netinet/in.h>
 #include <sched.h>
