@@ -1,20 +1,73 @@
-#include "collector/apply.h"
-
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 
-#define BATCH 1024u /* operations between two looks at the results; firewall/ cuts netlink batches itself */
+#include "collector/apply-internal.h"
+#include "collector/replica.h"
+
+#define BATCH SAMI_APPLY_BATCH
+#define LOOKS 256u /* entries that are read before the records that change them: what traffic does meanwhile is not seen */
 
 SamiApply *
-sami_apply_new(guint32 lease_s)
+sami_apply_new(guint32 lease_s, SamiBudget *all, SamiBudget *signer)
 {
     SamiApply *apply = g_new0(SamiApply, 1);
     g_mutex_init(&apply->lock);
     apply->ledger = sami_ledger_new();
+    apply->budgets[0] = sami_budget_ref(all);
+    apply->budgets[1] = sami_budget_ref(signer);
     apply->lease_s = lease_s;
     apply->refusals = g_array_new(FALSE, TRUE, sizeof(SamiRefusal));
+    apply->refused_keys = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
+    apply->replacements = g_array_new(FALSE, FALSE, sizeof(SamiReplacement));
     return apply;
+}
+
+void
+sami_apply_count_held(SamiApply *apply, gint64 n)
+{
+    apply->n_held += (guint64) n;
+    for (guint i = 0; i < G_N_ELEMENTS(apply->budgets); i++)
+        if (apply->budgets[i])
+            sami_budget_add(apply->budgets[i], n);
+}
+
+static gboolean
+has_room(const SamiApply *apply)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(apply->budgets); i++)
+        if (!apply->budgets[i] || sami_budget_room(apply->budgets[i]) == 0)
+            return FALSE;
+    return TRUE;
+}
+
+void
+sami_apply_leave_budgets(SamiApply *apply)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
+    apply->has_ended = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(apply->budgets); i++) {
+        if (apply->budgets[i])
+            sami_budget_add(apply->budgets[i], -(gint64) apply->n_held);
+        g_clear_pointer(&apply->budgets[i], sami_budget_unref);
+    }
+}
+
+void
+sami_apply_let_go(SamiApply *apply, SamiLedgerEntry *entry)
+{
+    if (entry->flags & (SAMI_LEDGER_PENDING | SAMI_LEDGER_CREATED))
+        sami_apply_count_held(apply, -1);
+    entry->flags = SAMI_LEDGER_GONE;
+}
+
+void
+sami_apply_set_map(SamiApply *apply, SamiMap *map)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
+    SamiMap *old = g_steal_pointer(&apply->map);
+    apply->map = sami_map_ref(map);
+    sami_map_unref(old);
 }
 
 void
@@ -22,12 +75,21 @@ sami_apply_free(SamiApply *apply)
 {
     if (!apply)
         return;
+    sami_map_unref(apply->map);
+    sami_apply_leave_budgets(apply);
     sami_ledger_free(apply->ledger);
+    sami_ledger_file_free(apply->file);
+    sami_replica_free(apply->replica);
     g_array_unref(apply->refusals);
+    g_hash_table_unref(apply->refused_keys);
+    g_array_unref(apply->replacements);
+    sami_children_clear(apply);
+    g_clear_pointer(&apply->expectations, g_array_unref);
     g_mutex_clear(&apply->lock);
     g_free(apply);
 }
 
+/* `key` as the peer knows the flow. */
 static void
 list(SamiApply *apply, guint8 scope, SamiReason reason, guint64 seen, const SamiFlowKey *key, guint64 counter,
      const gchar *detail)
@@ -44,45 +106,144 @@ list(SamiApply *apply, guint8 scope, SamiReason reason, guint64 seen, const Sami
     g_array_append_val(apply->refusals, refusal);
 }
 
+/* A refused flow comes again in every re-dump, and in the audit: it is one refusal. */
 static void
-refuse(SamiApply *apply, SamiReason reason, const SamiFlowKey *key, guint64 counter, const gchar *detail)
+refuse(SamiApply *apply, SamiReason reason, const SamiFlowKey *theirs, guint64 counter, const gchar *detail)
 {
+    if (g_hash_table_contains(apply->refused_keys, theirs))
+        return;
+    if (g_hash_table_size(apply->refused_keys) < SAMI_REFUSED_MAX)
+        g_hash_table_add(apply->refused_keys, g_memdup2(theirs, sizeof *theirs));
     apply->n_refused++;
-    list(apply, SAMI_SCOPE_RECORD, reason, ++apply->refused[reason], key, counter, detail);
+    list(apply, SAMI_SCOPE_RECORD, reason, ++apply->refused[reason], theirs, counter, detail);
 }
 
-static void
-degrade(SamiApply *apply, SamiReason reason, const SamiFlowKey *key)
+void
+sami_apply_refuse(SamiApply *apply, SamiReason reason, const SamiFlowKey *key, guint64 counter, const gchar *detail)
 {
+    SamiFlowKey theirs = *key;
+    sami_map_key_back(apply->map, &theirs);
+    refuse(apply, reason, &theirs, counter, detail);
+}
+
+void
+sami_apply_refuse_record(SamiApply *apply, const SamiApplyItem *item, guint64 counter)
+{
+    const SamiSession *s = &item->session;
+    SamiReason reason = (SamiReason) item->reason;
+    SamiFlowKey theirs = sami_map_key_told(apply->map, reason, &s->key, (s->has & SAMI_HAS_VLAN) ? s->vlan : 0);
+    refuse(apply, reason, &theirs, counter, NULL);
+}
+
+void
+sami_apply_refuse_expected(SamiApply *apply, SamiReason reason, const SamiExpectation *e, guint64 counter, const gchar *detail)
+{
+    SamiFlowKey theirs = sami_map_key_told(apply->map, reason, &e->key, (e->has & SAMI_EXPECT_HAS_VLAN) ? e->vlan : 0);
+    g_autofree gchar *text = g_strdup_printf("expected: %s", detail ? detail : sami_reason_text(reason));
+    apply->expected.n_refused++;
+    list(apply, SAMI_SCOPE_RECORD, reason, ++apply->refused[reason], &theirs, counter, text);
+}
+
+void
+sami_apply_degrade(SamiApply *apply, SamiReason reason, const SamiFlowKey *key)
+{
+    SamiFlowKey theirs = *key;
+    sami_map_key_back(apply->map, &theirs);
     apply->n_degraded++;
-    list(apply, SAMI_SCOPE_DEGRADED, reason, ++apply->degraded[reason], key, 0, NULL);
+    list(apply, SAMI_SCOPE_DEGRADED, reason, ++apply->degraded[reason], &theirs, 0, NULL);
 }
 
-static void
-remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiSession *s)
+guint32
+sami_apply_backstop(const SamiSession *s, guint32 lease_s)
 {
-    entry->digest = sami_ledger_digest(s);
-    entry->timeout_s = s->timeout_s;
-    entry->tcp_state = s->tcp_state;
-    entry->generation = apply->generation;
-    entry->flags &= (guint16) ~(SAMI_LEDGER_SRC_LENIENT | SAMI_LEDGER_NAT | SAMI_LEDGER_LABELS);
-    if (s->key.protocol == IPPROTO_TCP && (s->tcp_flags[0] & s->tcp_flags[1] & SAMI_TCP_FLAG_BE_LIBERAL))
-        entry->flags |= SAMI_LEDGER_SRC_LENIENT;
-    if (sami_session_has_snat(s) || sami_session_has_dnat(s))
-        entry->flags |= SAMI_LEDGER_NAT;
-    if (s->has & SAMI_HAS_LABELS)
-        entry->flags |= SAMI_LEDGER_LABELS;
+    return s->key.protocol == IPPROTO_TCP ? lease_s : MAX(s->timeout_s, lease_s);
 }
 
-/* LIFECYCLE §7: the kernel's timeout is the backstop for when this process is dead. */
+/* A late one has its own time from the start: the audit that gives it to the others may have passed it already. */
+guint32
+sami_apply_creation_timeout(const SamiSession *s, guint32 lease_s)
+{
+    return (s->flags & SAMI_SESSION_LATE) ? MAX(s->timeout_s, 1) : sami_apply_backstop(s, lease_s);
+}
+
 static guint32
-backstop(const SamiApply *apply, const SamiSession *s)
+flags_of(const SamiApplyItem *item)
 {
-    return s->key.protocol == IPPROTO_TCP ? apply->lease_s : MAX(s->timeout_s, apply->lease_s);
+    const SamiSession *s = &item->session;
+    guint32 flags = 0;
+    if (s->key.protocol == IPPROTO_TCP && (s->tcp_flags[0] & s->tcp_flags[1] & SAMI_TCP_FLAG_BE_LIBERAL))
+        flags |= SAMI_LEDGER_SRC_LENIENT;
+    if (sami_session_has_snat(s) || sami_session_has_dnat(s))
+        flags |= SAMI_LEDGER_NAT;
+    if (s->has & SAMI_HAS_LABELS)
+        flags |= SAMI_LEDGER_LABELS;
+    if (s->status & SAMI_IPS_SEEN_REPLY)
+        flags |= SAMI_LEDGER_SEEN_REPLY;
+    if (s->status & SAMI_IPS_ASSURED)
+        flags |= SAMI_LEDGER_ASSURED;
+    if (s->status & SAMI_IPS_FIXED_TIMEOUT)
+        flags |= SAMI_LEDGER_FIXED;
+    if (s->has & (SAMI_HAS_SEQADJ | SAMI_HAS_SCTP))
+        flags |= SAMI_LEDGER_MOVING;
+    if (s->status & SAMI_IPS_OFFLOAD)
+        flags |= SAMI_LEDGER_OFFLOADED;
+    if (s->key.protocol == IPPROTO_GRE)
+        flags |= SAMI_LEDGER_GRE | (s->key.orig.src_port ? SAMI_LEDGER_GRE_KEYMAP : 0); /* a map that only its helper fills (gre_pkt_to_tuple) */
+    if (item->stripped & SAMI_HAS_HELPER)
+        flags |= SAMI_LEDGER_NO_HELPER;
+    if (s->has & SAMI_HAS_MASTER)
+        flags |= SAMI_LEDGER_CHILD;
+    return flags;
 }
 
-static SamiReason
-reason_of_errno(int result)
+guint8 *
+sami_apply_build(SamiApplyItem *items, guint n, guint32 lease_s, gboolean has_entries)
+{
+    gboolean is_building = n > 0 && !has_entries;
+    guint8 *messages = is_building ? g_malloc(n * SAMI_FIREWALL_MESSAGE_MAX) : NULL;
+    g_autofree gsize *lengths = is_building ? g_new0(gsize, n) : NULL; /* 0: has none */
+    gsize used = 0;
+    for (guint i = 0; i < n; i++) {
+        SamiApplyItem *item = &items[i];
+        item->message = NULL;
+        if (item->reason != SAMI_REASON_NONE || item->session.action == SAMI_ACTION_DELETED)
+            continue;
+        item->digest = sami_ledger_digest(&item->session);
+        item->flags = flags_of(item);
+        if (has_entries)
+            continue;
+        lengths[i] = sami_firewall_build(&item->session, SAMI_OP_CREATE, sami_apply_creation_timeout(&item->session, lease_s), messages + used);
+        used += lengths[i];
+    }
+    if (used == 0) {
+        g_free(messages);
+        return NULL;
+    }
+    messages = g_realloc(messages, used); /* they wait in a queue: without the room that was not used. It may be elsewhere now. */
+    guint8 *at = messages;
+    for (guint i = 0; i < n; i++) {
+        items[i].message = lengths[i] > 0 ? at : NULL;
+        at += lengths[i];
+    }
+    return messages;
+}
+
+void
+sami_apply_remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiApplyItem *item)
+{
+    const guint32 derived = SAMI_LEDGER_SRC_LENIENT | SAMI_LEDGER_NAT | SAMI_LEDGER_LABELS | SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED |
+                            SAMI_LEDGER_FIXED | SAMI_LEDGER_MOVING | SAMI_LEDGER_OFFLOADED | SAMI_LEDGER_GRE_KEYMAP | SAMI_LEDGER_GRE |
+                            SAMI_LEDGER_CHILD;
+    entry->digest = item->digest;
+    entry->timeout_s = item->session.timeout_s;
+    entry->tcp_state = item->session.tcp_state;
+    entry->generation = apply->generation;
+    entry->flags = (entry->flags & ~derived) | item->flags;
+    apply->has_children |= (item->flags & SAMI_LEDGER_CHILD) != 0;
+}
+
+SamiReason
+sami_apply_reason_of(int result)
 {
     switch (result) {
     case ENOMEM: return SAMI_REASON_TABLE_FULL;
@@ -91,122 +252,272 @@ reason_of_errno(int result)
     }
 }
 
-/* EEXIST: which of the four cases of LIFECYCLE §5? */
-static void
-resolve_conflict(SamiApply *apply, const SamiSession *s, const SamiSession *found, gboolean is_found, guint64 counter)
+struct SamiApplyBatch {
+    SamiOp ops[BATCH];
+    SamiSession sessions[BATCH]; /* where what is written differs from what was received: timeouts */
+    const SamiApplyItem *items[BATCH];
+    guint at[BATCH]; /* positions in the ledger */
+    guint n;
+    /* Of look-ups, and of what the ledger's file is told. */
+    SamiFlowKey keys[BATCH];
+    SamiSession found[BATCH];
+    gboolean is_found[BATCH];
+    guint positions[BATCH];
+    guint8 outcomes[BATCH];
+    /* What the kernel has of the entries that the next records change. */
+    SamiSession looks[LOOKS];
+    gboolean is_seen[LOOKS];
+    guint look_of[LOOKS]; /* record -> look + 1; 0: none */
+    struct {
+        guint position;
+        guint64 start_ns; /* of the ledger's entry then: one that was created since has another */
+    } look_at[LOOKS];
+    guint look; /* of the record that is being worked off, + 1; 0: none */
+};
+typedef SamiApplyBatch Batch;
+
+SamiApplyBatch *
+sami_apply_batch_new(void)
 {
-    if (!is_found) {
-        refuse(apply, SAMI_REASON_NAT_CLASH, &s->key, counter, "another flow has its reply tuple");
-        return;
-    }
-    if (!sami_flow_key_equal(&found->key, &s->key)) {
-        refuse(apply, SAMI_REASON_REVERSED, &s->key, counter, NULL);
-        return;
-    }
-    if (memcmp(&found->reply, &s->reply, sizeof s->reply) != 0) {
-        refuse(apply, SAMI_REASON_NAT_MISMATCH, &s->key, counter, NULL);
-        return;
-    }
-    SamiLedgerEntry *entry = sami_ledger_insert(apply->ledger, &s->key);
-    remember(apply, entry, s);
-    entry->flags |= SAMI_LEDGER_MERGED;
-    memcpy(entry->old_tcp_flags, found->tcp_flags, sizeof entry->old_tcp_flags);
-    apply->n_merged++;
+    return g_new0(SamiApplyBatch, 1);
 }
 
-typedef struct {
-    SamiOp ops[BATCH];
-    SamiSession sessions[BATCH]; /* what is written differs from what was received: timeouts */
-    const SamiSession *records[BATCH];
-    guint n;
-} Batch;
+void
+sami_apply_batch_free(SamiApplyBatch *batch)
+{
+    g_free(batch);
+}
 
-static gboolean
-look_up(SamiApply *apply, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error)
+gboolean
+sami_apply_look_up(SamiApply *apply, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error)
 {
     return n == 0 || sami_firewall_get(apply->firewall, keys, n, ret, found, error);
+}
+
+/* Tells the ledger's file what is going to be created, and opens its window. */
+static gboolean
+announce(SamiApply *apply, Batch *batch, guint n, guint64 *ret_window, guint *ret_n_creations, GError **error)
+{
+    guint64 before_ns = sami_ledger_now();
+    guint n_creations = 0;
+    for (guint i = 0; i < n; i++)
+        if (batch->ops[i].kind == SAMI_OP_CREATE)
+            batch->keys[n_creations++] = batch->items[i]->session.key;
+    *ret_n_creations = n_creations;
+    if (n_creations == 0)
+        return TRUE;
+    *ret_window = sami_ledger_open_window(apply->ledger, before_ns);
+    return !apply->file || sami_ledger_file_intent(apply->file, before_ns, batch->keys, n_creations, error);
+}
+
+static gboolean
+report(SamiApply *apply, Batch *batch, guint n, guint64 window, guint n_creations, GError **error)
+{
+    guint64 after_ns = sami_ledger_now();
+    guint k = 0;
+    if (n_creations == 0)
+        return TRUE;
+    sami_ledger_close_window(apply->ledger, window, after_ns);
+    for (guint i = 0; i < n; i++)
+        if (batch->ops[i].kind == SAMI_OP_CREATE)
+            batch->outcomes[k++] = batch->ops[i].result == 0 ? SAMI_OUTCOME_CREATED : SAMI_OUTCOME_NOT;
+    return !apply->file || sami_ledger_file_result(apply->file, after_ns, batch->outcomes, n_creations, error);
+}
+
+/* What one operation came to. FALSE: a creation found something there. */
+static gboolean
+settle_op(SamiApply *apply, const SamiOp *op, SamiLedgerEntry *entry, const SamiSession *s, guint64 window, guint64 counter)
+{
+    switch (op->kind) {
+    case SAMI_OP_DELETE: sami_apply_let_go(apply, entry); return TRUE;
+    case SAMI_OP_CREATE: break;
+    default:
+        if (op->result == ENOENT)
+            sami_apply_let_go(apply, entry);
+        return TRUE;
+    }
+    if (op->result == 0) {
+        entry->flags = (entry->flags & ~(SAMI_LEDGER_PENDING | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_CREATED;
+        entry->start_ns = window;
+        if (s->key.protocol == IPPROTO_TCP)
+            entry->flags |= SAMI_LEDGER_LENIENT;
+        if (s->flags & SAMI_SESSION_LATE)
+            entry->flags |= SAMI_LEDGER_AUDITED;
+        apply->n_accepted++;
+        return TRUE;
+    }
+    sami_apply_let_go(apply, entry);
+    if (op->result == EEXIST)
+        return FALSE;
+    sami_apply_refuse(apply, sami_apply_reason_of(op->result), &s->key, counter, g_strerror(op->result));
+    return TRUE;
+}
+
+/* The kernel or the ledger's file failed in the middle of a batch: what it was to create may be there, and the window tells whether it is
+ * ours. So the rollback that follows looks for all of it. */
+static void
+leave_open(SamiApply *apply, const Batch *batch, guint n, guint64 window)
+{
+    for (guint i = 0; i < n; i++) {
+        SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, batch->at[i]);
+        if (batch->ops[i].kind != SAMI_OP_CREATE)
+            continue;
+        entry->flags = (entry->flags & ~(SAMI_LEDGER_PENDING | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_CREATED;
+        entry->start_ns = window;
+    }
 }
 
 /* Runs the batch and puts every result where it belongs. */
 static gboolean
 flush(SamiApply *apply, Batch *batch, guint64 counter, GError **error)
 {
-    g_autofree SamiFlowKey *keys = NULL;
-    g_autofree SamiSession *found = NULL;
-    g_autofree gboolean *is_found = NULL;
-    g_autofree guint *at = NULL;
-    guint n_conflicts = 0, n = batch->n;
+    guint n_conflicts = 0, n = batch->n, n_creations;
+    guint64 window = 0;
     batch->n = 0;
     if (n == 0)
         return TRUE;
-    if (!sami_firewall_apply(apply->firewall, batch->ops, n, error))
+    if (!announce(apply, batch, n, &window, &n_creations, error))
         return FALSE;
+    if (!sami_apply_send(apply, batch->ops, batch->at, n, error) || !report(apply, batch, n, window, n_creations, error)) {
+        leave_open(apply, batch, n, window);
+        return FALSE;
+    }
     for (guint i = 0; i < n; i++) {
-        const SamiOp *op = &batch->ops[i];
-        const SamiSession *s = batch->records[i];
-        SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, &s->key);
-        if (op->kind == SAMI_OP_DELETE) {
-            if (entry)
-                entry->flags = SAMI_LEDGER_GONE;
-        } else if (op->kind == SAMI_OP_UPDATE_FULL || op->kind == SAMI_OP_UPDATE_TIMEOUT) {
-            if (op->result == ENOENT && entry)
-                entry->flags = SAMI_LEDGER_GONE;
-        } else if (op->result == 0) {
-            entry->flags = (entry->flags & ~SAMI_LEDGER_PENDING) | SAMI_LEDGER_CREATED;
-            if (s->key.protocol == IPPROTO_TCP)
-                entry->flags |= SAMI_LEDGER_LENIENT;
-            apply->n_accepted++;
-        } else {
-            entry->flags = SAMI_LEDGER_GONE;
-            if (op->result != EEXIST) {
-                refuse(apply, reason_of_errno(op->result), &s->key, counter, g_strerror(op->result));
-                continue;
-            }
-            if (!keys) {
-                keys = g_new(SamiFlowKey, n);
-                found = g_new0(SamiSession, n);
-                is_found = g_new0(gboolean, n);
-                at = g_new(guint, n);
-            }
-            keys[n_conflicts] = s->key;
-            at[n_conflicts++] = i;
+        const SamiSession *s = &batch->items[i]->session;
+        SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, batch->at[i]);
+        if (!settle_op(apply, &batch->ops[i], entry, s, window, counter)) {
+            batch->keys[n_conflicts] = s->key;
+            batch->positions[n_conflicts++] = i;
         }
     }
-    if (!look_up(apply, keys, n_conflicts, found, is_found, error))
+    if (!sami_apply_look_up(apply, batch->keys, n_conflicts, batch->found, batch->is_found, error))
         return FALSE;
     for (guint i = 0; i < n_conflicts; i++)
-        resolve_conflict(apply, batch->records[at[i]], &found[i], is_found[i], counter);
+        sami_apply_resolve_conflict(apply, batch->items[batch->positions[i]], &batch->found[i], batch->is_found[i], counter);
     return TRUE;
 }
 
-static void
-push(Batch *batch, SamiOpKind kind, const SamiSession *record, guint32 timeout_s)
+static SamiOp *
+push(SamiApply *apply, Batch *batch, SamiOpKind kind, const SamiApplyItem *item, const SamiLedgerEntry *entry)
 {
-    SamiSession *s = &batch->sessions[batch->n];
-    *s = *record;
-    s->timeout_s = timeout_s;
-    batch->records[batch->n] = record;
-    batch->ops[batch->n] = (SamiOp){ .kind = kind, .session = s };
-    batch->n++;
+    SamiOp *op = &batch->ops[batch->n];
+    batch->items[batch->n] = item;
+    batch->at[batch->n++] = sami_ledger_position(apply->ledger, entry);
+    *op = (SamiOp){ .kind = kind, .session = &item->session, .message = kind == SAMI_OP_CREATE ? item->message : NULL };
+    if (kind == SAMI_OP_CREATE && !item->message) { /* the kernel would get the record's own timeout */
+        SamiSession *copy = &batch->sessions[batch->n - 1];
+        *copy = item->session;
+        copy->timeout_s = sami_apply_creation_timeout(&item->session, apply->lease_s);
+        op->session = copy;
+    }
+    return op;
 }
 
-static gboolean
-is_touched(const SamiSession *found)
+/* For all but creations, whose message is built already. */
+static SamiSession *
+push_copy(SamiApply *apply, Batch *batch, SamiOpKind kind, const SamiApplyItem *item, const SamiLedgerEntry *entry,
+          guint32 timeout_s)
+{
+    SamiSession *copy = &batch->sessions[batch->n];
+    *copy = item->session;
+    copy->timeout_s = timeout_s;
+    push(apply, batch, kind, item, entry)->session = copy;
+    return copy;
+}
+
+gboolean
+sami_apply_is_touched(const SamiSession *found)
 {
     return (found->has & SAMI_HAS_COUNTERS) && (found->packets[0] || found->packets[1]);
 }
 
+/* After the deletion: a crash between the two leaves an entry that is looked for and not found, never one that nobody looks for. */
+static gboolean
+tell_gone(SamiApply *apply, const SamiFlowKey *key, GError **error)
+{
+    return !apply->file || sami_ledger_file_gone(apply->file, key, 1, error);
+}
+
+static gboolean
+recreate(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyItem *item, guint64 counter, GError **error)
+{
+    guint position = sami_ledger_position(apply->ledger, entry);
+    guint32 replaces = entry->flags & SAMI_LEDGER_REPLACE;
+    SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
+    copy->has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
+    if (!flush(apply, batch, counter, error) || !tell_gone(apply, &item->session.key, error))
+        return FALSE;
+    entry = sami_ledger_at(apply->ledger, position);
+    *entry = (SamiLedgerEntry){ .key = item->session.key, .flags = replaces,
+                                .old_tcp_flags = { entry->old_tcp_flags[0], entry->old_tcp_flags[1] } };
+    if (!sami_apply_tell_replaced(apply, entry, error)) /* for whoever reads that it is gone */
+        return FALSE;
+    sami_apply_remember(apply, entry, item);
+    entry->flags |= SAMI_LEDGER_PENDING;
+    sami_apply_count_held(apply, 1);
+    push(apply, batch, SAMI_OP_CREATE, item, entry);
+    return TRUE;
+}
+
+static gboolean
+is_unchanged(const SamiLedgerEntry *entry, const SamiApplyItem *item)
+{
+    return entry->digest == item->digest && entry->tcp_state == item->session.tcp_state &&
+           !(item->session.status & SAMI_APPLY_GROWING & ~sami_apply_grown(entry));
+}
+
+/* One by one a look-up costs as much as three in a row. A snapshot has none to make. */
+static gboolean
+look_ahead(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, GError **error)
+{
+    guint n_looks = 0;
+    for (guint i = 0; i < n; i++) {
+        const SamiSession *s = &items[i].session;
+        gboolean is_wanted = items[i].reason == SAMI_REASON_NONE && s->action != SAMI_ACTION_DELETED &&
+                             (apply->generation > 0 || s->action == SAMI_ACTION_UPDATE);
+        const SamiLedgerEntry *entry = is_wanted ? sami_ledger_find(apply->ledger, &s->key) : NULL;
+        batch->look_of[i] = 0;
+        if (!entry || !(entry->flags & SAMI_LEDGER_CREATED) || is_unchanged(entry, &items[i]))
+            continue;
+        batch->keys[n_looks] = s->key;
+        batch->look_at[n_looks].position = sami_ledger_position(apply->ledger, entry);
+        batch->look_at[n_looks].start_ns = entry->start_ns;
+        batch->look_of[i] = ++n_looks;
+    }
+    return sami_apply_look_up(apply, batch->keys, n_looks, batch->looks, batch->is_seen, error);
+}
+
+static gboolean
+look_at(SamiApply *apply, const Batch *batch, const SamiLedgerEntry *entry, SamiSession *ret, gboolean *is_found, GError **error)
+{
+    guint k = batch->look - 1;
+    if (batch->look == 0 || batch->look_at[k].position != sami_ledger_position(apply->ledger, entry) ||
+        batch->look_at[k].start_ns != entry->start_ns)
+        return sami_firewall_get(apply->firewall, &entry->key, 1, ret, is_found, error);
+    *ret = batch->looks[k];
+    *is_found = batch->is_seen[k];
+    return TRUE;
+}
+
+guint32
+sami_apply_grown(const SamiLedgerEntry *entry)
+{
+    return ((entry->flags & SAMI_LEDGER_SEEN_REPLY) ? SAMI_IPS_SEEN_REPLY : 0) | ((entry->flags & SAMI_LEDGER_ASSURED) ? SAMI_IPS_ASSURED : 0);
+}
+
 /* An update of an entry that the ledger has. LIFECYCLE §6: a state from a record never goes over one that traffic made. */
 static gboolean
-update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiSession *s, GError **error)
+update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyItem *item, guint64 counter, GError **error)
 {
-    gboolean is_same = entry->digest == sami_ledger_digest(s) && entry->tcp_state == s->tcp_state;
+    const SamiSession *s = &item->session;
     if (!(entry->flags & SAMI_LEDGER_CREATED)) {
         entry->generation = apply->generation;
+        if ((entry->flags & SAMI_LEDGER_REPLACE) && !apply->is_ready)
+            sami_apply_update_plan(apply, entry, item);
         apply->n_foreign++;
         return TRUE;
     }
-    if (is_same) {
+    if (is_unchanged(entry, item)) {
         entry->timeout_s = s->timeout_s;
         entry->generation = apply->generation;
         apply->n_unchanged++;
@@ -218,16 +529,23 @@ update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiSession
     }
     SamiSession found;
     gboolean is_found = FALSE;
-    if (!sami_firewall_get(apply->firewall, &s->key, 1, &found, &is_found, error))
+    if (!look_at(apply, batch, entry, &found, &is_found, error))
         return FALSE;
-    if (is_found && is_touched(&found)) {
+    if (is_found && sami_apply_is_touched(&found)) {
+        entry->generation = apply->generation;
         apply->n_unchanged++;
         return TRUE;
     }
-    remember(apply, entry, s);
-    push(batch, is_found ? SAMI_OP_UPDATE_FULL : SAMI_OP_CREATE, s, backstop(apply, s));
-    if (!is_found)
-        entry->flags = (entry->flags & ~SAMI_LEDGER_CREATED) | SAMI_LEDGER_PENDING;
+    sami_apply_remember(apply, entry, item);
+    /* A flow without events may have ended and begun anew between two dumps, with the same addresses. */
+    if (is_found && !sami_session_same_fixed(&found, s, sami_apply_without(entry)))
+        return recreate(apply, batch, entry, item, counter, error);
+    if (is_found) {
+        push_copy(apply, batch, SAMI_OP_UPDATE_GROWN, item, entry, sami_apply_backstop(s, apply->lease_s))->status |= found.status;
+        return TRUE;
+    }
+    push(apply, batch, SAMI_OP_CREATE, item, entry);
+    entry->flags = (entry->flags & ~(SAMI_LEDGER_CREATED | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_PENDING;
     return TRUE;
 }
 
@@ -235,49 +553,86 @@ static gboolean
 apply_one(SamiApply *apply, Batch *batch, const SamiApplyItem *item, guint64 counter, GError **error)
 {
     const SamiSession *s = &item->session;
-    apply->n_records++;
     if (item->reason != SAMI_REASON_NONE) {
-        refuse(apply, item->reason, &s->key, counter, NULL);
+        apply->n_records++;
+        sami_apply_refuse_record(apply, item, counter);
         return TRUE;
     }
-    SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, &s->key);
+    if (!(item = sami_children_admit(apply, item, counter))) {
+        apply->n_records++;
+        return TRUE;
+    }
+    s = &item->session;
+    gboolean is_creation = s->action != SAMI_ACTION_DELETED && (!apply->is_ready || (s->flags & SAMI_SESSION_LATE));
+    gboolean is_new = FALSE;
+    SamiLedgerEntry *entry = is_creation ? sami_ledger_obtain(apply->ledger, &s->key, &is_new)
+                                         : sami_ledger_find(apply->ledger, &s->key);
     if (entry && (entry->flags & SAMI_LEDGER_PENDING)) { /* the same flow twice in one batch: order matters */
         if (!flush(apply, batch, counter, error))
             return FALSE;
-        entry = sami_ledger_find(apply->ledger, &s->key);
+        return apply_one(apply, batch, item, counter, error);
     }
+    apply->n_records++;
     if (s->action == SAMI_ACTION_DELETED) {
         if (entry && (entry->flags & SAMI_LEDGER_CREATED) && !apply->is_ready) {
-            push(batch, SAMI_OP_DELETE, s, 0);
-            batch->sessions[batch->n - 1].has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
-            return flush(apply, batch, counter, error);
+            SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
+            copy->has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
+            return flush(apply, batch, counter, error) && tell_gone(apply, &s->key, error);
         }
+        if (entry && !(entry->flags & SAMI_LEDGER_LENIENT) && !apply->is_ready)
+            sami_apply_give_up_plan(apply, entry);
         apply->n_foreign++;
         return TRUE;
     }
-    if (entry)
-        return update(apply, batch, entry, s, error);
-    if (apply->is_ready && !(s->flags & SAMI_SESSION_LATE)) {
-        apply->n_foreign++; /* the audit names what was refused, or expired here since */
+    if (is_new && !has_room(apply)) {
+        entry->flags = SAMI_LEDGER_GONE;
+        sami_apply_refuse(apply, SAMI_REASON_MAX_SESSIONS, &s->key, counter, NULL);
         return TRUE;
     }
-    entry = sami_ledger_insert(apply->ledger, &s->key);
-    remember(apply, entry, s);
-    entry->flags |= SAMI_LEDGER_PENDING;
-    push(batch, SAMI_OP_CREATE, s, backstop(apply, s));
+    if (is_new) {
+        sami_apply_remember(apply, entry, item);
+        entry->flags |= SAMI_LEDGER_PENDING;
+        sami_apply_count_held(apply, 1);
+        push(apply, batch, SAMI_OP_CREATE, item, entry);
+        return TRUE;
+    }
+    if (entry)
+        return update(apply, batch, entry, item, counter, error);
+    apply->n_foreign++; /* the audit names what was refused, or expired here since */
     return TRUE;
+}
+
+/* Children whose masters have come; at the end all of them. They have been counted. */
+static gboolean
+release_children(SamiApply *apply, Batch *batch, gboolean is_last, GError **error)
+{
+    g_autoptr(GPtrArray) due = sami_children_take(apply, is_last);
+    batch->look = 0;
+    for (guint i = 0; due && i < due->len; i++) {
+        const SamiChild *child = g_ptr_array_index(due, i);
+        const SamiApplyItem *item = is_last && !sami_apply_is_master(apply, &child->item.session.master)
+                                        ? sami_children_orphan(apply, &child->item) : &child->item;
+        if (batch->n == BATCH && !flush(apply, batch, child->counter, error))
+            return FALSE;
+        apply->n_records--;
+        if (!apply_one(apply, batch, item, child->counter, error))
+            return FALSE;
+    }
+    gboolean is_flushed = flush(apply, batch, 0, error);
+    sami_children_sweep(apply);
+    return is_flushed;
 }
 
 /* The settling audit names every entry once: read BATCH of them in one pipelined GET instead of one by one. */
 static gboolean
-audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint64 counter, GError **error)
+audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint64 counter, guint32 age_s, GError **error)
 {
     g_autofree SamiFlowKey *keys = g_new(SamiFlowKey, n);
     g_autofree SamiSession *found = g_new0(SamiSession, n);
     g_autofree gboolean *is_found = g_new0(gboolean, n);
     for (guint i = 0; i < n; i++)
         keys[i] = items[i].session.key;
-    if (!look_up(apply, keys, n, found, is_found, error))
+    if (!sami_apply_look_up(apply, keys, n, found, is_found, error))
         return FALSE;
     for (guint i = 0; i < n; i++) {
         const SamiSession *s = &items[i].session;
@@ -290,31 +645,40 @@ audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint
         }
         apply->n_records++;
         entry->generation = apply->generation;
-        gboolean is_moved_on = !is_found[i] || is_touched(&found[i]) ||
+        gboolean is_moved_on = !is_found[i] || sami_apply_is_touched(&found[i]) ||
                                (s->key.protocol == IPPROTO_TCP && found[i].tcp_state != s->tcp_state);
+        entry->flags |= SAMI_LEDGER_AUDITED;
+        if (!entry->digest) /* from before a restart: this is what is known of it */
+            sami_apply_remember(apply, entry, &items[i]);
         if (!(entry->flags & SAMI_LEDGER_CREATED) || is_moved_on)
             continue;
-        entry->timeout_s = s->timeout_s;
-        push(batch, SAMI_OP_UPDATE_TIMEOUT, s, s->timeout_s);
+        entry->timeout_s = s->timeout_s > age_s ? s->timeout_s - age_s : 1; /* 0 would end it at once */
+        gboolean has_grown = (s->status & SAMI_APPLY_GROWING & ~found[i].status) != 0;
+        SamiOpKind kind = (s->status & SAMI_IPS_FIXED_TIMEOUT) ? SAMI_OP_UPDATE_FIXED : has_grown ? SAMI_OP_UPDATE_GROWN : SAMI_OP_UPDATE_TIMEOUT;
+        push_copy(apply, batch, kind, &items[i], entry, entry->timeout_s)->status |= found[i].status;
+        entry->flags |= items[i].flags & (SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED);
     }
     return flush(apply, batch, counter, error);
 }
 
 gboolean
-sami_apply_records(SamiApply *apply, const SamiApplyItem *items, guint n, guint64 counter, GError **error)
+sami_apply_records(SamiApply *apply, const SamiApplyItem *items, guint n, guint64 counter, guint32 age_s, GError **error)
 {
-    g_autofree Batch *batch = g_new(Batch, 1);
-    batch->n = 0;
+    Batch *batch = apply->batch;
+    batch->n = batch->look = 0;
     for (guint i = 0; apply->is_ready && i < n; i += BATCH)
-        if (!audit(apply, batch, items + i, MIN(BATCH, n - i), counter, error))
+        if (!audit(apply, batch, items + i, MIN(BATCH, n - i), counter, age_s, error))
             return FALSE;
     for (guint i = 0; !apply->is_ready && i < n; i++) {
         if (batch->n == BATCH && !flush(apply, batch, counter, error))
             return FALSE;
+        if (i % LOOKS == 0 && !look_ahead(apply, batch, &items[i], MIN(LOOKS, n - i), error))
+            return FALSE;
+        batch->look = batch->look_of[i % LOOKS];
         if (!apply_one(apply, batch, &items[i], counter, error))
             return FALSE;
     }
-    return flush(apply, batch, counter, error);
+    return flush(apply, batch, counter, error) && release_children(apply, batch, FALSE, error);
 }
 
 void
@@ -323,259 +687,81 @@ sami_apply_epoch_begin(SamiApply *apply, guint32 generation)
     apply->generation = generation;
 }
 
-/* Walks the ledger in batches and runs one operation on every entry that `pick` wants. */
-typedef gboolean (*PickFunc)(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data);
-typedef void (*ResultFunc)(SamiApply *apply, SamiLedgerEntry *entry, const SamiOp *op, gpointer user_data);
-
 static gboolean
-for_each(SamiApply *apply, PickFunc pick, ResultFunc result, gpointer user_data, GError **error)
+is_stale(const SamiApply *apply, const SamiLedgerEntry *entry)
 {
-    g_autofree Batch *batch = g_new(Batch, 1);
-    g_autofree guint *at = g_new(guint, BATCH);
-    guint size = sami_ledger_size(apply->ledger);
-    for (guint i = 0; i < size;) {
-        guint n = 0;
-        for (; i < size && n < BATCH; i++) {
-            SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, i);
-            batch->sessions[n] = (SamiSession){ .key = entry->key };
-            batch->ops[n] = (SamiOp){ .session = &batch->sessions[n] };
-            if (!(entry->flags & SAMI_LEDGER_GONE) && pick(apply, entry, &batch->ops[n], &batch->sessions[n], user_data))
-                at[n++] = i;
-        }
-        if (n > 0 && !sami_firewall_apply(apply->firewall, batch->ops, n, error))
-            return FALSE;
-        for (guint k = 0; result && k < n; k++)
-            result(apply, sami_ledger_at(apply->ledger, at[k]), &batch->ops[k], user_data);
-    }
-    return TRUE;
-}
-
-static gboolean
-pick_stale(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
-{
-    op->kind = SAMI_OP_DELETE;
     return (entry->flags & SAMI_LEDGER_CREATED) && entry->generation != apply->generation;
-}
-
-static void
-mark_gone(SamiApply *apply, SamiLedgerEntry *entry, const SamiOp *op, gpointer user_data)
-{
-    entry->flags = SAMI_LEDGER_GONE;
 }
 
 gboolean
 sami_apply_epoch_end(SamiApply *apply, GError **error)
 {
-    return for_each(apply, pick_stale, mark_gone, NULL, error);
-}
-
-/* Only the flags 0x08 under mask 0x08: window scale stays (LIFECYCLE §6). */
-static void
-set_lenient(SamiOp *op, SamiSession *session, gboolean is_lenient)
-{
-    op->kind = SAMI_OP_UPDATE_FLAGS;
-    session->has = SAMI_HAS_TCP;
-    session->tcp_flags[0] = session->tcp_flags[1] = is_lenient ? SAMI_TCP_FLAG_BE_LIBERAL : 0;
-}
-
-static gboolean
-pick_merged(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
-{
-    set_lenient(op, session, TRUE);
-    if (!(entry->flags & SAMI_LEDGER_MERGED) || entry->key.protocol != IPPROTO_TCP)
-        return FALSE;
-    entry->flags |= SAMI_LEDGER_LENIENT;
+    SamiRemoval removal = { 0 };
+    sami_children_drop_stale(apply);
+    for (guint at = 0; at < sami_ledger_size(apply->ledger);)
+        if (!sami_apply_remove(apply, &at, is_stale, &removal, error))
+            return FALSE;
     return TRUE;
 }
 
 gboolean
 sami_apply_freeze(SamiApply *apply, GError **error)
 {
-    if (apply->n_merged > 0 && !for_each(apply, pick_merged, NULL, NULL, error))
+    if (!sami_apply_carry_out(apply, error) || !release_children(apply, apply->batch, TRUE, error))
+        return FALSE;
+    sami_apply_take_over(apply);
+    if (!sami_apply_expectations_create(apply, error))
         return FALSE;
     apply->is_ready = TRUE;
     return TRUE;
 }
 
-static gboolean
-pick_renewal(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
-{
-    op->kind = SAMI_OP_UPDATE_TIMEOUT;
-    session->has = SAMI_HAS_TIMEOUT;
-    session->timeout_s = entry->key.protocol == IPPROTO_TCP ? apply->lease_s : MAX(entry->timeout_s, apply->lease_s);
-    return (entry->flags & SAMI_LEDGER_CREATED) != 0;
-}
-
 gboolean
-sami_apply_renew(SamiApply *apply, GError **error)
+sami_apply_thaw(SamiApply *apply, GError **error)
 {
-    return for_each(apply, pick_renewal, NULL, NULL, error);
+    SamiRemoval removal = { 0 };
+    for (guint i = 0; i < sami_ledger_size(apply->ledger); i++)
+        sami_ledger_at(apply->ledger, i)->flags &= ~SAMI_LEDGER_AUDITED;
+    apply->is_ready = FALSE;
+    return sami_apply_expectations_remove(apply, &removal, error);
 }
 
-/* What the kernel has now against what was written. */
-static void
-verify(SamiApply *apply, SamiLedgerEntry *entry, const SamiSession *found, gboolean is_found)
+void
+sami_apply_recall_created(SamiApply *apply, const SamiFlowKey *key, const guint64 window[2])
 {
-    if (!is_found) {
-        degrade(apply, SAMI_REASON_UNVERIFIED, &entry->key);
-        entry->flags = SAMI_LEDGER_GONE;
-        return;
-    }
-    entry->flow_id = found->flow_id;
-    entry->start_ns = found->start_ns;
-    gboolean has_labels = (found->has & SAMI_HAS_LABELS) != 0;
-    gboolean is_touched_now = is_touched(found) || !(found->has & SAMI_HAS_COUNTERS);
-    if ((entry->flags & SAMI_LEDGER_LABELS) && !has_labels)
-        degrade(apply, SAMI_REASON_LABELS_LOST, &entry->key);
-    else if ((entry->flags & SAMI_LEDGER_NAT) && !(found->status & (SAMI_IPS_SRC_NAT | SAMI_IPS_DST_NAT)))
-        degrade(apply, SAMI_REASON_NO_NAT_HOOK, &entry->key);
-    else if (sami_ledger_digest(found) != entry->digest || (!is_touched_now && found->tcp_state != entry->tcp_state))
-        degrade(apply, SAMI_REASON_DIFFERS, &entry->key);
-    else
-        apply->n_exact++;
+    gboolean is_new;
+    SamiLedgerEntry *entry = sami_ledger_obtain(apply->ledger, key, &is_new);
+    if (!(entry->flags & SAMI_LEDGER_CREATED))
+        sami_apply_count_held(apply, 1);
+    entry->start_ns = sami_ledger_open_window(apply->ledger, window[0]);
+    sami_ledger_close_window(apply->ledger, entry->start_ns, window[1]);
+    entry->flags = SAMI_LEDGER_CREATED | (entry->flags & SAMI_LEDGER_REPLACE);
+    if (key->protocol == IPPROTO_TCP)
+        entry->flags |= SAMI_LEDGER_LENIENT;
 }
 
-static gboolean
-pick_unaudited(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
+void
+sami_apply_recall_gone(SamiApply *apply, const SamiFlowKey *key)
 {
-    op->kind = SAMI_OP_UPDATE_TIMEOUT;
-    session->has = SAMI_HAS_TIMEOUT;
-    session->timeout_s = entry->timeout_s;
-    return (entry->flags & SAMI_LEDGER_CREATED) && entry->generation != apply->generation &&
-           entry->key.protocol == IPPROTO_TCP;
+    SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, key);
+    if (entry)
+        sami_apply_let_go(apply, entry);
 }
 
-gboolean
-sami_apply_read_back(SamiApply *apply, GError **error)
+void
+sami_apply_forget(SamiApply *apply)
 {
-    if (!for_each(apply, pick_unaudited, NULL, NULL, error))
-        return FALSE;
-    g_autofree SamiFlowKey *keys = g_new(SamiFlowKey, BATCH);
-    g_autofree SamiSession *found = g_new(SamiSession, BATCH);
-    g_autofree gboolean *is_found = g_new(gboolean, BATCH);
-    g_autofree guint *at = g_new(guint, BATCH);
-    guint size = sami_ledger_size(apply->ledger);
-    for (guint i = 0; i < size;) {
-        guint n = 0;
-        for (; i < size && n < BATCH; i++)
-            if (sami_ledger_at(apply->ledger, i)->flags & SAMI_LEDGER_CREATED) {
-                keys[n] = sami_ledger_at(apply->ledger, i)->key;
-                at[n++] = i;
-            }
-        if (!look_up(apply, keys, n, found, is_found, error))
-            return FALSE;
-        for (guint k = 0; k < n; k++)
-            verify(apply, sami_ledger_at(apply->ledger, at[k]), &found[k], is_found[k]);
-    }
-    return TRUE;
-}
-
-/* A lenient entry learns no windows from packets that are out of them (nf_conntrack_proto_tcp.c, tcp_in_window). If both ends retransmit
- * after the switch, each direction acknowledges data that this firewall has not seen, for ever: made strict, the flow dies. Seen in 1 of
- * 3 transfers with data both ways. It cannot happen when one direction carries bare acknowledgements only, or before the first packet. */
-static gboolean
-is_safe_to_tighten(const SamiSession *found, gboolean is_last)
-{
-    guint64 bare = found->key.family == 4 ? 52 : 72; /* headers with the timestamp option */
-    if (!(found->has & SAMI_HAS_COUNTERS))
-        return FALSE;
-    if (!is_touched(found))
-        return is_last;
-    for (guint d = 0; d < 2; d++)
-        if (found->packets[0] && found->packets[1] && found->octets[d] <= found->packets[d] * bare)
-            return TRUE;
-    return FALSE;
-}
-
-gboolean
-sami_apply_strict(SamiApply *apply, gboolean is_last, guint *ret_n_left, GError **error)
-{
-    g_autofree SamiFlowKey *keys = g_new(SamiFlowKey, BATCH);
-    g_autofree SamiSession *found = g_new(SamiSession, BATCH);
-    g_autofree gboolean *is_found = g_new(gboolean, BATCH);
-    g_autofree Batch *batch = g_new(Batch, 1);
-    guint size = sami_ledger_size(apply->ledger), n_left = 0;
-    for (guint i = 0; i < size;) {
-        guint n = 0, n_ops = 0;
-        for (; i < size && n < BATCH; i++) {
-            const SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, i);
-            if ((entry->flags & SAMI_LEDGER_LENIENT) && !(entry->flags & (SAMI_LEDGER_GONE | SAMI_LEDGER_SRC_LENIENT)))
-                keys[n++] = entry->key;
-        }
-        if (!look_up(apply, keys, n, found, is_found, error))
-            return FALSE;
-        for (guint k = 0; k < n; k++) {
-            SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, &keys[k]);
-            if (is_found[k] && !is_safe_to_tighten(&found[k], is_last)) {
-                n_left++;
-                continue;
-            }
-            entry->flags &= (guint16) ~SAMI_LEDGER_LENIENT;
-            if (!is_found[k])
-                continue;
-            batch->sessions[n_ops] = (SamiSession){ .key = keys[k] };
-            batch->ops[n_ops] = (SamiOp){ .session = &batch->sessions[n_ops] };
-            set_lenient(&batch->ops[n_ops], &batch->sessions[n_ops], FALSE);
-            n_ops++;
-        }
-        if (n_ops > 0 && !sami_firewall_apply(apply->firewall, batch->ops, n_ops, error))
-            return FALSE;
-    }
-    *ret_n_left = n_left;
-    return TRUE;
-}
-
-typedef struct {
-    guint64 n_removed, n_left;
-} Rollback;
-
-static gboolean
-pick_rollback(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
-{
-    if (entry->flags & SAMI_LEDGER_CREATED) {
-        op->kind = SAMI_OP_DELETE;
-        if (entry->start_ns) {
-            session->has = SAMI_HAS_ID;
-            session->flow_id = entry->flow_id;
-        }
-        return TRUE;
-    }
-    if (!(entry->flags & SAMI_LEDGER_LENIENT))
-        return FALSE;
-    set_lenient(op, session, FALSE);
-    memcpy(session->tcp_flags, entry->old_tcp_flags, sizeof session->tcp_flags);
-    return TRUE;
-}
-
-static void
-count_rollback(SamiApply *apply, SamiLedgerEntry *entry, const SamiOp *op, gpointer user_data)
-{
-    Rollback *rollback = user_data;
-    if (op->kind != SAMI_OP_DELETE)
-        return;
-    if (op->result == 0)
-        rollback->n_removed++;
-    else
-        rollback->n_left++;
-    entry->flags = SAMI_LEDGER_GONE;
-}
-
-gboolean
-sami_apply_rollback(SamiApply *apply, guint64 *ret_n_removed, guint64 *ret_n_left, GError **error)
-{
-    Rollback rollback = { 0 };
-    if (!for_each(apply, pick_rollback, count_rollback, &rollback, error))
-        return FALSE;
-    *ret_n_removed = rollback.n_removed;
-    *ret_n_left = rollback.n_left;
-    return TRUE;
+    apply->is_forgotten = TRUE;
+    sami_ledger_free(apply->ledger);
+    apply->ledger = sami_ledger_new();
+    g_array_set_size(apply->replacements, 0);
+    g_hash_table_remove_all(apply->refused_keys);
+    sami_children_clear(apply);
+    g_clear_pointer(&apply->expectations, g_array_unref);
 }
 
 guint64
 sami_apply_present(const SamiApply *apply)
 {
-    guint64 n = 0;
-    for (guint i = 0; i < sami_ledger_size(apply->ledger); i++)
-        n += (sami_ledger_at(apply->ledger, i)->flags & SAMI_LEDGER_CREATED) != 0;
-    return n;
+    return apply->n_held;
 }

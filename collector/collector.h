@@ -4,32 +4,32 @@
  * thread does to a migration's SamiApply is seen only in the `done` of a job. */
 #pragma once
 
+#include "collector/expect.h"
 #include "collector/injector.h"
 #include "collector/journal.h"
+#include "collector/kinds.h"
+#include "collector/machine.h"
 #include "collector/signers.h"
+#include "collector/sync.h"
+#include "collector/totals.h"
 #include "common/control.h"
 #include "common/loop.h"
+#include "common/metrics.h"
 #include "templates/stream.h"
 #include "transport/session.h"
 
-typedef enum {
-    SAMI_PHASE_PREPARE,
-    SAMI_PHASE_FOLLOW,
-    SAMI_PHASE_FREEZE,
-    SAMI_PHASE_READY,
-    SAMI_PHASE_SETTLE,
-    SAMI_PHASE_DONE,
-    SAMI_PHASE_ABORTED,
-    SAMI_PHASE_IN_DOUBT,
-} SamiCollectorPhase;
-
 typedef struct SamiCollector SamiCollector;
 typedef struct SamiCollectorSession SamiCollectorSession;
+typedef struct SamiCollectorReplication SamiCollectorReplication;
+typedef struct SamiCollectorKinds SamiCollectorKinds;
+typedef struct SamiKindThread SamiKindThread;
+typedef struct SamiCollectorCheck SamiCollectorCheck;
 
 typedef struct {
     SamiCollector *collector;
     SamiCollectorSession *session; /* (nullable) */
-    SamiSigner *signer;
+    SamiSigner *signer;            /* a reference; NULL after a restart if it has been revoked */
+    gchar *signer_name;
     guint8 id[16];
     gchar hex[33];
     gchar *peer;                   /* verified TLS name */
@@ -38,15 +38,45 @@ typedef struct {
     SamiPolicy policy;
     SamiApply *apply;
     guint n_jobs;                  /* in the injector; the migration is not freed before 0 */
-    gboolean is_rolling_back;
+    gboolean is_forgotten;         /* its ledger is gone: only counts are left */
+    gboolean is_snapshot_confirmed;
+    gboolean is_redumping;         /* between the begin of an epoch and its end */
+    gboolean is_recovered;         /* from the ledger's file: records from before the restart are not known */
     guint8 freeze_mode;
+    guint32 announced;             /* kinds, of its begin */
     guint32 lease_s;
     gint64 started_us;
     gint64 freeze_us, ready_us;
-    guint64 marker_counter;        /* of the freeze marker */
-    guint lease_timer, renew_timer, strict_timer;
+    gint64 sync_us;                /* from the freeze marker until journal and ledger were on the disk; beside the injection */
+    guint64 freeze_counter;        /* of the freeze marker that is being answered; 0: none */
+    guint n_freeze_waits;          /* for the kernel, the journal and the ledger, before READY */
+    gsize n_unsynced;              /* octets of the journal since the last time that it was sent to the disk */
+    guint n_syncs;                 /* that run, in the background of PREPARE and FOLLOW */
+    gint64 lost_us;                /* when its session was lost; 0: it has one, or needs none */
+    guint64 next_counter;          /* of the exporter's Messages: where a resumed session goes on */
+    gsize n_unacknowledged;        /* octets since the last acknowledgement */
+    guint64 marker_counter;        /* of the freeze marker that READY answered; 0: none */
+    guint64 n_ready;               /* session records up to it */
+    guint64 snapshot_counter, settle_counter; /* of those markers */
+    SamiRemoval removal;           /* of a rollback */
+    guint lease_timer, renew_timer, strict_timer, again_timer;
     guint n_strict_tries;
+    gint64 gate_until_us;          /* 0: open */
+    SamiCollectorReplication *replication; /* (nullable) a stream without an end: replication.c */
+    SamiCollectorKinds *kinds;     /* state beside sessions: kinds.c */
+    SamiStatistics not_sent;       /* what the exporter says that it kept back */
 } SamiCollectorMigration;
+
+/* A control record that waits for the rest of its Message: a Message takes effect as a whole, or not at all. */
+typedef struct {
+    SamiRecordKind kind;
+    guint at; /* session records of the Message that go before it */
+    union {
+        SamiEpoch epoch;
+        SamiMarker marker;
+        SamiAbort abort;
+    };
+} SamiCollectorControl;
 
 struct SamiCollectorSession {
     SamiCollector *collector;
@@ -55,13 +85,17 @@ struct SamiCollectorSession {
     gpointer tag;                  /* of the descriptor in `source` */
     SamiFrameOpen open;
     gboolean is_open;
+    guint64 opened_ms;             /* when OPEN came: the age of the first Message is counted from it */
     SamiStream *stream;            /* from the first Message on */
-    SamiSigner *signer;
+    SamiSigner *signer;            /* a reference */
     SamiJournal *journal;
     gboolean has_hello;
     GArray *vm;                    /* addresses seen before begin */
     SamiCollectorMigration *migration;
+    SamiCollectorCheck *check;     /* (nullable) this is a dry run: check.c, and there is no migration */
     GArray *batch;                 /* of SamiApplyItem */
+    GArray *expectations;          /* of SamiExpectationItem */
+    GArray *controls;              /* of SamiCollectorControl, between the items of `batch` */
     guint64 counter;               /* of the Message that is being read */
     SamiReason refusal;            /* set by a record: ends the session */
     gchar *refusal_detail;
@@ -71,48 +105,184 @@ struct SamiCollectorSession {
 };
 
 struct SamiCollector {
-    const SamiConfig *config;
+    const SamiConfig *config;      /* a reference */
     GMainLoop *loop;
     int channel;
     GSource *channel_source;
     SamiKey *key;
     GPtrArray *signers;
+    SamiBudget *budget;            /* of all migrations that run */
+    SamiExpect *expect;
     SamiInjector *injector;
+    SamiKindThread *kinds;
+    SamiSync *sync;
     SamiFirewall *firewall;        /* for headroom; main loop's own handle */
     SamiControlServer *control;
     GPtrArray *sessions;           /* of SamiCollectorSession */
     GPtrArray *migrations;         /* of SamiCollectorMigration, finished ones too, bounded */
+    gboolean is_paused;            /* a session is not read until the injector has drained */
     guint64 n_messages, n_octets, n_sessions, n_session_errors;
     guint64 refused_messages[SAMI_N_REASONS];
-    guint64 refused_records[SAMI_N_REASONS];
-    guint64 n_results[SAMI_PHASE_IN_DOUBT + 1];
-    guint64 n_rolled_back;
+    SamiTotals totals;             /* of what is forgotten; see sami_collector_totals() */
+    guint64 most_merged;
+    guint64 refused_handshakes[SAMI_N_HANDSHAKE_CAUSES]; /* the listener's claim */
+    guint64 n_results[SAMI_N_PHASES];
+    guint64 journal_octets, n_journals_removed;
+    guint64 n_rolled_back, n_resumed, n_recovered;
+    guint64 n_checks;              /* dry runs */
+    struct SamiGate *gate;         /* (nullable) */
+    struct SamiOrigin *origin;     /* whose entries the table holds */
+    GPtrArray *taken_over;         /* of what replications brought, until it is strict: replication.c */
+    guint64 n_takeovers;
+    guint64 n_pair_synced, n_pair_unsynced; /* READYs with and without the standby */
+    guint64 n_gates_closed, n_gate_failures;
+    guint64 n_marks_masked;        /* records that lost bits of their mark to mark-mask */
+    guint64 n_reloads, n_reload_errors;
 };
 
-const gchar *sami_collector_phase_name(SamiCollectorPhase phase);
+/* totals.c: of all migrations and replications, those that are forgotten too; none of it ever falls */
+void sami_collector_totals(SamiCollector *collector, SamiTotals *ret_totals);
+
+/* kinds.c: what a migration brings beside sessions */
+SamiKindThread *sami_collector_kinds_start(void);
+void sami_collector_kinds_stop(SamiKindThread *thread); /* waits for what is queued */
+/* Records in jobs of both threads that are not done. */
+guint sami_collector_pending(const SamiCollector *collector);
+/* A migration begins, or is recalled. */
+void sami_collector_kinds_begin(SamiCollectorMigration *migration);
+void sami_collector_kinds_free(SamiCollectorMigration *migration);
+/* FALSE: it is of no such kind. What is taken waits for the rest of its Message: flush or drop. */
+gboolean sami_collector_kinds_take(SamiCollectorMigration *migration, const SamiRecord *record);
+void sami_collector_kinds_flush(SamiCollectorMigration *migration, guint64 counter);
+void sami_collector_kinds_drop(SamiCollectorMigration *migration);
+/* TRUE: something is being worked off; `then` is called when it is done. FALSE: nothing is. */
+gboolean sami_collector_kinds_wait(SamiCollectorMigration *migration, guint64 counter, void (*then)(SamiCollectorMigration *m, guint64 counter));
+void sami_collector_kinds_undo(SamiCollectorMigration *migration);
+/* It is decided: what an undo would need goes. */
+void sami_collector_kinds_forget(SamiCollectorMigration *migration);
+/* Exceptions and counts, before a receipt. */
+void sami_collector_kinds_answer(SamiCollectorMigration *migration);
+void sami_collector_kinds_add_reasons(SamiCollectorMigration *migration, guint8 scope, guint64 reasons[SAMI_N_REASONS]);
+void sami_collector_kinds_describe(SamiCollectorMigration *migration, JsonObject *counts);
+void sami_collector_kinds_add_totals(const SamiCollectorMigration *migration, SamiTotals *totals);
 
 /* session.c */
+/* Ends it without another word, from inside one of its callbacks too. */
+void sami_collector_session_drop(SamiCollectorSession *session);
+/* One signed refusal, then the end of the session (PROTOCOL §4). `detail` NULL: the reason's text. */
+void sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail);
 void sami_collector_session_new(SamiCollector *collector, int fd_take);
 void sami_collector_session_free(SamiCollectorSession *session);
 /* Queues one record for the peer; the Message goes out with sami_collector_session_flush(). */
 void sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *record);
+/* What a record means here, and which rule of the map or of the signer's policy it breaks. */
+void sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
+                                  SamiApplyItem *ret);
 void sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last);
+/* After a reload: a session whose signer or key is gone is refused, and its migration rolled back before READY. */
+void sami_collector_session_review(SamiCollectorSession *session);
 /* Looks again whether to read: called when the injector has drained. */
 void sami_collector_session_update(SamiCollectorSession *session);
 
 /* migration.c */
 /* NULL with *ret_reason. */
 SamiCollectorMigration *sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *begin, SamiReason *ret_reason);
+/* NONE if this session may begin one now; what it may bring is another matter. */
+SamiReason sami_collector_migration_may_begin(const SamiCollectorSession *session, const SamiBegin *begin);
+SamiConflict sami_collector_conflict_of(const SamiSigner *signer);
+/* From what the ledger's file said, in the phase that it said; not moved by anything yet. */
+SamiCollectorMigration *sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *open);
+/* The state process has been started anew: rolled back before READY, kept and in doubt after it (LIFECYCLE §1). */
+void sami_collector_migration_restart(SamiCollectorMigration *migration);
+/* Lets the oldest of those that are over go, as long as there are more than status remembers. */
+void sami_collector_migration_trim(SamiCollector *collector);
 void sami_collector_migration_free(SamiCollectorMigration *migration);
+/* NONE if this session may go on with it; otherwise why not. */
+SamiReason sami_collector_migration_may_resume(const SamiCollectorMigration *migration, const SamiSigner *signer);
+/* A resumed session, after its hello-reply: what it may have missed is said again. */
+void sami_collector_migration_attach(SamiCollectorMigration *migration, SamiCollectorSession *session);
+/* A Message of its exporter has been taken: up to `next`, of this many octets. */
+void sami_collector_migration_taken(SamiCollectorMigration *migration, guint64 next, gsize length);
+/* receipt.c: with every exception that has not been listed yet; nothing without a session. */
+void sami_collector_migration_receipt(SamiCollectorMigration *m, guint8 phase, guint64 marker_counter, gboolean is_last);
 void sami_collector_migration_records(SamiCollectorMigration *migration, GArray *items, guint64 counter);
 void sami_collector_migration_epoch(SamiCollectorMigration *migration, const SamiEpoch *epoch);
 void sami_collector_migration_marker(SamiCollectorMigration *migration, const SamiMarker *marker, guint64 counter);
-/* Removes what it created; before READY, or on an explicit decision. */
-void sami_collector_migration_abort(SamiCollectorMigration *migration);
-void sami_collector_migration_end(SamiCollectorMigration *migration);
+/* May an abort with this counter of READY (0: none seen) undo it now? */
+gboolean sami_collector_migration_may_abort(const SamiCollectorMigration *migration, guint64 marker_counter);
+/* Removes what it created. FALSE if the event means nothing now. */
+gboolean sami_collector_migration_undo(SamiCollectorMigration *migration, SamiCollectorEvent event);
+/* The operator's decision about one in doubt. FALSE if it is not. */
+gboolean sami_collector_migration_resolve(SamiCollectorMigration *migration, gboolean is_kept);
 /* The Transport Session is gone. */
 void sami_collector_migration_detach(SamiCollectorMigration *migration);
+/* check.c: a dry run, which writes nothing anywhere. A reason that is not NONE ends the session. */
+SamiCollectorCheck *sami_collector_check_new(SamiCollectorSession *session);
+void sami_collector_check_free(SamiCollectorCheck *check); /* NULL is fine */
+gboolean sami_collector_check_has_begun(const SamiCollectorCheck *check); /* FALSE for NULL */
+SamiReason sami_collector_check_begin(SamiCollectorCheck *check, const SamiBegin *begin);
+/* After begin; takes effect with sami_collector_check_message(), when all of its Message has been read. */
+SamiReason sami_collector_check_record(SamiCollectorCheck *check, const SamiRecord *record);
+void sami_collector_check_message(SamiCollectorCheck *check);
+/* Control request: what of this host would be in the way of any VM that comes. */
+void sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
+/* housekeeping.c: journal-keep and journal-max, now and every hour */
+void sami_collector_tidy(SamiCollector *collector);
+void sami_collector_start_tidying(SamiCollector *collector);
+/* replication.c: one replica a signer, which outlives its streams; it has no ledger's file and no lease, and is never rolled back */
+gboolean sami_collector_replication_setup(SamiCollector *collector, GError **error);
+void sami_collector_replication_close(SamiCollector *collector);
+/* A begin of that kind: the signer's replica goes on with this stream. NULL with *ret_reason. */
+SamiCollectorMigration *sami_collector_replication_begin(SamiCollectorSession *session, const SamiBegin *begin, SamiReason *ret_reason);
+void sami_collector_replication_free(SamiCollectorMigration *migration);
+/* The end of a dump is a place to begin another file of the journal. */
+void sami_collector_replication_epoch(SamiCollectorMigration *migration, const SamiEpoch *epoch);
+void sami_collector_replication_alive(SamiCollectorMigration *migration, guint64 counter);
+/* A Message came. */
+void sami_collector_replication_heard(SamiCollectorMigration *migration);
+/* The Transport Session is gone: what is here stays as it is. */
+void sami_collector_replication_lost(SamiCollectorMigration *migration, const gchar *why);
+/* Of one peer, NULL: of all. `client` is answered when the table is ours; it is already, where nothing is replicated. */
+void sami_collector_takeover(SamiCollector *collector, const gchar *peer, SamiControlClient *client);
+/* Peers dump again; with is_yielding theirs wins over what is older here than now. Returns how many were asked. */
+guint sami_collector_resync(SamiCollector *collector, const gchar *peer, gboolean is_yielding);
+/* Adds what was taken over and is still to become strict. */
+void sami_collector_taken_over_totals(const SamiCollector *collector, SamiTotals *totals);
+/* For stats. */
+void sami_collector_replications_count(const SamiCollector *collector, JsonObject *counters);
+/* For status. (transfer full) */
+JsonObject *sami_collector_replication_describe(SamiCollectorMigration *migration);
+/* pair.c: asks the exporter of this host until its standbys have what is in the kernel now, at most `deadline` long, and then calls
+ * sami_collector_migration_pair_done(). FALSE: no need to wait. */
+gboolean sami_collector_pair_wait(SamiCollectorMigration *migration, guint64 counter);
+/* migration.c: READY for the freeze marker of this counter, if it still waits for it */
+void sami_collector_migration_pair_done(SamiCollectorMigration *migration, guint64 counter);
+/* migration.c, for replication.c */
+SamiJob *sami_collector_migration_prepare(SamiCollectorMigration *migration, SamiJobKind kind, void (*done)(SamiJob *, gpointer));
+void sami_collector_migration_job_done(SamiJob *job, gpointer migration);
+
+/* recovery.c: what the files in journal-dir say of migrations before this start. */
+void sami_collector_recover(SamiCollector *collector);
+/* Entries that a migration of this signer may create now, all running ones taken into account; sets the collector's limit for it. */
+guint64 sami_collector_room(SamiCollector *collector, const SamiSigner *signer);
+/* After a reload, for a migration without a session: rolled back if its signer is gone, before READY. */
+void sami_collector_migration_review(SamiCollectorMigration *migration);
 SamiCollectorMigration *sami_collector_find(SamiCollector *collector, const guint8 id[16]);
+
+/* gate.c: does nothing where no gate is configured, except where that is said */
+gboolean sami_collector_gate_setup(SamiCollector *collector, GError **error);
+/* On demand. SAMI_ERROR_USAGE without a gate, SAMI_ERROR_KERNEL. */
+gboolean sami_collector_gate_close(SamiCollectorMigration *migration, guint timeout_ms, GError **error);
+void sami_collector_gate_open(SamiCollectorMigration *migration);
+/* The snapshot is in the kernel, or another part of its lease has passed. */
+void sami_collector_gate_follow(SamiCollectorMigration *migration);
+/* The freeze marker is here. */
+void sami_collector_gate_freeze(SamiCollectorMigration *migration);
+/* 0: open. */
+gint64 sami_collector_gate_left_ms(const SamiCollectorMigration *migration);
+
+/* metrics.c: the control command */
+void sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
 
 /* control.c */
 void sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer user_data);

@@ -5,8 +5,21 @@
 
 typedef struct SamiJournal SamiJournal;
 
-/* DIR/<time>-<id>.ipfix, mode 0600, never over an existing file. The directory is made at need. */
+/* DIR/<time>-<id>.ipfix (-2, -3 … before the dot for more of them in a second), mode 0600, never over an existing file. The directory is made at need. */
 SamiJournal *sami_journal_new(const gchar *directory, const gchar *id_hex, GError **error);
 gboolean sami_journal_append(SamiJournal *journal, const guint8 *message, gsize length, GError **error);
-gboolean sami_journal_sync(SamiJournal *journal, GError **error);
+/* (transfer none) */
+const gchar *sami_journal_path(const SamiJournal *journal);
+/* For collector/sync.h. */
+int sami_journal_fd(const SamiJournal *journal);
 void sami_journal_free(SamiJournal *journal);
+/* Frees it and removes its file: what was in it turned out to be nothing that is kept. NULL is fine. */
+void sami_journal_discard(SamiJournal *journal_take);
+
+/* Removes *.ipfix and *.closed files that were last written more than keep_s ago, then the oldest until at most max_octets are left; nothing
+ * that `is_needed` names (by the file's name). Returns the octets of what is left of both kinds. What cannot be removed is left. */
+typedef gboolean (*SamiJournalNeedFunc)(const gchar *name, gpointer user_data);
+guint64 sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, SamiJournalNeedFunc is_needed, gpointer user_data,
+                           guint *ret_n_removed);
+/* Octets of all files in the directory, whatever they are: journals, ledgers. */
+guint64 sami_journal_size(const gchar *directory);

@@ -1,27 +1,40 @@
+/* What the phases of a migration at its destination do (LIFECYCLE §1); the phases themselves are in machine.c. */
 #include <string.h>
 
 #include "collector/collector.h"
 
-#define FINISHED_MAX 1000u        /* closed ids remembered for status (PROTOCOL §2) */
+#define SYNC_EVERY (4u * 1024u * 1024u) /* octets of the journal */
 #define STRICT_AGAIN_MS 60000u    /* entries that no packet has touched are looked at again */
+#define ROLLBACK_AGAIN_MS 1000u   /* after a failure of the kernel's socket */
 #define STRICT_TRIES 5u           /* then they are made strict anyway: five minutes (LIFECYCLE §6) */
 
-static const gchar *const phase_names[] = { "PREPARE", "FOLLOW", "FREEZE", "READY", "SETTLE", "DONE", "ABORTED", "IN-DOUBT" };
+static void start_rollback(SamiCollectorMigration *m);
 
-const gchar *
-sami_collector_phase_name(SamiCollectorPhase phase)
+/* The phase goes into the ledger's file as well: a restart begins with it. */
+static gboolean
+write_phase(SamiCollectorMigration *m, SamiCollectorPhase phase, guint64 marker_counter, GError **error)
 {
-    return phase_names[phase];
+    return !m->apply->file ||
+           sami_ledger_file_phase(m->apply->file, (guint8) phase, marker_counter, m->n_ready, sami_ledger_now(), error);
 }
 
-/* The only writer of `phase`. */
-static void
-set_phase(SamiCollectorMigration *m, SamiCollectorPhase phase)
+/* The only writer of `phase`. FALSE if the event means nothing now. */
+static gboolean
+advance(SamiCollectorMigration *m, SamiCollectorEvent event)
 {
-    g_message("%.8s %s -> %s (from %s)", m->hex, phase_names[m->phase], phase_names[phase], m->peer);
+    SamiCollectorPhase phase;
+    g_autoptr(GError) error = NULL;
+    if (!sami_collector_next(m->phase, event, &phase))
+        return FALSE;
+    g_message("%.8s %s -> %s (from %s)", m->hex, sami_collector_phase_name(m->phase), sami_collector_phase_name(phase), m->peer);
     m->phase = phase;
-    if (phase >= SAMI_PHASE_DONE)
+    if (event != SAMI_ON_INJECTED && !write_phase(m, phase, m->marker_counter, &error)) /* READY was written before it was decided */
+        g_warning("%.8s: %s", m->hex, error->message);
+    if (sami_collector_is_over(phase) || phase == SAMI_PHASE_IN_DOUBT) {
         m->collector->n_results[phase]++;
+        sami_apply_leave_budgets(m->apply);
+    }
+    return TRUE;
 }
 
 SamiCollectorMigration *
@@ -35,207 +48,367 @@ sami_collector_find(SamiCollector *collector, const guint8 id[16])
     return NULL;
 }
 
+/* Journal, ledger or kernel socket: before READY it is rolled back, and the exporter is told why. */
 static void
-clear_timer(guint *timer)
+fail(SamiCollectorMigration *m, const GError *error)
 {
-    if (*timer)
-        g_source_remove(*timer);
-    *timer = 0;
+    SamiReason reason = g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FAILED) ? SAMI_REASON_JOURNAL : SAMI_REASON_KERNEL;
+    g_critical("%.8s: %s", m->hex, error->message);
+    if (m->replication) { /* never rolled back: the peer comes again and says everything anew */
+        if (m->session)
+            sami_collector_session_refuse(m->session, reason, error->message);
+        return;
+    }
+    if (!advance(m, SAMI_ON_FAILURE))
+        return;
+    if (m->session)
+        sami_collector_session_refuse(m->session, reason, error->message);
+    start_rollback(m);
 }
 
+/* What one migration queued holds up the sessions of all, so whoever drains it wakes all. */
 static void
-job_done(SamiJob *job, gpointer user_data)
+resume_reading(SamiCollector *collector)
+{
+    if (!collector->is_paused || sami_collector_pending(collector) >= SAMI_INJECTOR_HIGH)
+        return;
+    collector->is_paused = FALSE;
+    for (guint i = 0; i < collector->sessions->len; i++)
+        sami_collector_session_update(g_ptr_array_index(collector->sessions, i));
+}
+
+void
+sami_collector_migration_job_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     m->n_jobs--;
     if (job->error)
-        g_critical("%.8s: the kernel socket failed: %s", m->hex, job->error->message);
+        fail(m, job->error);
     if (m->session)
         sami_collector_session_update(m->session);
+    resume_reading(m->collector);
 }
 
-static SamiJob *
-submit(SamiCollectorMigration *m, SamiJobKind kind, void (*done)(SamiJob *, gpointer))
+SamiJob *
+sami_collector_migration_prepare(SamiCollectorMigration *m, SamiJobKind kind, void (*done)(SamiJob *, gpointer))
 {
     SamiJob *job = g_new0(SamiJob, 1);
     job->kind = kind;
     job->apply = m->apply;
-    job->done = done ? done : job_done;
+    job->done = done ? done : sami_collector_migration_job_done;
     job->user_data = m;
     m->n_jobs++;
     return job;
 }
 
 static void
-run(SamiCollectorMigration *m, SamiJobKind kind, void (*done)(SamiJob *, gpointer))
+submit(SamiCollectorMigration *m, SamiJob *job)
 {
-    sami_injector_submit(m->collector->injector, submit(m, kind, done));
+    sami_injector_submit(m->collector->injector, job);
 }
 
 static gboolean
 on_renew(gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    if (m->phase < SAMI_PHASE_FREEZE) /* never between freeze marker and READY */
-        run(m, SAMI_JOB_RENEW, NULL);
+    if (m->phase > SAMI_PHASE_READY) { /* the audit has given every entry its own timeout, or nothing is renewed any more */
+        m->renew_timer = 0;
+        return G_SOURCE_REMOVE;
+    }
+    if (m->phase != SAMI_PHASE_FREEZE) /* never between freeze marker and READY */
+        submit(m, sami_collector_migration_prepare(m, SAMI_JOB_RENEW, NULL));
+    if (m->phase == SAMI_PHASE_FOLLOW && m->is_snapshot_confirmed)
+        sami_collector_gate_follow(m);
     return G_SOURCE_CONTINUE;
 }
 
-/* 50 % of what the table has left, or the configured number (OPERATIONS §2). */
 static void
-trim_finished(SamiCollector *collector)
+start_renewal(SamiCollectorMigration *m)
 {
-    for (guint i = 0; i < collector->migrations->len && collector->migrations->len > FINISHED_MAX; i++) {
-        SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        if (m->phase >= SAMI_PHASE_DONE && m->n_jobs == 0)
-            g_ptr_array_remove_index(collector->migrations, i--);
-    }
+    if (!m->renew_timer)
+        m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
 static guint
 count_active(SamiCollector *collector)
 {
     guint n = 0;
-    for (guint i = 0; i < collector->migrations->len; i++)
-        n += ((SamiCollectorMigration *) g_ptr_array_index(collector->migrations, i))->phase < SAMI_PHASE_DONE;
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        n += !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+    }
     return n;
+}
+
+SamiConflict
+sami_collector_conflict_of(const SamiSigner *signer)
+{
+    const gchar *word = signer ? signer->config->on_conflict : NULL;
+    return g_strcmp0(word, "replace") == 0 ? SAMI_CONFLICT_REPLACE : g_strcmp0(word, "keep") == 0 ? SAMI_CONFLICT_KEEP : SAMI_CONFLICT_MERGE;
+}
+
+SamiCollectorMigration *
+sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *open)
+{
+    SamiCollectorMigration *m = g_new0(SamiCollectorMigration, 1);
+    SamiSigner *signer = sami_signers_by_name(collector->signers, open->signer);
+    m->collector = collector;
+    m->signer = signer ? sami_signer_ref(signer) : NULL;
+    m->signer_name = g_strdup(open->signer);
+    memcpy(m->id, open->id, 16);
+    for (guint i = 0; i < 16; i++)
+        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
+    m->peer = g_strdup(open->peer);
+    m->vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
+    g_array_append_vals(m->vm, open->vm, open->n_vm);
+    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
+    if (signer)
+        sami_signer_fill_policy(signer, &m->policy);
+    m->lease_s = open->lease_s;
+    m->freeze_mode = SAMI_FREEZE_EVENTS;
+    m->apply = sami_apply_new(m->lease_s, collector->budget, signer ? signer->budget : NULL);
+    m->apply->on_conflict = sami_collector_conflict_of(signer);
+    sami_apply_set_map(m->apply, signer ? signer->map : NULL);
+    m->started_us = g_get_monotonic_time();
+    sami_collector_kinds_begin(m);
+    g_ptr_array_add(collector->migrations, m);
+    return m;
+}
+
+SamiReason
+sami_collector_migration_may_begin(const SamiCollectorSession *session, const SamiBegin *begin)
+{
+    SamiCollector *collector = session->collector;
+    const SamiConfig *config = collector->config;
+    return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
+           : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
+           : count_active(collector) >= config->max_migrations             ? SAMI_REASON_LIMIT
+                                                                           : SAMI_REASON_NONE;
 }
 
 SamiCollectorMigration *
 sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *begin, SamiReason *ret_reason)
 {
     SamiCollector *collector = session->collector;
-    if (strncmp(begin->destination, collector->config->name, sizeof begin->destination) != 0) {
-        *ret_reason = SAMI_REASON_DESTINATION_NAME;
+    const SamiConfig *config = collector->config;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SamiLedgerFile) file = NULL;
+    SamiLedgerOpen open = { .lease_s = begin->lease_s > 0 ? MIN(begin->lease_s, config->lease_s) : config->lease_s,
+                            .signer = session->signer->config->name, .peer = session->open.name,
+                            .vm = (SamiPrefix *) (void *) session->vm->data, .n_vm = session->vm->len };
+    memcpy(open.id, session->stream->migration_id, 16);
+    *ret_reason = sami_collector_migration_may_begin(session, begin);
+    if (*ret_reason != SAMI_REASON_NONE)
+        return NULL;
+    if (config->journal && !(file = sami_ledger_file_new(config->journal_dir, &open, &error))) {
+        g_warning("%s: %s", session->open.name, error->message);
+        *ret_reason = SAMI_REASON_JOURNAL;
         return NULL;
     }
-    if (count_active(collector) >= collector->config->max_migrations) {
-        *ret_reason = SAMI_REASON_LIMIT;
-        return NULL;
-    }
-    trim_finished(collector);
-    SamiCollectorMigration *m = g_new0(SamiCollectorMigration, 1);
-    m->collector = collector;
+    sami_collector_migration_trim(collector);
+    sami_collector_room(collector, session->signer);
+    SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
+    m->apply->file = g_steal_pointer(&file);
     m->session = session;
-    m->signer = session->signer;
-    memcpy(m->id, session->stream->migration_id, 16);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
-    m->peer = g_strdup(session->open.name);
-    m->vm = g_array_ref(session->vm);
-    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len,
-                              .nat_addresses = (SamiPrefix *) (void *) m->signer->nat_addresses->data,
-                              .n_nat_addresses = m->signer->nat_addresses->len,
-                              .zones = (guint16 *) (void *) m->signer->zones->data, .n_zones = m->signer->zones->len };
-    m->lease_s = begin->lease_s > 0 ? MIN(begin->lease_s, collector->config->lease_s) : collector->config->lease_s;
-    m->apply = sami_apply_new(m->lease_s);
-    m->started_us = g_get_monotonic_time();
-    g_ptr_array_add(collector->migrations, m);
-    m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
-    set_phase(m, SAMI_PHASE_FOLLOW);
+    m->next_counter = session->stream->counter_in;
+    start_renewal(m);
+    advance(m, SAMI_ON_BEGIN);
     return m;
 }
 
 void
 sami_collector_migration_free(SamiCollectorMigration *m)
 {
-    clear_timer(&m->lease_timer);
-    clear_timer(&m->renew_timer);
-    clear_timer(&m->strict_timer);
+    g_clear_handle_id(&m->lease_timer, g_source_remove);
+    g_clear_handle_id(&m->renew_timer, g_source_remove);
+    g_clear_handle_id(&m->strict_timer, g_source_remove);
+    g_clear_handle_id(&m->again_timer, g_source_remove);
+    g_free(m->signer_name);
     g_free(m->peer);
     g_array_unref(m->vm);
+    sami_collector_replication_free(m);
+    sami_totals_add(&m->collector->totals, m->apply);
+    sami_collector_kinds_add_totals(m, &m->collector->totals);
+    sami_collector_kinds_free(m);
     sami_apply_free(m->apply);
+    sami_signer_unref(m->signer); /* has the policy */
     g_free(m);
 }
 
 void
 sami_collector_migration_records(SamiCollectorMigration *m, GArray *items, guint64 counter)
 {
-    SamiJob *job = submit(m, SAMI_JOB_RECORDS, NULL);
+    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_RECORDS, NULL);
     job->items = g_memdup2(items->data, items->len * sizeof(SamiApplyItem));
     job->n = items->len;
+    job->messages = sami_apply_build(job->items, job->n, m->lease_s, m->is_redumping);
     job->counter = counter;
-    sami_injector_submit(m->collector->injector, job);
+    job->signed_ms = (guint64) (g_get_monotonic_time() / 1000) - m->session->stream->age_ms;
+    submit(m, job);
 }
 
 void
 sami_collector_migration_epoch(SamiCollectorMigration *m, const SamiEpoch *epoch)
 {
-    SamiJob *job = submit(m, epoch->phase == 1 ? SAMI_JOB_EPOCH_BEGIN : SAMI_JOB_EPOCH_END, NULL);
+    m->is_redumping = epoch->phase == 1;
+    if (m->replication)
+        sami_collector_replication_epoch(m, epoch);
+    SamiJob *job = sami_collector_migration_prepare(m, epoch->phase == 1 ? SAMI_JOB_EPOCH_BEGIN : SAMI_JOB_EPOCH_END, NULL);
     job->generation = epoch->generation;
-    sami_injector_submit(m->collector->injector, job);
+    submit(m, job);
+}
+
+/* What lies in the page cache when the freeze comes would have to go to the disk while the VM stands still, so most of it goes before. */
+
+static void
+background_synced(guint64 counter, const GError *error, gpointer user_data)
+{
+    SamiCollectorMigration *m = user_data;
+    m->n_syncs--;
+    m->n_jobs--;
+    if (error)
+        fail(m, error);
 }
 
 static void
-add_counts(SamiCollectorMigration *m, guint8 scope, const guint64 *counts)
+start_sync(SamiCollectorMigration *m, int fd, const gchar *what, guint64 counter, SamiSyncFunc done)
 {
-    for (guint i = 0; i < SAMI_N_REASONS; i++) {
-        SamiRecord record = { .kind = SAMI_RECORD_REASON_COUNT };
-        record.reason_count = (SamiReasonCount){ scope, (guint16) i, counts[i] };
-        if (counts[i] > 0 && m->session)
-            sami_collector_session_add(m->session, &record);
+    m->n_jobs++;
+    sami_sync_submit(m->collector->sync, fd, what, counter, done, m);
+}
+
+static gboolean
+is_syncing(const SamiCollectorMigration *m)
+{
+    return g_strcmp0(m->collector->config->journal_sync, "none") != 0;
+}
+
+static void
+sync_in_background(SamiCollectorMigration *m)
+{
+    if (m->n_syncs > 0 || m->phase >= SAMI_PHASE_FREEZE || !is_syncing(m))
+        return;
+    m->n_unsynced = 0;
+    if (m->session && m->session->journal) {
+        m->n_syncs++;
+        start_sync(m, sami_journal_fd(m->session->journal), "journal", 0, background_synced);
+    }
+    if (m->apply->file) {
+        m->n_syncs++;
+        start_sync(m, sami_ledger_file_fd(m->apply->file), "ledger", 0, background_synced);
     }
 }
 
-/* Exceptions first, then the receipt that counts them. */
-static void
-send_receipt(SamiCollectorMigration *m, guint8 phase, guint64 marker_counter, gboolean is_last)
+/* PROTOCOL §3: what the exporter need not keep any more. */
+void
+sami_collector_migration_taken(SamiCollectorMigration *m, guint64 next, gsize length)
 {
-    const SamiApply *a = m->apply;
-    SamiRecord record = { .kind = SAMI_RECORD_REFUSAL };
-    if (!m->session)
+    SamiRecord record = { .kind = SAMI_RECORD_RECEIPT, .receipt = { .phase = SAMI_RECEIPT_PROGRESS, .marker_counter = next } };
+    if (m->replication)
+        sami_collector_replication_heard(m);
+    m->next_counter = next;
+    m->n_unacknowledged += length;
+    m->n_unsynced += length;
+    if (m->n_unsynced >= SYNC_EVERY)
+        sync_in_background(m);
+    if (m->n_unacknowledged < SAMI_ACKNOWLEDGE_EVERY || !m->session)
         return;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->apply->lock);
-    for (guint i = 0; m->session && i < a->refusals->len; i++) {
-        record.refusal = g_array_index(a->refusals, SamiRefusal, i);
-        sami_collector_session_add(m->session, &record);
-    }
-    g_array_set_size(a->refusals, 0);
-    if (!m->session) /* the listener went away meanwhile */
+    m->n_unacknowledged = 0;
+    sami_collector_session_add(m->session, &record);
+    if (m->session)
+        sami_collector_session_flush(m->session, FALSE);
+}
+
+static void
+confirm_snapshot(SamiCollectorMigration *m, guint64 counter)
+{
+    if (m->phase != SAMI_PHASE_FOLLOW)
         return;
-    add_counts(m, SAMI_SCOPE_RECORD, a->refused);
-    add_counts(m, SAMI_SCOPE_DEGRADED, a->degraded);
-    record.kind = SAMI_RECORD_RECEIPT;
-    record.receipt = (SamiReceipt){
-        .phase = phase, .marker_counter = marker_counter, .n_records = a->n_records, .freeze_mode = m->freeze_mode,
-        .flags = a->is_truncated ? SAMI_RECEIPT_TRUNCATED : 0, .n_accepted = a->n_accepted,
-        .n_present = sami_apply_present(a), .n_merged = a->n_merged, .n_exact = a->n_exact,
-        .n_degraded = a->n_degraded, .n_refused = a->n_refused,
-    };
-    if (m->session)
-        sami_collector_session_add(m->session, &record);
-    if (m->session)
-        sami_collector_session_flush(m->session, is_last);
+    m->is_snapshot_confirmed = TRUE;
+    m->snapshot_counter = counter;
+    sami_collector_gate_follow(m); /* before the receipt: who reads it may pause the VM */
+    sami_collector_migration_receipt(m, SAMI_RECEIPT_SNAPSHOT, counter, FALSE);
 }
 
 static void
 snapshot_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    job_done(job, m);
-    if (!m->is_rolling_back && !job->error)
-        send_receipt(m, SAMI_RECEIPT_SNAPSHOT, job->counter, FALSE);
+    sami_collector_migration_job_done(job, m);
+    if (!job->error && !sami_collector_kinds_wait(m, job->counter, confirm_snapshot))
+        confirm_snapshot(m, job->counter);
 }
 
 /* The decision point: journaled, synced, sent (LIFECYCLE §1). */
+static void
+decide(SamiCollectorMigration *m)
+{
+    m->marker_counter = m->freeze_counter;
+    m->freeze_counter = 0;
+    m->ready_us = g_get_monotonic_time();
+    advance(m, SAMI_ON_INJECTED);
+    sami_collector_gate_open(m); /* everything is in the kernel; whoever reads READY finds the way open */
+    sami_collector_migration_receipt(m, SAMI_RECEIPT_READY, m->marker_counter, FALSE);
+}
+
+/* One of what READY waits for. */
+static void
+freeze_passed(SamiCollectorMigration *m, guint64 counter, const GError *error)
+{
+    if (counter != m->freeze_counter || m->phase != SAMI_PHASE_FREEZE) /* taken back meanwhile */
+        return;
+    if (error)
+        fail(m, error);
+    else if (--m->n_freeze_waits == 0)
+        decide(m);
+}
+
+static void
+freeze_synced(guint64 counter, const GError *error, gpointer user_data)
+{
+    SamiCollectorMigration *m = user_data;
+    m->n_jobs--;
+    if (counter == m->freeze_counter)
+        m->sync_us = g_get_monotonic_time() - m->freeze_us;
+    freeze_passed(m, counter, error);
+}
+
+/* READY is in the ledger before it is anywhere else; an abort that comes before it is sent is written behind it. */
 static void
 freeze_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     g_autoptr(GError) error = NULL;
-    job_done(job, m);
-    if (m->is_rolling_back || !m->session)
+    sami_collector_migration_job_done(job, m);
+    if (job->error || job->counter != m->freeze_counter || m->phase != SAMI_PHASE_FREEZE)
         return;
-    if (job->error || (m->session->journal && !sami_journal_sync(m->session->journal, &error))) {
-        g_critical("%.8s: not READY: %s", m->hex, (job->error ? job->error : error)->message);
-        sami_collector_migration_abort(m);
+    m->n_ready = job->n_records;
+    if (!write_phase(m, SAMI_PHASE_READY, m->freeze_counter, &error)) {
+        fail(m, error);
         return;
     }
-    m->marker_counter = job->counter;
-    m->ready_us = g_get_monotonic_time();
-    clear_timer(&m->renew_timer);
-    set_phase(m, SAMI_PHASE_READY);
-    send_receipt(m, SAMI_RECEIPT_READY, job->counter, FALSE);
+    m->n_freeze_waits += sami_collector_pair_wait(m, job->counter) ? 1 : 0;
+    m->n_freeze_waits += sami_collector_kinds_wait(m, job->counter, sami_collector_migration_pair_done) ? 1 : 0;
+    freeze_passed(m, job->counter, NULL);
+}
+
+void
+sami_collector_migration_pair_done(SamiCollectorMigration *m, guint64 counter)
+{
+    freeze_passed(m, counter, NULL);
+}
+
+static void
+forgotten(SamiJob *job, gpointer user_data)
+{
+    SamiCollectorMigration *m = user_data;
+    g_autoptr(GError) error = NULL;
+    sami_collector_migration_job_done(job, m);
+    m->is_forgotten = TRUE;
+    sami_collector_kinds_forget(m);
+    if (m->apply->file && !sami_ledger_file_finish(m->apply->file, (guint8) m->phase, m->marker_counter, m->n_ready, sami_ledger_now(), &error))
+        g_warning("%.8s: %s", m->hex, error->message);
+    g_clear_pointer(&m->apply->file, sami_ledger_file_free);
 }
 
 static gboolean on_strict(gpointer user_data);
@@ -244,97 +417,252 @@ static void
 strict_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    job_done(job, m);
-    if (job->n_left > 0 && m->n_strict_tries < STRICT_TRIES) {
+    sami_collector_migration_job_done(job, m);
+    if (job->n_left > 0 && m->n_strict_tries < STRICT_TRIES)
         m->strict_timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, m);
-        return;
-    }
-    /* Nothing will touch the ledger again: what stays are counts. */
-    sami_ledger_free(m->apply->ledger);
-    m->apply->ledger = sami_ledger_new();
+    else if (m->phase == SAMI_PHASE_DONE)
+        submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
 }
 
 static gboolean
 on_strict(gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    SamiJob *job = submit(m, SAMI_JOB_STRICT, strict_done);
     m->strict_timer = 0;
+    if (m->phase != SAMI_PHASE_DONE && m->phase != SAMI_PHASE_IN_DOUBT)
+        return G_SOURCE_REMOVE;
+    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_STRICT, strict_done);
     job->is_last = ++m->n_strict_tries >= STRICT_TRIES;
-    sami_injector_submit(m->collector->injector, job);
+    submit(m, job);
     return G_SOURCE_REMOVE;
+}
+
+static void
+plan_strict(SamiCollectorMigration *m)
+{
+    if (!m->strict_timer)
+        m->strict_timer = g_timeout_add(m->collector->config->grace_ms, on_strict, m);
+}
+
+static void
+end(SamiCollectorMigration *m, guint64 counter)
+{
+    plan_strict(m);
+    if (m->phase == SAMI_PHASE_IN_DOUBT) /* what is known without the audit */
+        return;
+    if (!advance(m, SAMI_ON_READ_BACK))
+        return;
+    g_clear_handle_id(&m->lease_timer, g_source_remove);
+    sami_collector_migration_receipt(m, SAMI_RECEIPT_FINAL, counter, TRUE);
 }
 
 static void
 read_back_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    job_done(job, m);
-    if (m->is_rolling_back)
-        return;
-    send_receipt(m, SAMI_RECEIPT_FINAL, job->counter, TRUE);
-    set_phase(m, m->session ? SAMI_PHASE_DONE : SAMI_PHASE_IN_DOUBT);
-    if (!m->strict_timer)
-        m->strict_timer = g_timeout_add(m->collector->config->grace_ms, on_strict, m);
+    sami_collector_migration_job_done(job, m);
+    if (!sami_collector_kinds_wait(m, job->counter, end))
+        end(m, job->counter);
 }
 
 static void
-settle(SamiCollectorMigration *m, guint64 counter)
+read_back(SamiCollectorMigration *m, guint64 counter)
 {
-    SamiJob *job = submit(m, SAMI_JOB_READ_BACK, read_back_done);
+    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_READ_BACK, read_back_done);
+    job->counter = m->settle_counter = counter;
+    submit(m, job);
+}
+
+/* The marker is in the journal already. Both files go to the disk while the kernel is asked. */
+static gboolean
+sync_freeze(SamiCollectorMigration *m, GError **error)
+{
+    if (m->apply->file && !sami_ledger_file_freeze(m->apply->file, m->freeze_counter, error))
+        return FALSE;
+    if (!is_syncing(m))
+        return TRUE;
+    if (m->session && m->session->journal) {
+        m->n_freeze_waits++;
+        start_sync(m, sami_journal_fd(m->session->journal), "journal", m->freeze_counter, freeze_synced);
+    }
+    if (m->apply->file) {
+        m->n_freeze_waits++;
+        start_sync(m, sami_ledger_file_fd(m->apply->file), "ledger", m->freeze_counter, freeze_synced);
+    }
+    return TRUE;
+}
+
+static void
+mark_freeze(SamiCollectorMigration *m, guint8 freeze_mode, guint64 counter)
+{
+    g_autoptr(GError) error = NULL;
+    if (!advance(m, SAMI_ON_FREEZE_MARKER))
+        return;
+    m->freeze_us = g_get_monotonic_time();
+    m->freeze_mode = freeze_mode;
+    m->freeze_counter = counter;
+    m->n_freeze_waits = 1;
+    m->sync_us = 0;
+    if (!sync_freeze(m, &error)) {
+        fail(m, error);
+        return;
+    }
+    sami_collector_gate_freeze(m);
+    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_FREEZE, freeze_done);
     job->counter = counter;
-    set_phase(m, SAMI_PHASE_SETTLE);
-    sami_injector_submit(m->collector->injector, job);
+    submit(m, job);
+}
+
+/* The decision is taken back, so the ledger's file must not say any more that there was one. One in doubt has left the budgets and, after a
+ * restart, forgotten its records: it cannot go on, and the source, where the VM is, says that it need not. */
+static void
+mark_thaw(SamiCollectorMigration *m)
+{
+    SamiCollectorPhase phase;
+    if (!sami_collector_next(m->phase, SAMI_ON_THAW_MARKER, &phase))
+        return;
+    m->marker_counter = m->freeze_counter = 0;
+    m->ready_us = 0;
+    advance(m, SAMI_ON_THAW_MARKER);
+    if (phase == SAMI_PHASE_ROLLBACK) {
+        start_rollback(m);
+        return;
+    }
+    sami_collector_gate_open(m);
+    start_renewal(m);
+    submit(m, sami_collector_migration_prepare(m, SAMI_JOB_THAW, NULL));
 }
 
 void
 sami_collector_migration_marker(SamiCollectorMigration *m, const SamiMarker *marker, guint64 counter)
 {
-    gboolean is_freeze = marker->marker == SAMI_MARKER_FREEZE;
-    if (m->is_rolling_back)
-        return;
-    if (marker->marker == SAMI_MARKER_SETTLE) {
-        if (m->phase == SAMI_PHASE_READY)
-            settle(m, counter);
+    if (m->replication && marker->marker != SAMI_MARKER_SNAPSHOT) {
+        if (marker->marker == SAMI_MARKER_ALIVE)
+            sami_collector_replication_alive(m, counter);
         return;
     }
-    SamiJob *job = submit(m, is_freeze ? SAMI_JOB_FREEZE : SAMI_JOB_SNAPSHOT, is_freeze ? freeze_done : snapshot_done);
-    job->counter = counter;
-    if (is_freeze) {
-        m->freeze_us = g_get_monotonic_time();
-        m->freeze_mode = marker->freeze_mode;
-        set_phase(m, SAMI_PHASE_FREEZE);
+    switch (marker->marker) {
+    case SAMI_MARKER_FREEZE: mark_freeze(m, marker->freeze_mode, counter); return;
+    case SAMI_MARKER_THAW: mark_thaw(m); return;
+    case SAMI_MARKER_SETTLE:
+        if (advance(m, SAMI_ON_SETTLE_MARKER))
+            read_back(m, counter);
+        return;
+    default: {
+        sync_in_background(m);
+        SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_SNAPSHOT, snapshot_done);
+        job->counter = counter;
+        submit(m, job);
     }
-    sami_injector_submit(m->collector->injector, job);
+    }
+}
+
+static void submit_rollback(SamiCollectorMigration *m);
+
+static gboolean
+on_rollback_again(gpointer user_data)
+{
+    SamiCollectorMigration *m = user_data;
+    m->again_timer = 0;
+    submit_rollback(m);
+    return G_SOURCE_REMOVE;
+}
+
+static void
+end_rollback(SamiCollectorMigration *m, guint64 counter)
+{
+    advance(m, SAMI_ON_ROLLED_BACK);
+    sami_collector_migration_receipt(m, SAMI_RECEIPT_ABORTED, counter, TRUE);
+    submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
 }
 
 static void
 rollback_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
-    job_done(job, m);
-    m->collector->n_rolled_back += job->n_removed;
-    g_message("%.8s: rolled back: %" G_GUINT64_FORMAT " entries removed, %" G_GUINT64_FORMAT " were gone or not ours", m->hex,
-              job->n_removed, job->n_left);
-    set_phase(m, SAMI_PHASE_ABORTED);
-    send_receipt(m, SAMI_RECEIPT_ABORTED, job->counter, TRUE);
-}
-
-void
-sami_collector_migration_abort(SamiCollectorMigration *m)
-{
-    if (m->is_rolling_back || m->phase >= SAMI_PHASE_DONE)
+    const SamiRemoval *r = &job->removal;
+    sami_collector_migration_job_done(job, m);
+    m->removal = *r;
+    if (job->error) { /* said by job_done; what is left is still ours to remove */
+        m->again_timer = g_timeout_add(ROLLBACK_AGAIN_MS, on_rollback_again, m);
         return;
-    m->is_rolling_back = TRUE;
-    clear_timer(&m->renew_timer);
-    clear_timer(&m->lease_timer);
-    run(m, SAMI_JOB_ROLLBACK, rollback_done);
+    }
+    m->collector->n_rolled_back += r->n_removed;
+    g_message("%.8s: rolled back: %" G_GUINT64_FORMAT " entries removed, %" G_GUINT64_FORMAT " were gone, %" G_GUINT64_FORMAT
+              " are not ours, %" G_GUINT64_FORMAT " passed on, %" G_GUINT64_FORMAT " restored",
+              m->hex, r->n_removed, r->n_gone, r->n_left, r->n_passed, r->n_restored);
+    if (r->n_unproved > 0)
+        g_warning("%.8s: %" G_GUINT64_FORMAT " of them had no start time to prove whose they were: set nf_conntrack_timestamp=1", m->hex,
+                  r->n_unproved);
+    if (r->n_expectations_left > 0)
+        g_warning("%.8s: %" G_GUINT64_FORMAT " expectations may not be ours, and stay until their time is over", m->hex, r->n_expectations_left);
+    if (!sami_collector_kinds_wait(m, job->counter, end_rollback))
+        end_rollback(m, job->counter);
+}
+
+static void
+submit_rollback(SamiCollectorMigration *m)
+{
+    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_ROLLBACK, rollback_done);
+    job->removal = m->removal; /* of tries before */
+    submit(m, job);
+}
+
+static void
+start_rollback(SamiCollectorMigration *m)
+{
+    g_clear_handle_id(&m->renew_timer, g_source_remove);
+    g_clear_handle_id(&m->lease_timer, g_source_remove);
+    g_clear_handle_id(&m->strict_timer, g_source_remove);
+    sami_collector_gate_open(m);
+    sami_collector_kinds_undo(m);
+    submit_rollback(m);
+}
+
+gboolean
+sami_collector_migration_may_abort(const SamiCollectorMigration *m, guint64 marker_counter)
+{
+    SamiCollectorPhase phase;
+    gboolean is_decided = m->marker_counter != 0;
+    if (is_decided && marker_counter != m->marker_counter)
+        return FALSE;
+    return sami_collector_next(m->phase, is_decided ? SAMI_ON_ABORT_DECIDED : SAMI_ON_ABORT, &phase) || m->phase == SAMI_PHASE_ROLLBACK ||
+           m->phase == SAMI_PHASE_ABORTED;
+}
+
+gboolean
+sami_collector_migration_undo(SamiCollectorMigration *m, SamiCollectorEvent event)
+{
+    if (m->replication) { /* ended, or its signer is revoked: what it brought stays */
+        if (event != SAMI_ON_FAILURE) /* then the refusal was the last word */
+            sami_collector_migration_receipt(m, SAMI_RECEIPT_ABORTED, 0, TRUE);
+        sami_collector_replication_lost(m, "it was ended");
+        return TRUE;
+    }
+    if (!advance(m, event))
+        return FALSE;
+    start_rollback(m);
+    return TRUE;
+}
+
+gboolean
+sami_collector_migration_resolve(SamiCollectorMigration *m, gboolean is_kept)
+{
+    if (!is_kept)
+        return sami_collector_migration_undo(m, SAMI_ON_REMOVE);
+    if (!advance(m, SAMI_ON_KEEP))
+        return FALSE;
+    plan_strict(m);
+    return TRUE;
 }
 
 void
-sami_collector_migration_end(SamiCollectorMigration *m)
+sami_collector_migration_review(SamiCollectorMigration *m)
 {
-    clear_timer(&m->renew_timer);
+    if (m->session || sami_signers_by_name(m->collector->signers, m->signer_name) || m->marker_counter)
+        return;
+    if (sami_collector_migration_undo(m, SAMI_ON_ABORT))
+        g_warning("%.8s: its signer %s has been revoked: rolling back", m->hex, m->signer_name);
 }
 
 static gboolean
@@ -342,20 +670,92 @@ on_lease(gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     m->lease_timer = 0;
-    g_warning("%.8s: its exporter %s did not come back within the lease of %u s: rolling back", m->hex, m->peer, m->lease_s);
-    sami_collector_migration_abort(m);
+    g_warning("%.8s: its exporter %s did not come back within the lease of %u s: %s", m->hex, m->peer, m->lease_s,
+              m->marker_counter ? "in doubt, kept" : "rolling back");
+    if (m->marker_counter == 0) {
+        sami_collector_migration_undo(m, SAMI_ON_LEASE);
+        return G_SOURCE_REMOVE;
+    }
+    gboolean is_settling = m->phase == SAMI_PHASE_SETTLE;
+    if (advance(m, SAMI_ON_LEASE) && !is_settling)
+        read_back(m, 0);
     return G_SOURCE_REMOVE;
 }
 
 void
 sami_collector_migration_detach(SamiCollectorMigration *m)
 {
+    SamiCollectorPhase phase;
     m->session = NULL;
-    clear_timer(&m->renew_timer);
-    if (m->is_rolling_back || m->phase >= SAMI_PHASE_SETTLE)
+    m->n_unacknowledged = 0;
+    if (m->replication) {
+        sami_collector_replication_lost(m, "the session is gone");
         return;
-    if (m->phase == SAMI_PHASE_READY) /* nothing rolls back by itself any more */
-        settle(m, 0);
-    else
+    }
+    if (!sami_collector_next(m->phase, SAMI_ON_LEASE, &phase))
+        return;
+    m->lost_us = g_get_monotonic_time();
+    if (!m->lease_timer)
         m->lease_timer = g_timeout_add_seconds(MAX(m->lease_s, 1), on_lease, m);
+}
+
+SamiReason
+sami_collector_migration_may_resume(const SamiCollectorMigration *m, const SamiSigner *signer)
+{
+    if (!g_str_equal(m->signer_name, signer->config->name))
+        return SAMI_REASON_NOT_OWNER;
+    if (m->phase == SAMI_PHASE_ABORTED || m->phase == SAMI_PHASE_ROLLBACK)
+        return SAMI_REASON_ABORTED;
+    return SAMI_REASON_NONE;
+}
+
+/* Refusal records that were sent may have been lost with their session, and those from before a restart are: the lists are not whole any more. */
+static void
+forget_lists(SamiCollectorMigration *m)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->apply->lock);
+    m->apply->is_truncated |= m->is_recovered || m->apply->n_refused > 0 || m->apply->n_degraded > 0;
+}
+
+void
+sami_collector_migration_attach(SamiCollectorMigration *m, SamiCollectorSession *session)
+{
+    SamiCollectorSession *old = m->session;
+    if (old) { /* the exporter knows better that it is dead */
+        old->migration = NULL;
+        sami_collector_session_drop(old);
+    }
+    g_clear_handle_id(&m->lease_timer, g_source_remove);
+    m->lost_us = 0;
+    m->session = session;
+    forget_lists(m);
+    m->collector->n_resumed++;
+    g_message("%.8s: resumed by %s in %s, from Message %" G_GUINT64_FORMAT, m->hex, m->peer, sami_collector_phase_name(m->phase),
+              m->next_counter);
+    if (m->phase == SAMI_PHASE_DONE)
+        sami_collector_migration_receipt(m, SAMI_RECEIPT_FINAL, m->settle_counter, TRUE);
+    else if (m->marker_counter)
+        sami_collector_migration_receipt(m, SAMI_RECEIPT_READY, m->marker_counter, FALSE);
+    else if (m->is_snapshot_confirmed && m->phase == SAMI_PHASE_FOLLOW)
+        sami_collector_migration_receipt(m, SAMI_RECEIPT_SNAPSHOT, m->snapshot_counter, FALSE);
+}
+
+void
+sami_collector_migration_restart(SamiCollectorMigration *m)
+{
+    m->is_recovered = TRUE;
+    m->next_counter = m->marker_counter ? m->marker_counter + 1 : 1;
+    m->collector->n_recovered++;
+    if (sami_collector_is_over(m->phase) || m->phase == SAMI_PHASE_IN_DOUBT) /* it had left them before the restart, too */
+        sami_apply_leave_budgets(m->apply);
+    if (m->phase == SAMI_PHASE_DONE)
+        plan_strict(m);
+    else if (sami_collector_is_over(m->phase))
+        submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
+    else if (m->phase == SAMI_PHASE_IN_DOUBT || !advance(m, SAMI_ON_RESTART))
+        return;
+    else if (m->phase == SAMI_PHASE_ROLLBACK)
+        start_rollback(m);
+    else
+        read_back(m, 0);
 }

@@ -18,8 +18,8 @@ free_later(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-static void
-drop(SamiCollectorSession *session)
+void
+sami_collector_session_drop(SamiCollectorSession *session)
 {
     if (!session->source)
         return;
@@ -40,7 +40,7 @@ write_out(SamiCollectorSession *session)
         g_autoptr(GError) error = NULL;
         if (!sami_session_socket_send(session->socket, SAMI_FRAME_MESSAGE, data, length, &error)) {
             if (!g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FULL))
-                drop(session);
+                sami_collector_session_drop(session);
             return;
         }
         g_bytes_unref(g_queue_pop_head(&session->out));
@@ -48,7 +48,7 @@ write_out(SamiCollectorSession *session)
     if (session->is_closing) {
         sami_session_socket_send(session->socket, SAMI_FRAME_CLOSE, NULL, 0, NULL);
         if (session->is_peer_done || session->refusal != SAMI_REASON_NONE)
-            drop(session);
+            sami_collector_session_drop(session);
     }
 }
 
@@ -58,8 +58,10 @@ sami_collector_session_update(SamiCollectorSession *session)
     if (!session->source)
         return;
     GIOCondition condition = G_IO_HUP;
-    if (sami_injector_pending(session->collector->injector) < SAMI_INJECTOR_HIGH)
+    if (sami_collector_pending(session->collector) < SAMI_INJECTOR_HIGH)
         condition |= G_IO_IN;
+    else
+        session->collector->is_paused = TRUE;
     if (!g_queue_is_empty(&session->out))
         condition |= G_IO_OUT;
     g_source_modify_unix_fd(session->source, session->tag, condition);
@@ -75,7 +77,7 @@ sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
         return;
     if (!sami_stream_take(session->stream, now_ms(), (guint32) (g_get_real_time() / G_USEC_PER_SEC), is_last, &message, &length, &error)) {
         g_warning("%s: cannot build an answer: %s", session->open.name, error->message);
-        drop(session);
+        sami_collector_session_drop(session);
         return;
     }
     g_queue_push_tail(&session->out, g_bytes_new(message, length));
@@ -97,12 +99,12 @@ sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *reco
             return;
     }
     g_warning("%s: cannot encode an answer: %s", session->open.name, error->message);
-    drop(session);
+    sami_collector_session_drop(session);
 }
 
 /* One signed refusal, then the end of the session (PROTOCOL §4). */
-static void
-refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
+void
+sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
 {
     SamiRecord record = { .kind = SAMI_RECORD_REFUSAL };
     session->refusal = reason;
@@ -142,69 +144,215 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
         return stop(session, SAMI_REASON_PEN_MISMATCH, NULL);
     if (strncmp(hello->destination, config->name, sizeof hello->destination) != 0)
         return stop(session, SAMI_REASON_DESTINATION_NAME, NULL);
-    if (hello->opening != 1)
-        return stop(session, SAMI_REASON_RESUME_UNAVAILABLE, NULL);
+    SamiCollectorMigration *known = sami_collector_find(session->collector, session->stream->migration_id);
+    if (hello->opening != SAMI_OPENING_NEW && hello->opening != SAMI_OPENING_RESUME && hello->opening != SAMI_OPENING_CHECK)
+        return stop(session, SAMI_REASON_PROTOCOL, NULL);
+    gboolean is_resume = hello->opening == SAMI_OPENING_RESUME;
+    SamiReason reason = is_resume && known ? sami_collector_migration_may_resume(known, session->signer)
+                        : is_resume        ? SAMI_REASON_RESUME_UNAVAILABLE
+                        : known            ? SAMI_REASON_REPLAYED
+                                           : SAMI_REASON_NONE;
+    if (reason != SAMI_REASON_NONE)
+        return stop(session, reason, NULL);
     session->has_hello = TRUE;
+    if (hello->opening == SAMI_OPENING_CHECK) {
+        session->check = sami_collector_check_new(session);
+        sami_journal_discard(g_steal_pointer(&session->journal)); /* it had the hello */
+    }
     sami_random(session->stream->nonce_c, sizeof session->stream->nonce_c);
     memcpy(session->stream->nonce_e, hello->nonce, sizeof hello->nonce);
     reply.hello_reply.version = 1;
     memcpy(reply.hello_reply.nonce_e, hello->nonce, 32);
     memcpy(reply.hello_reply.nonce_c, session->stream->nonce_c, 32);
     sami_key_public(session->collector->key, reply.hello_reply.public_key);
-    reply.hello_reply.next_counter = session->counter + 1;
+    reply.hello_reply.next_counter = is_resume ? known->next_counter : session->counter + 1;
     reply.hello_reply.lease_s = config->lease_s;
     reply.hello_reply.message_max = session->open.message_max;
-    reply.hello_reply.sessions_max = session->signer->config->max_sessions;
+    reply.hello_reply.sessions_max = sami_collector_room(session->collector, session->signer);
     sami_collector_session_add(session, &reply);
     sami_collector_session_flush(session, FALSE);
     sami_stream_bind(session->stream, config->name);
+    if (!is_resume || !session->source)
+        return;
+    session->stream->counter_in = known->next_counter;
+    session->migration = known;
+    sami_collector_migration_attach(known, session);
 }
 
 static void
-on_vm_address(SamiCollectorSession *session, const SamiPrefix *prefix)
+on_vm_address(SamiCollectorSession *session, const SamiPrefix *sent)
 {
     gboolean is_allowed = FALSE;
     GArray *allowed = session->signer->allow_prefixes;
-    SamiPrefix parsed;
-    g_autofree gchar *text = sami_prefix_to_string(prefix);
-    if (!session->has_hello || session->migration || session->vm->len >= SAMI_VM_ADDRESSES_MAX)
+    SamiPrefix parsed, prefix = *sent;
+    g_autofree gchar *text = sami_prefix_to_string(sent);
+    if (!session->has_hello || session->migration || sami_collector_check_has_begun(session->check))
         return stop(session, SAMI_REASON_PROTOCOL, NULL);
-    if (prefix->length > (prefix->family == 4 ? 32 : 128) || !sami_prefix_parse(text, &parsed, NULL))
+    if (session->vm->len >= SAMI_VM_ADDRESSES_MAX)
+        return stop(session, SAMI_REASON_LIMIT, "too many vm-address records");
+    if (prefix.length > (prefix.family == 4 ? 32 : 128) || !sami_prefix_parse(text, &parsed, NULL))
         return stop(session, SAMI_REASON_MALFORMED, "vm-address with bits beyond its length");
+    if (sami_map_prefix(session->signer->map, &prefix) != SAMI_REASON_NONE) /* from here on it is an address of ours */
+        return stop(session, SAMI_REASON_MAP_CLASH, text);
     for (guint i = 0; i < allowed->len; i++)
-        is_allowed |= sami_prefix_covers(&g_array_index(allowed, SamiPrefix, i), prefix);
-    if (!is_allowed || !sami_address_is_ordinary(prefix->family, &prefix->address))
-        return stop(session, SAMI_REASON_VM_NOT_ALLOWED, text);
-    g_array_append_val(session->vm, *prefix);
+        is_allowed |= sami_prefix_covers(&g_array_index(allowed, SamiPrefix, i), &prefix);
+    if (!is_allowed || !sami_address_is_ordinary(prefix.family, &prefix.address)) {
+        g_autofree gchar *ours = sami_prefix_to_string(&prefix);
+        g_autofree gchar *both = g_strdup_printf("%s, which is %s there", text, ours);
+        return stop(session, SAMI_REASON_VM_NOT_ALLOWED, g_str_equal(text, ours) ? text : both);
+    }
+    g_array_append_val(session->vm, prefix);
+}
+
+/* The operator at the source reads this: the command to run here comes whole, or not at all. */
+static gchar *
+print_missing(const SamiCollectorSession *session, gint64 now_s)
+{
+    const gchar *signer = session->signer->config->name;
+    g_autoptr(GString) missing = g_string_new(NULL);
+    guint n = 0;
+    for (guint i = 0; i < session->vm->len; i++) {
+        const SamiPrefix *vm = &g_array_index(session->vm, SamiPrefix, i);
+        g_autofree gchar *text = sami_prefix_to_string(vm);
+        if (!sami_expect_covers(session->collector->expect, vm, signer, now_s))
+            g_string_append_printf(missing, "%s%s", n++ ? "," : "", text);
+    }
+    if (n == 0)
+        return NULL;
+    gchar *text = g_strdup_printf("run there: samictl expect --vm %s --from %s", missing->str, signer);
+    if (strlen(text) >= sizeof(((SamiRefusal *) NULL)->detail)) {
+        g_free(text);
+        text = g_strdup_printf("%u addresses; run there: samictl expect --vm ADDRESSES --from %s", n, signer);
+    }
+    return text;
 }
 
 static void
 on_begin(SamiCollectorSession *session, const SamiBegin *begin)
 {
     SamiReason reason = SAMI_REASON_PROTOCOL;
-    if (!session->has_hello || session->migration || session->vm->len == 0 || begin->n_addresses != session->vm->len)
+    gboolean is_replication = (begin->kinds & SAMI_KIND_REPLICATION) != 0; /* without addresses: unscoped */
+    if (!session->has_hello || session->migration || (session->vm->len == 0 && !is_replication) || begin->n_addresses != session->vm->len)
         return stop(session, reason, "begin does not fit what came before it");
-    session->migration = sami_collector_migration_new(session, begin, &reason);
+    g_autofree gchar *missing = session->signer->config->require_expect ? print_missing(session, g_get_real_time() / G_USEC_PER_SEC) : NULL;
+    if (missing)
+        return stop(session, SAMI_REASON_NOT_EXPECTED, missing);
+    if (session->check) {
+        reason = sami_collector_check_begin(session->check, begin);
+        if (reason != SAMI_REASON_NONE)
+            stop(session, reason, NULL);
+        return;
+    }
+    session->migration = is_replication ? sami_collector_replication_begin(session, begin, &reason)
+                                        : sami_collector_migration_new(session, begin, &reason);
     if (!session->migration)
         stop(session, reason, NULL);
+    else
+        session->migration->announced = begin->kinds;
 }
 
 static void
+carry_out(SamiCollectorSession *session, const SamiCollectorControl *control)
+{
+    SamiCollectorMigration *migration = session->migration;
+    switch (control->kind) {
+    case SAMI_RECORD_EPOCH: sami_collector_migration_epoch(migration, &control->epoch); return;
+    case SAMI_RECORD_MARKER: sami_collector_migration_marker(migration, &control->marker, session->counter); return;
+    case SAMI_RECORD_END: return; /* the states have said it already */
+    default: sami_collector_migration_undo(migration, migration->marker_counter ? SAMI_ON_ABORT_DECIDED : SAMI_ON_ABORT); return;
+    }
+}
+
+static void
+clear_batch(SamiCollectorSession *session)
+{
+    g_array_set_size(session->batch, 0);
+    g_array_set_size(session->expectations, 0);
+    g_array_set_size(session->controls, 0);
+    if (session->migration)
+        sami_collector_kinds_drop(session->migration);
+}
+
+/* They wait for the freeze marker in any case, so whatever else is in the Message may be before or behind them. */
+static void
+hand_over_expectations(SamiCollectorSession *session)
+{
+    SamiJob *job = sami_collector_migration_prepare(session->migration, SAMI_JOB_EXPECTATIONS, NULL);
+    job->n = session->expectations->len;
+    job->expectations = g_memdup2(session->expectations->data, job->n * sizeof(SamiExpectationItem));
+    job->counter = session->counter;
+    job->signed_ms = now_ms() - session->stream->age_ms;
+    sami_injector_submit(session->collector->injector, job);
+}
+
+/* The whole Message was decoded: in the order of its records, those of other kinds first, so that a marker stands behind them. */
+static void
 flush_batch(SamiCollectorSession *session)
 {
-    if (session->batch->len > 0)
+    sami_collector_kinds_flush(session->migration, session->counter);
+    if (session->expectations->len > 0)
+        hand_over_expectations(session);
+    for (guint i = 0, done = 0; session->migration && i < session->controls->len; i++) {
+        SamiCollectorControl control = g_array_index(session->controls, SamiCollectorControl, i);
+        guint n = control.at - done;
+        g_autoptr(GArray) items = g_array_sized_new(FALSE, FALSE, sizeof(SamiApplyItem), n);
+        done = control.at;
+        g_array_append_vals(items, session->batch->data, n);
+        g_array_remove_range(session->batch, 0, n);
+        if (n > 0)
+            sami_collector_migration_records(session->migration, items, session->counter);
+        carry_out(session, &control);
+    }
+    if (session->migration && session->batch->len > 0)
         sami_collector_migration_records(session->migration, session->batch, session->counter);
-    g_array_set_size(session->batch, 0);
+    clear_batch(session);
+}
+
+static void
+add_control(SamiCollectorSession *session, const SamiRecord *record)
+{
+    SamiCollectorControl control = { .kind = record->kind, .at = session->batch->len };
+    if (record->kind == SAMI_RECORD_EPOCH)
+        control.epoch = record->epoch;
+    else if (record->kind == SAMI_RECORD_MARKER)
+        control.marker = record->marker;
+    else if (record->kind == SAMI_RECORD_ABORT)
+        control.abort = record->abort;
+    g_array_append_val(session->controls, control);
+}
+
+void
+sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
+                             SamiApplyItem *ret)
+{
+    *ret = (SamiApplyItem){ .session = *record };
+    ret->reason = (guint16) sami_map_session(signer ? signer->map : NULL, &ret->session, &collector->n_marks_masked);
+    if (ret->reason == SAMI_REASON_NONE)
+        ret->reason = (guint16) sami_validate_session(&ret->session, policy);
+    ret->stripped = sami_policy_strip(policy, &ret->session);
 }
 
 static void
 on_session_record(SamiCollectorSession *session, const SamiSession *record)
 {
-    SamiApplyItem item = { .session = *record };
-    item.reason = (guint16) sami_validate_session(record, &session->migration->policy);
-    if (item.reason != SAMI_REASON_NONE)
-        session->collector->refused_records[item.reason]++;
+    SamiApplyItem item;
+    sami_collector_session_judge(session->collector, session->migration->signer, &session->migration->policy, record, &item);
     g_array_append_val(session->batch, item);
+}
+
+static void
+on_expectation(SamiCollectorSession *session, const SamiExpectation *expectation)
+{
+    const SamiCollectorMigration *migration = session->migration;
+    const SamiPolicy *policy = &migration->policy;
+    SamiExpectationItem item = { .expectation = *expectation };
+    item.reason = (guint16) sami_map_expectation(migration->signer ? migration->signer->map : NULL, &item.expectation);
+    if (item.reason == SAMI_REASON_NONE)
+        item.reason = (guint16) sami_validate_expectation(&item.expectation, policy);
+    item.vm_ends = sami_expectation_vm_ends(&item.expectation, policy);
+    if (!(migration->announced & SAMI_KIND_EXPECTATION) || migration->replication)
+        return stop(session, SAMI_REASON_PROTOCOL, "an expectation, which begin did not announce");
+    g_array_append_val(session->expectations, item);
 }
 
 static void
@@ -222,21 +370,30 @@ on_record(const SamiRecord *record, gpointer user_data)
     case SAMI_RECORD_TYPE_INFORMATION: return; /* for other collectors; never replaces our table (RFC 5610 §3.9) */
     default: break;
     }
+    if (session->check) {
+        SamiReason reason = sami_collector_check_record(session->check, record);
+        if (reason != SAMI_REASON_NONE)
+            stop(session, reason, "a record that a check does not have here");
+        return;
+    }
     if (!migration)
         return stop(session, SAMI_REASON_PROTOCOL, "a record before begin");
     if (record->kind == SAMI_RECORD_SESSION)
         return on_session_record(session, &record->session);
-    flush_batch(session);
-    switch (record->kind) {
-    case SAMI_RECORD_EPOCH: sami_collector_migration_epoch(migration, &record->epoch); return;
-    case SAMI_RECORD_MARKER: sami_collector_migration_marker(migration, &record->marker, session->counter); return;
-    case SAMI_RECORD_END: sami_collector_migration_end(migration); return;
-    case SAMI_RECORD_ABORT:
-        if (migration->phase >= SAMI_PHASE_READY && record->abort.marker_counter != migration->marker_counter)
-            stop(session, SAMI_REASON_ALREADY_READY, NULL);
-        else
-            sami_collector_migration_abort(migration);
+    if (record->kind == SAMI_RECORD_EXPECTATION)
+        return on_expectation(session, &record->expectation);
+    if (sami_collector_kinds_take(migration, record))
         return;
+    switch (record->kind) {
+    case SAMI_RECORD_STATISTICS: migration->not_sent = record->statistics; return;
+    case SAMI_RECORD_ABORT:
+        if (!sami_collector_migration_may_abort(migration, record->abort.marker_counter))
+            return stop(session, SAMI_REASON_ALREADY_READY, NULL);
+        add_control(session, record);
+        return;
+    case SAMI_RECORD_EPOCH:
+    case SAMI_RECORD_MARKER:
+    case SAMI_RECORD_END: add_control(session, record); return;
     default: stop(session, SAMI_REASON_PROTOCOL, "a record of the other direction"); return;
     }
 }
@@ -249,22 +406,20 @@ first_message(SamiCollectorSession *session, const guint8 *message, gsize length
     SamiKey *key = NULL;
     g_autoptr(GError) error = NULL;
     if (!sami_signature_read(message, length, &signature, &error)) {
-        refuse(session, error->code == SAMI_ERROR_SIGNATURE ? SAMI_REASON_NOT_SIGNED : SAMI_REASON_MALFORMED, error->message);
+        sami_collector_session_refuse(session, error->code == SAMI_ERROR_SIGNATURE ? SAMI_REASON_NOT_SIGNED : SAMI_REASON_MALFORMED, error->message);
         return FALSE;
     }
-    session->signer = sami_signers_find(session->collector->signers, signature.key_id, &key);
-    if (!session->signer || !sami_signer_may_use(session->signer, session->open.name)) {
-        refuse(session, session->signer ? SAMI_REASON_TLS_NAME : SAMI_REASON_UNKNOWN_SIGNER, NULL);
+    SamiSigner *signer = sami_signers_find(session->collector->signers, signature.key_id, &key);
+    if (!signer || !sami_signer_may_use(signer, session->open.name)) {
+        sami_collector_session_refuse(session, signer ? SAMI_REASON_TLS_NAME : SAMI_REASON_UNKNOWN_SIGNER, NULL);
         return FALSE;
     }
+    session->signer = sami_signer_ref(signer);
     session->stream = sami_stream_new(SAMI_ROLE_COLLECTOR, session->collector->key, session->open.ekm, session->open.message_max,
                                       now_ms(), session->collector->config->max_delay_ms);
+    session->stream->opened_ms = session->opened_ms;
     session->stream->peer_key = key;
     memcpy(session->stream->migration_id, signature.migration_id, 16);
-    if (sami_collector_find(session->collector, signature.migration_id)) {
-        refuse(session, SAMI_REASON_REPLAYED, NULL);
-        return FALSE;
-    }
     return TRUE;
 }
 
@@ -274,15 +429,20 @@ write_journal(SamiCollectorSession *session, const guint8 *message, gsize length
 {
     g_autoptr(GError) error = NULL;
     gchar hex[33];
-    if (!session->collector->config->journal)
+    if (!session->collector->config->journal || session->check)
         return TRUE;
     for (guint i = 0; i < 16; i++)
         g_snprintf(hex + 2 * i, 3, "%02x", session->stream->migration_id[i]);
-    if (!session->journal)
+    if (!session->journal) {
+        sami_collector_tidy(session->collector); /* room first */
         session->journal = sami_journal_new(session->collector->config->journal_dir, hex, &error);
+    }
     if (session->journal && sami_journal_append(session->journal, message, length, &error))
         return TRUE;
-    refuse(session, SAMI_REASON_JOURNAL, error->message);
+    SamiCollectorMigration *migration = session->migration; /* the refusal may end the session at once */
+    sami_collector_session_refuse(session, SAMI_REASON_JOURNAL, error->message);
+    if (migration)
+        sami_collector_migration_undo(migration, SAMI_ON_FAILURE);
     return FALSE;
 }
 
@@ -300,25 +460,30 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
         return;
     session->counter = session->stream->counter_in;
     if (!sami_stream_verify(session->stream, message, length, now_ms(), &reason, &is_last, &error)) {
-        refuse(session, reason, error->message);
+        sami_collector_session_refuse(session, reason, error->message);
         return;
     }
     if (!write_journal(session, message, length))
         return;
     if (!sami_stream_decode(session->stream, message, length, on_record, session, &error)) {
-        g_array_set_size(session->batch, 0);
-        refuse(session, SAMI_REASON_MALFORMED, error->message);
+        clear_batch(session);
+        sami_collector_session_refuse(session, g_error_matches(error, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED,
+               error->message);
         return;
     }
     if (!session->source)
         return;
     if (session->refusal != SAMI_REASON_NONE) {
-        g_array_set_size(session->batch, 0);
-        refuse(session, session->refusal, session->refusal_detail);
+        clear_batch(session);
+        sami_collector_session_refuse(session, session->refusal, session->refusal_detail);
         return;
     }
+    if (session->check)
+        sami_collector_check_message(session->check);
     if (session->migration)
         flush_batch(session);
+    if (session->migration)
+        sami_collector_migration_taken(session->migration, session->stream->counter_in, length);
 }
 
 static gboolean
@@ -327,6 +492,7 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     g_autoptr(GError) error = NULL;
     switch (type) {
     case SAMI_FRAME_OPEN:
+        session->opened_ms = now_ms();
         session->is_open = !session->is_open && sami_frame_open_parse(payload, length, &session->open, &error);
         return session->is_open;
     case SAMI_FRAME_MESSAGE:
@@ -337,6 +503,14 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     case SAMI_FRAME_CLOSE:
         session->is_peer_done = TRUE;
         return !g_queue_is_empty(&session->out);
+    case SAMI_FRAME_MALFORMED: {
+        g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 512));
+        g_autofree gchar *quoted = g_strescape(text, NULL);
+        session->is_peer_done = TRUE;
+        if (session->is_open && session->refusal == SAMI_REASON_NONE)
+            sami_collector_session_refuse(session, SAMI_REASON_MALFORMED, quoted);
+        return !g_queue_is_empty(&session->out);
+    }
     default: {
         g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 512));
         g_autofree gchar *quoted = g_strescape(text, NULL);
@@ -359,13 +533,13 @@ on_ready(GIOCondition condition, gpointer user_data)
         guint8 *payload;
         gsize length;
         g_autoptr(GError) error = NULL;
-        if (sami_injector_pending(session->collector->injector) >= SAMI_INJECTOR_HIGH)
+        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH)
             break;
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
             break;
         if (receive != SAMI_RECEIVE_FRAME || !on_frame(session, type, payload, length))
-            drop(session);
+            sami_collector_session_drop(session);
     }
     sami_collector_session_update(session);
     return G_SOURCE_CONTINUE;
@@ -379,10 +553,33 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     session->socket = sami_session_socket_new(fd);
     session->vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
     session->batch = g_array_new(FALSE, FALSE, sizeof(SamiApplyItem));
+    session->expectations = g_array_new(FALSE, FALSE, sizeof(SamiExpectationItem));
+    session->controls = g_array_new(FALSE, FALSE, sizeof(SamiCollectorControl));
     g_queue_init(&session->out);
     g_ptr_array_add(collector->sessions, session);
     collector->n_sessions++;
     session->source = sami_fd_source_new(fd, G_IO_IN, on_ready, session, &session->tag);
+}
+
+void
+sami_collector_session_review(SamiCollectorSession *session)
+{
+    SamiCollectorMigration *migration = session->migration;
+    SamiKey *key = NULL;
+    if (!session->source || !session->signer || session->refusal != SAMI_REASON_NONE)
+        return;
+    const SamiSigner *now = sami_signers_find(session->collector->signers, sami_key_id(session->stream->peer_key), &key);
+    if (now && g_str_equal(now->config->name, session->signer->config->name) && sami_signer_may_use(now, session->open.name))
+        return;
+    sami_collector_session_refuse(session, SAMI_REASON_UNKNOWN_SIGNER, "the signer has been revoked");
+    if (!migration)
+        return;
+    if (session->migration) { /* the refusal is not out yet; nothing may follow it */
+        session->migration = NULL;
+        sami_collector_migration_detach(migration);
+    }
+    if (!migration->marker_counter)
+        sami_collector_migration_undo(migration, SAMI_ON_ABORT);
 }
 
 void
@@ -394,9 +591,13 @@ sami_collector_session_free(SamiCollectorSession *session)
     }
     sami_session_socket_free(session->socket);
     sami_stream_free(session->stream);
+    sami_signer_unref(session->signer); /* has the key that the stream borrows */
     sami_journal_free(session->journal);
+    sami_collector_check_free(session->check);
     g_array_unref(session->vm);
     g_array_unref(session->batch);
+    g_array_unref(session->expectations);
+    g_array_unref(session->controls);
     g_queue_clear_full(&session->out, (GDestroyNotify) g_bytes_unref);
     g_free(session->refusal_detail);
     g_free(session);

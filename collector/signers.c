@@ -2,31 +2,54 @@
 
 #include <string.h>
 
-GArray *
-sami_prefix_list(GStrv texts, const gchar *what, GError **error)
-{
-    g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
-    for (guint i = 0; texts && texts[i]; i++) {
-        SamiPrefix prefix;
-        if (!sami_prefix_parse(texts[i], &prefix, error)) {
-            g_prefix_error(error, "%s: ", what);
-            (*error)->code = SAMI_ERROR_CONFIG;
-            return NULL;
-        }
-        g_array_append_val(list, prefix);
-    }
-    return g_steal_pointer(&list);
-}
+#include "common/value.h"
 
 static void
-signer_free(gpointer data)
+signer_clear(gpointer data)
 {
     SamiSigner *signer = data;
     g_clear_pointer(&signer->keys, g_ptr_array_unref);
     g_clear_pointer(&signer->allow_prefixes, g_array_unref);
     g_clear_pointer(&signer->nat_addresses, g_array_unref);
     g_clear_pointer(&signer->zones, g_array_unref);
-    g_free(signer);
+    g_clear_pointer(&signer->vlans, g_array_unref);
+    sami_map_unref(signer->map);
+    sami_budget_unref(signer->budget);
+    sami_config_unref(signer->owner);
+}
+
+SamiSigner *
+sami_signer_ref(SamiSigner *signer)
+{
+    return g_rc_box_acquire(signer);
+}
+
+void
+sami_signer_unref(SamiSigner *signer)
+{
+    if (signer)
+        g_rc_box_release_full(signer, signer_clear);
+}
+
+SamiSigner *
+sami_signers_by_name(GPtrArray *signers, const gchar *name)
+{
+    for (guint i = 0; signers && i < signers->len; i++) {
+        SamiSigner *signer = g_ptr_array_index(signers, i);
+        if (g_str_equal(signer->config->name, name))
+            return signer;
+    }
+    return NULL;
+}
+
+void
+sami_signers_enforce(GPtrArray *signers)
+{
+    for (guint i = 0; i < signers->len; i++) {
+        SamiSigner *signer = g_ptr_array_index(signers, i);
+        guint64 max = signer->config->max_sessions;
+        sami_budget_set_limit(signer->budget, max ? max : SAMI_BUDGET_UNLIMITED);
+    }
 }
 
 static gboolean
@@ -47,32 +70,37 @@ load_keys(GPtrArray *signers, SamiSigner *signer, GError **error)
     return TRUE;
 }
 
-static gboolean
-load_zones(SamiSigner *signer, GError **error)
+/* (transfer full) of guint16 */
+static GArray *
+load_numbers(GStrv texts, const gchar *key, GError **error)
 {
-    for (guint i = 0; signer->config->zones && signer->config->zones[i]; i++) {
+    g_autoptr(GArray) numbers = g_array_new(FALSE, TRUE, sizeof(guint16));
+    for (guint i = 0; texts && texts[i]; i++) {
         guint64 value;
-        if (!g_ascii_string_to_unsigned(signer->config->zones[i], 10, 0, 65535, &value, NULL)) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "signer %s: zones: \"%s\" is no number from 0 to 65535",
-                        signer->config->name, signer->config->zones[i]);
-            return FALSE;
+        if (!sami_value_uint(texts[i], 0, 65535, &value, error)) {
+            g_prefix_error(error, "%s: ", key);
+            return NULL;
         }
-        guint16 zone = (guint16) value;
-        g_array_append_val(signer->zones, zone);
+        guint16 number = (guint16) value;
+        g_array_append_val(numbers, number);
     }
-    return TRUE;
+    return g_steal_pointer(&numbers);
 }
 
 GPtrArray *
-sami_signers_load(const SamiConfig *config, GError **error)
+sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
 {
-    g_autoptr(GPtrArray) signers = g_ptr_array_new_with_free_func(signer_free);
+    g_autoptr(GPtrArray) signers = g_ptr_array_new_with_free_func((GDestroyNotify) sami_signer_unref);
     for (guint i = 0; i < config->signers->len; i++) {
-        SamiSigner *signer = g_new0(SamiSigner, 1);
+        SamiSigner *signer = g_rc_box_new0(SamiSigner);
+        signer->owner = sami_config_ref(config);
         signer->config = g_ptr_array_index(config->signers, i);
+        SamiSigner *before = sami_signers_by_name(old, signer->config->name);
+        signer->budget = before ? sami_budget_ref(before->budget) : sami_budget_new();
         signer->keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
-        signer->zones = g_array_new(FALSE, TRUE, sizeof(guint16));
-        gboolean is_loaded = load_keys(signers, signer, error) && load_zones(signer, error) &&
+        gboolean is_loaded = load_keys(signers, signer, error) && sami_map_load(config, signer->config, &signer->map, error) &&
+            (signer->zones = load_numbers(signer->config->zones, "zones", error)) &&
+            (signer->vlans = load_numbers(signer->config->vlans, "vlans", error)) &&
             (signer->allow_prefixes = sami_prefix_list(signer->config->allow_prefixes, "allow-prefixes", error)) &&
             (signer->nat_addresses = sami_prefix_list(signer->config->nat_addresses, "nat-addresses", error));
         g_ptr_array_add(signers, signer);
@@ -105,4 +133,16 @@ sami_signer_may_use(const SamiSigner *signer, const gchar *tls_name)
 {
     const gchar *const *names = (const gchar *const *) signer->config->tls_names;
     return names && *names ? g_strv_contains(names, tls_name) : g_str_equal(signer->config->name, tls_name);
+}
+
+void
+sami_signer_fill_policy(const SamiSigner *signer, SamiPolicy *policy)
+{
+    policy->nat_addresses = (SamiPrefix *) (void *) signer->nat_addresses->data;
+    policy->n_nat_addresses = signer->nat_addresses->len;
+    policy->zones = (guint16 *) (void *) signer->zones->data;
+    policy->n_zones = signer->zones->len;
+    policy->vlans = (guint16 *) (void *) signer->vlans->data;
+    policy->n_vlans = signer->vlans->len;
+    policy->may_help = g_strv_contains((const gchar *const *) signer->config->kinds, "expectation");
 }

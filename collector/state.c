@@ -1,18 +1,19 @@
 #include "collector/state.h"
 
 #include <errno.h>
-#include <glib-unix.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "collector/collector.h"
+#include "firewall/gate.h"
 #include "transport/daemon.h"
 
-static gboolean
-on_signal(gpointer user_data)
+static void
+count_handshakes(SamiCollector *collector, guint32 n, const gchar *id)
 {
-    g_main_loop_quit(user_data);
-    return G_SOURCE_REMOVE;
+    for (guint i = 0; i < SAMI_N_HANDSHAKE_CAUSES; i++)
+        if (g_str_equal(id, sami_handshake_cause_id(i)))
+            collector->refused_handshakes[i] += n;
 }
 
 static gboolean
@@ -28,7 +29,7 @@ on_channel(GIOCondition condition, gpointer user_data)
     if (receive == SAMI_RECEIVE_AGAIN)
         return G_SOURCE_CONTINUE;
     if (receive != SAMI_RECEIVE_FRAME) {
-        g_critical("the listener is gone%s%s", error ? ": " : "", error ? error->message : "");
+        sami_daemon_tell_gone("listener", error);
         g_main_loop_quit(collector->loop);
         return G_SOURCE_REMOVE;
     }
@@ -36,6 +37,8 @@ on_channel(GIOCondition condition, gpointer user_data)
         sami_collector_session_new(collector, fd);
     else if (fd >= 0)
         close(fd);
+    if (type == SAMI_CHANNEL_REFUSED)
+        count_handshakes(collector, request, text);
     return G_SOURCE_CONTINUE;
 }
 
@@ -48,19 +51,60 @@ make_journal_dir(const SamiConfig *config, GError **error)
     return FALSE;
 }
 
+/* SIGHUP. Signers and peers come and go; what runs goes on, unless its signer is gone. */
+static gboolean
+on_reload(gpointer user_data)
+{
+    SamiCollector *collector = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SamiConfig) fresh = sami_config_load(collector->config->path, &error);
+    g_autoptr(GPtrArray) signers = fresh ? sami_signers_load(fresh, collector->signers, &error) : NULL;
+    if (!signers) {
+        collector->n_reload_errors++;
+        g_warning("reload: the old configuration stays in use: %s", error->message);
+        return G_SOURCE_CONTINUE;
+    }
+    g_autofree gchar *kept = sami_config_keep_fixed(fresh, collector->config);
+    if (kept)
+        g_warning("reload: these keys take effect at the next start: %s", kept);
+    sami_config_unref(collector->config);
+    collector->config = sami_config_ref(fresh);
+    g_ptr_array_unref(collector->signers);
+    collector->signers = g_steal_pointer(&signers);
+    sami_signers_enforce(collector->signers);
+    if (!sami_channel_send(collector->channel, SAMI_CHANNEL_RELOAD, 0, NULL, -1, &error)) {
+        g_warning("reload: the listener keeps its old peers: %s", error->message);
+        collector->n_reload_errors++;
+    }
+    for (guint i = 0; i < collector->sessions->len; i++)
+        sami_collector_session_review(g_ptr_array_index(collector->sessions, i));
+    for (guint i = 0; i < collector->migrations->len; i++)
+        sami_collector_migration_review(g_ptr_array_index(collector->migrations, i));
+    collector->n_reloads++;
+    g_message("%s: reloaded: %u signers, %u peers", collector->config->name, collector->signers->len, collector->config->peers->len);
+    return G_SOURCE_CONTINUE;
+}
+
 static gboolean
 open_all(SamiCollector *collector, GError **error)
 {
     const SamiConfig *config = collector->config;
     g_autofree gchar *path = g_build_filename(config->run_dir, "collector.sock", NULL);
+    g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!(collector->key = sami_key_load_private(config->signing_key, error)) ||
-        !(collector->signers = sami_signers_load(config, error)) ||
+        !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) ||
         !(collector->control = sami_control_server_new(path, config->control_group, sami_collector_control, collector, error)) ||
-        !make_journal_dir(config, error) || !sami_daemon_keep_net_admin(error))
+        !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
+        !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_keep_net_admin(error))
         return FALSE;
+    sami_signers_enforce(collector->signers);
     collector->injector = sami_injector_new(g_steal_pointer(&firewall)); /* after the drop: its thread inherits it */
+    collector->kinds = sami_collector_kinds_start();
+    collector->sync = sami_sync_new();
+    sami_collector_recover(collector);
+    sami_collector_start_tidying(collector);
     return TRUE;
 }
 
@@ -70,8 +114,15 @@ close_all(SamiCollector *collector)
     g_clear_pointer(&collector->control, sami_control_server_free);
     g_ptr_array_unref(collector->sessions);
     g_clear_pointer(&collector->injector, sami_injector_free);
+    g_clear_pointer(&collector->kinds, sami_collector_kinds_stop);
+    g_clear_pointer(&collector->sync, sami_sync_free);
     g_ptr_array_unref(collector->migrations);
     g_clear_pointer(&collector->signers, g_ptr_array_unref);
+    sami_collector_replication_close(collector);
+    sami_gate_free(collector->gate);
+    sami_budget_unref(collector->budget);
+    sami_expect_free(collector->expect);
+    sami_config_unref(collector->config);
     sami_firewall_free(collector->firewall);
     sami_key_free(collector->key);
     g_main_loop_unref(collector->loop);
@@ -80,7 +131,7 @@ close_all(SamiCollector *collector)
 int
 sami_collector_run(const SamiConfig *config, int channel)
 {
-    SamiCollector collector = { .config = config, .channel = channel };
+    SamiCollector collector = { .config = sami_config_ref(config), .channel = channel, .budget = sami_budget_new() };
     g_autoptr(GError) error = NULL;
     collector.loop = g_main_loop_new(NULL, FALSE);
     collector.sessions = g_ptr_array_new_with_free_func((GDestroyNotify) sami_collector_session_free);
@@ -88,8 +139,7 @@ sami_collector_run(const SamiConfig *config, int channel)
     gboolean is_open = open_all(&collector, &error);
     if (is_open) {
         collector.channel_source = sami_fd_source_new(channel, G_IO_IN, on_channel, &collector, NULL);
-        g_unix_signal_add(SIGTERM, on_signal, collector.loop);
-        g_unix_signal_add(SIGINT, on_signal, collector.loop);
+        sami_daemon_take_signals(collector.loop, on_reload, &collector);
         g_message("%s: ready, listening at %s", config->name, config->listen);
         g_main_loop_run(collector.loop);
         g_source_destroy(collector.channel_source);

@@ -3,20 +3,24 @@
 #include <string.h>
 
 #include "common/limits.h"
+#include "common/pairs.h"
 #include "common/value.h"
 
 static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
-    "string",   "DNS name", "host:port", "file",      "word",      "boolean",  "number",  "number",
-    "duration", "duration", "files",     "DNS names", "addresses", "prefixes", "numbers", "words",
+    "string",   "DNS name", "host:port", "file",      "word",      "boolean",  "number",  "size",  "number",
+    "duration", "duration", "files",     "DNS names", "host:port list", "addresses", "prefixes", "numbers", "words",
+    "VLANs",    "pairs",    "pairs",     "pairs",     "pairs",
 };
 
 #define SAMI(field) G_STRUCT_OFFSET(SamiConfig, field)
 #define PEER(field) G_STRUCT_OFFSET(SamiConfigPeer, field)
 #define SIGNER(field) G_STRUCT_OFFSET(SamiConfigSigner, field)
 #define VM(field) G_STRUCT_OFFSET(SamiConfigVm, field)
+#define CUMULATIVE(field) G_STRUCT_OFFSET(SamiConfigCumulative, field)
 #define MINUTE_MS 60000u
 #define HOUR_MS 3600000u
 #define LIST_MAX 4096u
+#define PAIRS_MAX 256u /* each address of a record is compared with each */
 
 const SamiKey sami_keys[] = {
     {"sami", "name", SAMI_KEY_NAME, SAMI(name), NULL, 0, 0, NULL,
@@ -38,20 +42,34 @@ const SamiKey sami_keys[] = {
     {"sami", "control-group", SAMI_KEY_STRING, SAMI(control_group), "sami", 0, 0, NULL,
      "members of this group may use the control sockets"},
     {"sami", "run-dir", SAMI_KEY_FILE, SAMI(run_dir), SAMI_RUNDIR, 0, 0, NULL,
-     "directory of the control sockets"},
+     "directory of the control sockets and of the list of announcements"},
     {"sami", "journal-dir", SAMI_KEY_FILE, SAMI(journal_dir), SAMI_STATEDIR "/journal", 0, 0, NULL,
      "directory of the journal of received messages"},
     {"sami", "journal", SAMI_KEY_BOOL, SAMI(journal), "true", 0, 0, NULL, "keep the journal"},
+    {"sami", "journal-keep", SAMI_KEY_SECONDS, SAMI(journal_keep_s), "7d", 0, 3650 * 24 * (guint64)HOUR_MS, NULL,
+     "how long journals of finished migrations are kept"},
+    {"sami", "journal-max", SAMI_KEY_SIZE, SAMI(journal_max), "1G", 0, G_MAXINT64, NULL,
+     "the oldest of them go when all together are larger"},
+    {"sami", "journal-sync", SAMI_KEY_CHOICE, SAMI(journal_sync), "ready", 0, 0, "ready,none",
+     "what has to be on the disk before READY: the journal up to it, or nothing"},
     {"sami", "vm-prefixes", SAMI_KEY_PREFIXES, SAMI(vm_prefixes), "", 0, LIST_MAX, NULL,
      "whose state the exporter may send"},
     {"sami", "local-prefixes", SAMI_KEY_PREFIXES, SAMI(local_prefixes), "", 0, LIST_MAX, NULL,
      "prefixes on this side of the firewall"},
     {"sami", "ignore-addresses", SAMI_KEY_ADDRESSES, SAMI(ignore_addresses), "", 0, LIST_MAX, NULL,
      "addresses whose sessions are never sent, besides our own and loopback"},
+    {"sami", "vlans", SAMI_KEY_VLAN_PAIRS, SAMI(vlans), "", 0, LIST_MAX, NULL,
+     "VLAN:zone, what the segments behind our conntrack zones are called on the wire; other zones go by their number"},
+    {"sami", "mark-mask", SAMI_KEY_NUMBER, SAMI(mark_mask), "0xffffffff", 0, G_MAXUINT32, NULL,
+     "the bits of connection marks that are sent, and that are taken from others; other bits become 0"},
+    {"sami", "asymmetric-switch", SAMI_KEY_BOOL, SAMI(asymmetric_switch), "false", 0, 0, NULL,
+     "the two directions of a path may switch at different moments: moving TCP flows become lenient here too"},
     {"sami", "deadline", SAMI_KEY_MS, SAMI(deadline_ms), "2s", 10, HOUR_MS, NULL,
      "longest time from freeze to READY; later is late"},
     {"sami", "lease", SAMI_KEY_SECONDS, SAMI(lease_s), "120s", 5000, 24 * HOUR_MS, NULL,
      "how long a migration outlives a lost connection"},
+    {"sami", "reconnect", SAMI_KEY_MS, SAMI(reconnect_ms), "60s", 100, HOUR_MS, NULL,
+     "how often a lost session of a running migration is tried again (RFC 7011 10.4.4: not below 60s by default)"},
     {"sami", "max-delay", SAMI_KEY_MS, SAMI(max_delay_ms), "30s", 1000, HOUR_MS, NULL,
      "a message that was longer on its way is refused"},
     {"sami", "grace", SAMI_KEY_MS, SAMI(grace_ms), "5s", 0, HOUR_MS, NULL,
@@ -59,16 +77,38 @@ const SamiKey sami_keys[] = {
     {"sami", "max-migrations", SAMI_KEY_COUNT, SAMI(max_migrations), "32", 1, 1024, NULL,
      "migrations at once"},
     {"sami", "max-sessions", SAMI_KEY_NUMBER, SAMI(max_sessions), "0", 0, G_MAXUINT32, NULL,
-     "entries that all migrations may create; 0: half of the free room in the table"},
+     "entries that running migrations may hold together; 0: half of the free room in the table"},
+    {"sami", "pair", SAMI_KEY_CHOICE, SAMI(pair), "none", 0, 0, "none,sync",
+     "sync: a VM that moves to here is READY only when the standby that we replicate to has its sessions too"},
+    {"sami", "beside-conntrackd", SAMI_KEY_BOOL, SAMI(beside_conntrackd), "false", 0, 0, NULL,
+     "replicate although conntrackd runs here: only where its filters leave out all that we replicate"},
+    {"sami", "gate", SAMI_KEY_CHOICE, SAMI(gate), "none", 0, 0, "none,nft",
+     "what holds a VM's packets back until READY"},
+    {"sami", "gate-set", SAMI_KEY_STRING, SAMI(gate_set), "inet filter sami_gate", 0, 0, NULL,
+     "family, table and name of the gate's nft set for IPv4; its name with a 6 appended is the one "
+     "for IPv6"},
+    {"sami", "gate-from", SAMI_KEY_CHOICE, SAMI(gate_from), "freeze", 0, 0, "freeze,snapshot",
+     "when the gate closes: with the freeze marker, or with the snapshot"},
 
     {"peer", "name", SAMI_KEY_NAME, PEER(name), NULL, 0, 0, NULL,
      "the peer's TLS name; default: the name of the file"},
-    {"peer", "address", SAMI_KEY_ENDPOINT, PEER(address), NULL, 0, 0, NULL,
-     "where we connect to; none: the peer only sends to us"},
+    {"peer", "address", SAMI_KEY_ENDPOINTS, PEER(addresses), NULL, 1, SAMI_PEER_ADDRESSES_MAX, NULL,
+     "where we connect to, in order of preference; none: the peer only sends to us"},
     {"peer", "certificate", SAMI_KEY_FILE, PEER(certificate_file), NULL, 0, 0, NULL,
      "the peer's certificate, PEM; none: tls-ca vouches for it"},
     {"peer", "signing-key", SAMI_KEY_FILE, PEER(signing_key_file), NULL, 0, 0, NULL,
      "the peer's Ed25519 public key, PEM: whose receipts we believe"},
+    {"peer", "replicate", SAMI_KEY_BOOL, PEER(replicate), "false", 0, 0, NULL,
+     "keep this peer's connection table in step with ours, unscoped, from the start on (samictl replicate)"},
+    {"peer", "replicate-protocols", SAMI_KEY_CHOICES, PEER(replicate_protocols), "", 0, 8, "tcp,udp,icmp,icmpv6",
+     "what is replicated to this peer: only these protocols; none: all"},
+    {"peer", "replicate-addresses", SAMI_KEY_PREFIXES, PEER(replicate_addresses), "", 0, LIST_MAX, NULL,
+     "only sessions with one of these addresses at either end; none: all"},
+    {"peer", "replicate-ignore", SAMI_KEY_PREFIXES, PEER(replicate_ignore), "", 0, LIST_MAX, NULL,
+     "no session with one of these addresses at either end"},
+    {"peer", "replicate-states", SAMI_KEY_CHOICES, PEER(replicate_states), "", 0, 10,
+     "none,syn-sent,syn-sent2,syn-recv,established,fin-wait,close-wait,last-ack,time-wait,close",
+     "TCP sessions only while they are in one of these states; none: always"},
     {"peer", "receipts", SAMI_KEY_BOOL, PEER(receipts), "true", 0, 0, NULL,
      "false: a plain collector that sends no receipts"},
 
@@ -84,17 +124,40 @@ const SamiKey sami_keys[] = {
      "translated addresses it may bring"},
     {"signer", "zones", SAMI_KEY_NUMBERS, SIGNER(zones), "0", 1, LIST_MAX, NULL,
      "conntrack zones it may write, 0 to 65535"},
+    {"signer", "vlans", SAMI_KEY_VLANS, SIGNER(vlans), "", 0, LIST_MAX, NULL,
+     "VLANs, of the key vlans in sami.conf, that it may bring sessions of; 1 to 4094"},
+    {"signer", "map-addresses", SAMI_KEY_ADDRESS_PAIRS, SIGNER(map_addresses), "", 0, PAIRS_MAX, NULL,
+     "addresses there:addresses here, of the same length"},
+    {"signer", "map-marks", SAMI_KEY_MARK_PAIRS, SIGNER(map_marks), "", 0, PAIRS_MAX, NULL,
+     "mark there/mask:mark here/mask"},
+    {"signer", "map-labels", SAMI_KEY_LABEL_PAIRS, SIGNER(map_labels), "", 0, PAIRS_MAX, NULL,
+     "number of a label there:its number here, 0 to 127"},
     {"signer", "kinds", SAMI_KEY_CHOICES, SIGNER(kinds), "session", 1, 8,
-     "session|expectation,cumulative", "kinds of records it may bring"},
+     "session,expectation,cumulative", "kinds of records it may bring; expectation: also flows with helpers, which open ports for others"},
     {"signer", "max-sessions", SAMI_KEY_NUMBER, SIGNER(max_sessions), "0", 0, G_MAXUINT32, NULL,
-     "entries it may create; 0: only the room in the table limits"},
+     "entries that its running migrations may hold together; 0: only the collector's max-sessions limits"},
     {"signer", "require-expect", SAMI_KEY_BOOL, SIGNER(require_expect), "true", 0, 0, NULL,
-     "reserved; has no effect yet"},
+     "its VMs have to be announced with `samictl expect` before they move"},
+    {"signer", "on-conflict", SAMI_KEY_CHOICE, SIGNER(on_conflict), "merge", 0, 0, "merge,keep,replace",
+     "a flow that is here already: made lenient, left as it is, or replaced at the freeze"},
     {"signer", "unscoped", SAMI_KEY_BOOL, SIGNER(unscoped), "false", 0, 0, NULL,
      "may bring sessions of no announced VM, within allow-prefixes"},
 
     {"vm", "addresses", SAMI_KEY_ADDRESSES, VM(addresses), NULL, 1, SAMI_VM_ADDRESSES_MAX, NULL,
      "addresses of this VM"},
+    {"vm", "vlan", SAMI_KEY_COUNT, VM(vlan), "0", 0, 4094, NULL,
+     "the VLAN of this VM, of the key vlans in sami.conf; 0: it is not named"},
+
+    {"cumulative", "table", SAMI_KEY_STRING, CUMULATIVE(table), "inet filter", 0, 0, NULL,
+     "family and name of the set's table"},
+    {"cumulative", "set", SAMI_KEY_STRING, CUMULATIVE(set), NULL, 0, 0, NULL,
+     "name of the nft set"},
+    {"cumulative", "kind", SAMI_KEY_CHOICE, CUMULATIVE(kind), "counter", 0, 0, "counter,blacklist",
+     "counter: what was counted goes on; blacklist: who is in it stays in it, and what a move that is aborted brought goes again"},
+    {"cumulative", "select", SAMI_KEY_CHOICE, CUMULATIVE(select), "vm", 0, 0, "vm,all",
+     "which elements are sent, and taken: those with an address of the VM in their key, or all"},
+    {"cumulative", "max-elements", SAMI_KEY_NUMBER, CUMULATIVE(max_elements), "262144", 1, SAMI_CUMULATIVE_ELEMENTS_MAX, NULL,
+     "most elements that one migration sends, and that it may make here"},
 };
 
 const guint sami_n_keys = G_N_ELEMENTS(sami_keys);
@@ -151,6 +214,7 @@ check_element(const SamiKey *key, const gchar *value, GError **error)
     case SAMI_KEY_NAMES:
         return sami_value_name(value, error);
     case SAMI_KEY_ENDPOINT:
+    case SAMI_KEY_ENDPOINTS:
         return sami_value_endpoint(value, error);
     case SAMI_KEY_ADDRESSES:
         return sami_value_address(value, FALSE, error);
@@ -158,12 +222,25 @@ check_element(const SamiKey *key, const gchar *value, GError **error)
         return sami_value_address(value, TRUE, error);
     case SAMI_KEY_NUMBERS:
         return sami_value_uint(value, 0, 65535, &number, error);
+    case SAMI_KEY_VLANS:
+        return sami_value_uint(value, 1, 4094, &number, error);
     case SAMI_KEY_CHOICE:
     case SAMI_KEY_CHOICES:
         return check_choice(key, value, error);
     default:
         return TRUE;
     }
+}
+
+/* Rules about all elements together. */
+static gboolean
+check_list(const SamiKey *key, GStrv list, GError **error)
+{
+    G_STATIC_ASSERT(SAMI_KEY_LABEL_PAIRS - SAMI_KEY_VLAN_PAIRS == SAMI_PAIRS_LABELS - SAMI_PAIRS_VLANS);
+    if (key->type < SAMI_KEY_VLAN_PAIRS || key->type > SAMI_KEY_LABEL_PAIRS)
+        return TRUE;
+    g_autoptr(GArray) pairs = sami_pairs_parse((SamiPairsKind) (key->type - SAMI_KEY_VLAN_PAIRS), list, error);
+    return pairs != NULL;
 }
 
 static gboolean
@@ -187,6 +264,8 @@ set_list(const SamiKey *key, const gchar *path, const gchar *value, GStrv *field
             list[i] = make_absolute(path, relative);
         }
     }
+    if (!check_list(key, list, error))
+        return FALSE;
     g_strfreev(*field);
     *field = g_steal_pointer(&list);
     return TRUE;
@@ -212,7 +291,8 @@ set_number(const SamiKey *key, const gchar *value, gpointer field, GError **erro
 {
     guint64 number = 0;
     gboolean is_duration = key->type == SAMI_KEY_MS || key->type == SAMI_KEY_SECONDS;
-    if (!(is_duration ? sami_value_duration(value, key->min, key->max, &number, error)
+    if (!(key->type == SAMI_KEY_SIZE ? sami_value_size(value, key->min, key->max, &number, error)
+          : is_duration ? sami_value_duration(value, key->min, key->max, &number, error)
                       : sami_value_uint(value, key->min, key->max, &number, error)))
         return FALSE;
     if (key->type == SAMI_KEY_SECONDS && number % 1000) {
@@ -220,7 +300,7 @@ set_number(const SamiKey *key, const gchar *value, gpointer field, GError **erro
                     "'%s' is no whole number of seconds; allowed: such as 5s or 2m", value);
         return FALSE;
     }
-    if (key->type == SAMI_KEY_NUMBER)
+    if (key->type == SAMI_KEY_NUMBER || key->type == SAMI_KEY_SIZE)
         *(guint64 *)field = number;
     else
         *(guint *)field = (guint)(key->type == SAMI_KEY_SECONDS ? number / 1000 : number);
@@ -242,6 +322,7 @@ sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer
     case SAMI_KEY_BOOL:
         return sami_value_bool(value, field, error);
     case SAMI_KEY_NUMBER:
+    case SAMI_KEY_SIZE:
     case SAMI_KEY_COUNT:
     case SAMI_KEY_MS:
     case SAMI_KEY_SECONDS:
@@ -308,6 +389,8 @@ sami_config_sample(const gchar *name)
         g_string_append_printf(text, "\n# %s\n", key->help);
         if (!strcmp(key->name, "name"))
             g_string_append_printf(text, "name=%s\n", name);
+        else if (!strcmp(key->name, "reconnect")) /* the default is RFC 7011's; a moving VM cannot wait for it */
+            g_string_append(text, "reconnect=2s\n");
         else
             g_string_append_printf(text, "#%s=%s\n", key->name, key->value ? key->value : "");
     }

@@ -12,15 +12,22 @@ typedef enum {
     SAMI_KEY_CHOICE,
     SAMI_KEY_BOOL,
     SAMI_KEY_NUMBER,  /* guint64 */
+    SAMI_KEY_SIZE,    /* guint64, octets */
     SAMI_KEY_COUNT,   /* guint */
     SAMI_KEY_MS,      /* guint, milliseconds */
     SAMI_KEY_SECONDS, /* guint, whole seconds */
     SAMI_KEY_FILES,
     SAMI_KEY_NAMES,
+    SAMI_KEY_ENDPOINTS,
     SAMI_KEY_ADDRESSES,
     SAMI_KEY_PREFIXES,
     SAMI_KEY_NUMBERS,
     SAMI_KEY_CHOICES,
+    SAMI_KEY_VLANS,
+    SAMI_KEY_VLAN_PAIRS, /* these four: see common/pairs.h */
+    SAMI_KEY_ADDRESS_PAIRS,
+    SAMI_KEY_MARK_PAIRS,
+    SAMI_KEY_LABEL_PAIRS,
     SAMI_KEY_N_TYPES
 } SamiKeyType;
 

@@ -12,8 +12,10 @@
 typedef struct {
     const gchar *path;
     const gchar *group;
+    const gchar *family; /* (nullable) further groups are [FAMILY NAME] */
     GKeyFile *file;
-    GHashTable *lines; /* key -> line number */
+    GHashTable *lines; /* group LF key -> line number */
+    GPtrArray *groups; /* of gchar *: those of the family, in order */
 } Source;
 
 static void
@@ -21,6 +23,7 @@ source_clear(Source *source)
 {
     g_clear_pointer(&source->file, g_key_file_unref);
     g_clear_pointer(&source->lines, g_hash_table_unref);
+    g_clear_pointer(&source->groups, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Source, source_clear)
 
@@ -40,26 +43,58 @@ fail(GError **error, const gchar *path, guint line, const gchar *format, ...)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, text);
 }
 
-static gboolean
-scan_group(const Source *source, guint line, const gchar *text, gboolean *is_open, GError **error)
+/* NAME of [FAMILY NAME]; NULL: it is none. (transfer full) */
+static gchar *
+read_family(const Source *source, const gchar *text)
 {
-    g_autofree gchar *wanted = g_strdup_printf("[%s]", source->group);
-    g_autofree gchar *quoted = g_strescape(text, NULL);
-    if (g_str_has_prefix(text, "[cumulative"))
-        fail(error, source->path, line, "group %s: not available in this version; allowed: %s",
-             quoted, wanted);
-    else if (strcmp(text, wanted) != 0)
-        fail(error, source->path, line, "unknown group '%s'; allowed in this file: %s", quoted,
-             wanted);
-    else if (*is_open)
-        fail(error, source->path, line, "group %s is there twice; allowed: once", wanted);
-    else
-        return *is_open = TRUE;
-    return FALSE;
+    g_autofree gchar *front = source->family ? g_strdup_printf("[%s ", source->family) : NULL;
+    if (!front || !g_str_has_prefix(text, front) || !g_str_has_suffix(text, "]"))
+        return NULL;
+    return g_strndup(text + strlen(front), strlen(text) - strlen(front) - 1);
 }
 
 static gboolean
-scan_key(Source *source, guint line, const gchar *text, gboolean is_open, GError **error)
+is_family_name(const gchar *name)
+{
+    static const gchar allowed[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-_";
+    gsize length = strlen(name);
+    return length > 0 && length <= SAMI_CUMULATIVE_NAME_MAX && strspn(name, allowed) == length;
+}
+
+/* One of the file's own kind, or one of the family. */
+static gboolean
+scan_group(Source *source, guint line, const gchar *text, gchar **group, GError **error)
+{
+    g_autofree gchar *wanted = g_strdup_printf("[%s]", source->group), *quoted = g_strescape(text, NULL);
+    g_autofree gchar *also = source->family ? g_strdup_printf(" and [%s NAME]", source->family) : g_strdup("");
+    g_autofree gchar *name = read_family(source, text), *fresh = NULL;
+    gboolean is_own = strcmp(text, wanted) == 0;
+    if (name && !is_family_name(name)) {
+        fail(error, source->path, line, "group %s: allowed as a name are 1 to %u letters, digits, - and _", quoted, SAMI_CUMULATIVE_NAME_MAX);
+        return FALSE;
+    }
+    if (!is_own && !name) {
+        fail(error, source->path, line, "unknown group '%s'; allowed in this file: %s%s", quoted, wanted, also);
+        return FALSE;
+    }
+    if (!is_own && source->groups->len >= SAMI_CUMULATIVES_MAX) {
+        fail(error, source->path, line, "group %s: allowed are %u of them", quoted, SAMI_CUMULATIVES_MAX);
+        return FALSE;
+    }
+    fresh = name ? g_strdup_printf("%s %s", source->family, name) : g_strdup(source->group);
+    if (!g_hash_table_add(source->lines, g_strdup_printf("%s\n", fresh))) {
+        fail(error, source->path, line, "group %s is there twice; allowed: once", quoted);
+        return FALSE;
+    }
+    if (name)
+        g_ptr_array_add(source->groups, g_strdup(name));
+    g_free(*group);
+    *group = g_steal_pointer(&fresh);
+    return TRUE;
+}
+
+static gboolean
+scan_key(Source *source, guint line, const gchar *text, const gchar *group, GError **error)
 {
     const gchar *equals = strchr(text, '=');
     g_autofree gchar *name =
@@ -71,24 +106,25 @@ scan_key(Source *source, guint line, const gchar *text, gboolean is_open, GError
              source->group);
         return FALSE;
     }
-    if (!is_open) {
+    if (!group) {
         fail(error, source->path, line, "%s: a key before any group; allowed: [%s] first", quoted,
              source->group);
         return FALSE;
     }
-    if (!sami_key_find(source->group, name)) {
-        g_autofree gchar *known = sami_key_list(source->group);
-        fail(error, source->path, line, "unknown key '%s'; allowed in [%s]: %s", quoted,
-             source->group, known);
+    const gchar *kind = strcmp(group, source->group) == 0 ? source->group : source->family;
+    if (!sami_key_find(kind, name)) {
+        g_autofree gchar *known = sami_key_list(kind);
+        fail(error, source->path, line, "unknown key '%s'; allowed in [%s]: %s", quoted, group, known);
         return FALSE;
     }
-    guint first = GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, name));
+    g_autofree gchar *place = g_strdup_printf("%s\n%s", group, name);
+    guint first = GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, place));
     if (first) {
         fail(error, source->path, line, "%s is there twice, first in line %u; allowed: once",
              quoted, first);
         return FALSE;
     }
-    g_hash_table_insert(source->lines, g_steal_pointer(&name), GUINT_TO_POINTER(line));
+    g_hash_table_insert(source->lines, g_steal_pointer(&place), GUINT_TO_POINTER(line));
     return TRUE;
 }
 
@@ -98,28 +134,30 @@ static gboolean
 scan(Source *source, const gchar *text, GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    gboolean is_open = FALSE;
+    g_autofree gchar *group = NULL, *own = g_strdup_printf("%s\n", source->group);
     for (guint i = 0; lines[i]; i++) {
         const gchar *line = g_strstrip(lines[i]);
         if (!*line || *line == '#')
             continue;
-        if (!(*line == '[' ? scan_group(source, i + 1, line, &is_open, error)
-                           : scan_key(source, i + 1, line, is_open, error)))
+        if (!(*line == '[' ? scan_group(source, i + 1, line, &group, error)
+                           : scan_key(source, i + 1, line, group, error)))
             return FALSE;
     }
-    if (!is_open)
+    gboolean is_there = g_hash_table_contains(source->lines, own);
+    if (!is_there)
         fail(error, source->path, 0, "group [%s] is missing", source->group);
-    return is_open;
+    return is_there;
 }
 
 static gboolean
-source_open(Source *source, const gchar *path, const gchar *group, GError **error)
+source_open(Source *source, const gchar *path, const gchar *group, const gchar *family, GError **error)
 {
     g_autofree gchar *text = NULL;
     g_autoptr(GError) local = NULL;
     gsize length = 0;
-    *source = (Source){path, group, g_key_file_new(),
-                       g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL)};
+    *source = (Source){path, group, family, g_key_file_new(),
+                       g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+                       g_ptr_array_new_with_free_func(g_free)};
     if (!g_file_get_contents(path, &text, &length, &local)) {
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
         return FALSE;
@@ -141,19 +179,32 @@ source_open(Source *source, const gchar *path, const gchar *group, GError **erro
     return TRUE;
 }
 
-/* Fills a struct from its group: defaults first, so that a key's own error is the only one that can
+static guint
+line_of(const Source *source, const gchar *group, const gchar *key)
+{
+    g_autofree gchar *place = g_strdup_printf("%s\n%s", group, key);
+    return GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, place));
+}
+
+static guint
+source_line(const Source *source, const gchar *key)
+{
+    return line_of(source, source->group, key);
+}
+
+/* Fills a struct from a group, whose keys are those of `kind`: defaults first, so that a key's own error is the only one that can
  * be reported. */
 static gboolean
-source_read(Source *source, gpointer target, GError **error)
+read_group(Source *source, const gchar *group, const gchar *kind, gpointer target, GError **error)
 {
     for (guint i = 0; i < sami_n_keys; i++) {
         const SamiKey *key = &sami_keys[i];
         g_autoptr(GError) local = NULL;
-        if (strcmp(key->group, source->group) != 0)
+        if (strcmp(key->group, kind) != 0)
             continue;
-        guint line = GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, key->name));
+        guint line = line_of(source, group, key->name);
         g_autofree gchar *value =
-            line ? g_key_file_get_string(source->file, source->group, key->name, &local) : NULL;
+            line ? g_key_file_get_string(source->file, group, key->name, &local) : NULL;
         if (!line && key->value)
             value = g_strdup(key->value);
         if (local ||
@@ -165,10 +216,10 @@ source_read(Source *source, gpointer target, GError **error)
     return TRUE;
 }
 
-static guint
-source_line(const Source *source, const gchar *key)
+static gboolean
+source_read(Source *source, gpointer target, GError **error)
 {
-    return GPOINTER_TO_UINT(g_hash_table_lookup(source->lines, key));
+    return read_group(source, source->group, source->group, target, error);
 }
 
 /* The name of a peer or signer: name=, else the file's. */
@@ -213,6 +264,15 @@ vm_free(SamiConfigVm *vm)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfigVm, vm_free)
 
+static void
+cumulative_free(SamiConfigCumulative *cumulative)
+{
+    sami_key_clear("cumulative", cumulative);
+    g_free(cumulative->name);
+    g_free(cumulative);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfigCumulative, cumulative_free)
+
 const SamiConfigPeer *
 sami_config_peer(const SamiConfig *config, const gchar *name)
 {
@@ -246,18 +306,29 @@ sami_config_vm(const SamiConfig *config, const gchar *name)
     return NULL;
 }
 
+const SamiConfigCumulative *
+sami_config_cumulative(const SamiConfig *config, const gchar *name)
+{
+    for (guint i = 0; i < config->cumulatives->len; i++) {
+        const SamiConfigCumulative *cumulative = config->cumulatives->pdata[i];
+        if (!strcmp(cumulative->name, name))
+            return cumulative;
+    }
+    return NULL;
+}
+
 static gboolean
 load_peer(SamiConfig *config, const gchar *path, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(SamiConfigPeer) peer = g_new0(SamiConfigPeer, 1);
-    if (!source_open(&source, path, "peer", error) || !source_read(&source, peer, error) ||
+    if (!source_open(&source, path, "peer", NULL, error) || !source_read(&source, peer, error) ||
         !default_name(&source, &peer->name, error))
         return FALSE;
     if (!peer->certificate_file && !config->tls_ca)
         fail(error, path, 0,
              "certificate: missing; it may be left out only if tls-ca is set in sami.conf");
-    else if (peer->address && peer->receipts && !peer->signing_key_file)
+    else if (peer->addresses && peer->receipts && !peer->signing_key_file)
         fail(error, path, source_line(&source, "address"),
              "signing-key: missing; it may be left out only without address, or with "
              "receipts=false");
@@ -276,7 +347,7 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(SamiConfigSigner) signer = g_new0(SamiConfigSigner, 1);
-    if (!source_open(&source, path, "signer", error) || !source_read(&source, signer, error) ||
+    if (!source_open(&source, path, "signer", NULL, error) || !source_read(&source, signer, error) ||
         !default_name(&source, &signer->name, error))
         return FALSE;
     if (!signer->key_files) {
@@ -300,7 +371,7 @@ load_vm(SamiConfig *config, const gchar *path, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(SamiConfigVm) vm = g_new0(SamiConfigVm, 1);
-    if (!source_open(&source, path, "vm", error) || !source_read(&source, vm, error))
+    if (!source_open(&source, path, "vm", NULL, error) || !source_read(&source, vm, error))
         return FALSE;
     if (!vm->addresses) {
         fail(error, path, 0, "addresses: missing; allowed: 1 to %u addresses",
@@ -356,9 +427,32 @@ get_fqdn(void)
     gboolean is_answered = !strchr(host, '.') && getaddrinfo(host, NULL, &hints, &answer) == 0;
     gchar *name =
         g_ascii_strdown(is_answered && answer->ai_canonname ? answer->ai_canonname : host, -1);
-    if (answer)
+    if (is_answered)
         freeaddrinfo(answer);
     return name;
+}
+
+static gboolean
+load_cumulatives(SamiConfig *config, Source *source, GError **error)
+{
+    for (guint i = 0; i < source->groups->len; i++) {
+        g_autoptr(SamiConfigCumulative) cumulative = g_new0(SamiConfigCumulative, 1);
+        g_autofree gchar *group = g_strdup_printf("%s %s", source->family, (const gchar *) source->groups->pdata[i]);
+        cumulative->name = g_strdup(source->groups->pdata[i]);
+        if (!read_group(source, group, source->family, cumulative, error))
+            return FALSE;
+        if (!cumulative->set || !*cumulative->set || strchr(cumulative->set, ' ')) {
+            fail(error, source->path, line_of(source, group, "set"), "set: missing in [%s]; allowed: the name of an nft set", group);
+            return FALSE;
+        }
+        g_auto(GStrv) words = g_strsplit(cumulative->table, " ", -1);
+        if (g_strv_length(words) != 2 || !*words[0] || !*words[1]) {
+            fail(error, source->path, line_of(source, group, "table"), "table: allowed: FAMILY NAME, such as inet filter");
+            return FALSE;
+        }
+        g_ptr_array_add(config->cumulatives, g_steal_pointer(&cumulative));
+    }
+    return TRUE;
 }
 
 static gboolean
@@ -370,7 +464,8 @@ load_main(SamiConfig *config, GError **error)
         fail(error, config->path, 0, "no such file; `samictl setup --name NAME` makes it");
         return FALSE;
     }
-    if (!source_open(&source, config->path, "sami", error) || !source_read(&source, config, error))
+    if (!source_open(&source, config->path, "sami", "cumulative", error) || !source_read(&source, config, error) ||
+        !load_cumulatives(config, &source, error))
         return FALSE;
     if (config->name)
         return TRUE;
@@ -383,14 +478,25 @@ load_main(SamiConfig *config, GError **error)
 }
 
 SamiConfig *
-sami_config_load(const gchar *path, GError **error)
+sami_config_load_main(const gchar *path, GError **error)
 {
     g_autoptr(SamiConfig) config = g_new0(SamiConfig, 1);
+    config->n_refs = 1;
     config->path = g_canonicalize_filename(path, NULL);
     config->peers = g_ptr_array_new_with_free_func((GDestroyNotify)peer_free);
     config->signers = g_ptr_array_new_with_free_func((GDestroyNotify)signer_free);
     config->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_free);
-    if (!load_main(config, error) || !load_directory(config, "peers.d", load_peer, error) ||
+    config->cumulatives = g_ptr_array_new_with_free_func((GDestroyNotify)cumulative_free);
+    if (!load_main(config, error))
+        return NULL;
+    return g_steal_pointer(&config);
+}
+
+SamiConfig *
+sami_config_load(const gchar *path, GError **error)
+{
+    g_autoptr(SamiConfig) config = sami_config_load_main(path, error);
+    if (!config || !load_directory(config, "peers.d", load_peer, error) ||
         !load_directory(config, "signers.d", load_signer, error) ||
         !load_directory(config, "vms.d", load_vm, error))
         return NULL;
@@ -400,12 +506,45 @@ sami_config_load(const gchar *path, GError **error)
 void
 sami_config_free(SamiConfig *config)
 {
-    if (!config)
+    if (!config || --config->n_refs > 0)
         return;
     sami_key_clear("sami", config);
     g_free(config->path);
     g_ptr_array_unref(config->peers);
     g_ptr_array_unref(config->signers);
     g_ptr_array_unref(config->vms);
+    g_ptr_array_unref(config->cumulatives);
     g_free(config);
+}
+
+const SamiConfig *
+sami_config_ref(const SamiConfig *config)
+{
+    ((SamiConfig *)config)->n_refs++;
+    return config;
+}
+
+void
+sami_config_unref(const SamiConfig *config)
+{
+    sami_config_free((SamiConfig *)config);
+}
+
+gchar *
+sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old)
+{
+    static const gchar *const fixed[] = {"name",        "listen", "transport",     "certificate", "key",        "tls-ca",
+                                         "signing-key", "user",   "control-group", "run-dir",     "journal-dir"};
+    GString *changed = g_string_new(NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        const SamiKey *key = sami_key_find("sami", fixed[i]);
+        gchar **to = G_STRUCT_MEMBER_P(fresh, key->offset);
+        const gchar *from = G_STRUCT_MEMBER(gchar *, old, key->offset);
+        if (!g_strcmp0(*to, from))
+            continue;
+        g_string_append_printf(changed, "%s%s", changed->len ? ", " : "", key->name);
+        g_free(*to);
+        *to = g_strdup(from);
+    }
+    return g_string_free(changed, changed->len == 0);
 }

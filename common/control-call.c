@@ -14,6 +14,8 @@
  * of ours. */
 #define LINE_MAX_OCTETS (64u * 1024u * 1024u)
 
+/* GScanner, below the parser, skips comments, in which quotes and brackets do not count; so there are none
+ * (RFC 8259 has none either). */
 static gboolean
 is_shallow(const gchar *line, gsize length)
 {
@@ -28,7 +30,9 @@ is_shallow(const gchar *line, gsize length)
             depth++;
         else if (!is_string && (line[i] == '}' || line[i] == ']'))
             depth--;
-        if (depth > DEPTH_MAX)
+        else if (!is_string && line[i] == '/')
+            return FALSE;
+        if (depth > DEPTH_MAX || depth < 0)
             return FALSE;
     }
     return TRUE;
@@ -42,12 +46,18 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
     if (!g_utf8_validate(line, (gssize)length, NULL) || !is_shallow(line, length) ||
         !json_parser_load_from_data(parser, line, (gssize)length, &local)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON: %s",
-                    local ? local->message : "not UTF-8, or nested too deeply");
+                    local ? local->message : "not UTF-8, has a comment, or is nested too deeply");
         return NULL;
     }
     JsonNode *root = json_parser_get_root(parser);
     if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object");
+        return NULL;
+    }
+    /* The parser makes octets that are not UTF-8 of a broken surrogate pair ("\\ud83u\dde00"), and nobody behind it expects them. */
+    g_autofree gchar *text = json_to_string(root, FALSE);
+    if (!g_utf8_validate(text, -1, NULL)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON: an escape is no character");
         return NULL;
     }
     return json_node_dup_object(root);
@@ -58,6 +68,24 @@ sami_control_json_print(JsonObject *object)
 {
     g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), object);
     return json_to_string(node, FALSE);
+}
+
+const gchar *
+sami_control_json_string(JsonObject *object, const gchar *member)
+{
+    JsonNode *node = json_object_get_member(object, member);
+    gboolean is_string = node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING;
+    return is_string ? json_node_get_string(node) : NULL;
+}
+
+void
+sami_control_json_add_counts(JsonObject *object, const gchar *member, const guint64 *counts, guint n, const gchar *(*get_name)(guint))
+{
+    JsonObject *named = json_object_new();
+    for (guint i = 1; i < n; i++)
+        if (counts[i] > 0)
+            json_object_set_int_member(named, get_name(i), (gint64)counts[i]);
+    json_object_set_object_member(object, member, named);
 }
 
 static int

@@ -11,3 +11,7 @@
 JsonObject *sami_control_json_parse(const gchar *line, gsize length, GError **error);
 /* On one line, without newline. (transfer full) */
 gchar *sami_control_json_print(JsonObject *object);
+/* The member, if it is a string. (transfer none) (nullable) */
+const gchar *sami_control_json_string(JsonObject *object, const gchar *member);
+/* Adds an object of those of counts[1] to counts[n - 1] that are not 0, by name. */
+void sami_control_json_add_counts(JsonObject *object, const gchar *member, const guint64 *counts, guint n, const gchar *(*get_name)(guint));

@@ -202,6 +202,41 @@ sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer
     queue(client, answer);
 }
 
+gssize
+sami_control_command(SamiControlClient *client, JsonObject *request, const gchar *who, gconstpointer rows, gsize n, gsize size)
+{
+    const gchar *name = json_object_get_string_member_with_default(request, "cmd", "");
+    g_autoptr(GString) known = g_string_new(who);
+    for (gsize i = 0; i < n; i++) {
+        const gchar *row = G_STRUCT_MEMBER(const gchar *, rows, i * size);
+        if (g_str_equal(name, row))
+            return (gssize)i;
+        g_string_append_printf(known, "%s %s", i == 0 ? " knows:" : ",", row);
+    }
+    sami_control_finish(client, SAMI_EXIT_USAGE, NULL, known->str);
+    return -1;
+}
+
+gpointer
+sami_control_select(SamiControlClient *client, JsonObject *request, const GPtrArray *migrations, gulong id_offset)
+{
+    const gchar *id = json_object_get_string_member_with_default(request, "id", "");
+    gpointer found = NULL;
+    for (guint i = 0; *id && i < migrations->len; i++) {
+        gpointer migration = g_ptr_array_index(migrations, i);
+        if (!g_str_has_prefix(G_STRUCT_MEMBER_P(migration, id_offset), id))
+            continue;
+        if (found) {
+            sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "more than one migration begins with that id");
+            return NULL;
+        }
+        found = migration;
+    }
+    if (!found)
+        sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "no migration with that id; see 'samictl status'");
+    return found;
+}
+
 void
 sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify func, gpointer user_data)
 {

@@ -24,6 +24,8 @@ typedef enum {
     SAMI_EXIT_UNCONFIRMED = 8,
     SAMI_EXIT_NOT_RUNNING = 9,
     SAMI_EXIT_NOT_PERMITTED = 10,
+    SAMI_EXIT_WARNINGS = 20, /* of a check */
+    SAMI_EXIT_LOSS = 21,     /* of a check: connections would be lost */
 } SamiExit;
 /* The exit code for an error of ours: REFUSED→3, USAGE→2, PERMISSION→10, everything else 1. */
 SamiExit sami_exit_of_error(const GError *error);
@@ -46,6 +48,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlClient, sami_control_client_unref)
 /* An event for a client that does not read is skipped; the next that fits has "skipped": how many. The last line never is. */
 void sami_control_event(SamiControlClient *client, JsonObject *event_take);
 void sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text);
+/* Which of n rows the request's "cmd" names; a row has `size` octets and begins with the name (const gchar *). -1: none, and the client has its
+ * last line, SAMI_EXIT_USAGE, in which `who` ("the exporter") knows all of them. */
+gssize sami_control_command(SamiControlClient *client, JsonObject *request, const gchar *who, gconstpointer rows, gsize n, gsize size);
+/* The one of `migrations` whose id, a string inside its structure at `id_offset`, begins with the request's "id". (nullable): none or several,
+ * and the client has its last line, SAMI_EXIT_USAGE. */
+gpointer sami_control_select(SamiControlClient *client, JsonObject *request, const GPtrArray *migrations, gulong id_offset);
 /* Called once when the client goes away before its last line; not by sami_control_server_free(). func NULL takes it back. */
 void sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify func, gpointer user_data);
 

@@ -14,6 +14,7 @@ typedef enum {
     SAMI_ERROR_USAGE,      /* the caller asked for something that does not exist (exit code 2) */
     SAMI_ERROR_CONFIG,     /* configuration: file, line, key and what is allowed are in the message */
     SAMI_ERROR_MALFORMED,  /* bytes from outside break a rule of the format */
+    SAMI_ERROR_PEN,        /* well-formed, but of a build with another enterprise number */
     SAMI_ERROR_SIGNATURE,  /* a Message is not what this session expects, or its signature is wrong */
     SAMI_ERROR_REFUSED,    /* the peer, or our policy, said no (exit code 3) */
     SAMI_ERROR_PEER,       /* the peer cannot be reached, or went away */

@@ -18,18 +18,50 @@
 #define SAMI_VM_ADDRESSES_MAX 64u
 /* PROTOCOL §4: refusal records a rule, then only counts. */
 #define SAMI_REFUSALS_PER_RULE 1000u
+/* Sessions that wait for their master, and expectations that wait for the freeze marker, of one migration: half a kilobyte each. Helpers make
+ * few; a kernel holds a few thousand expectations for all its flows together. */
+#define SAMI_CHILDREN_MAX 1024u
+#define SAMI_EXPECTATIONS_MAX 1024u
 /* DESIGN §4: what the exporter keeps unsent towards its connector. */
 #define SAMI_UNSENT_MAX (1024u * 1024u)
+/* PROTOCOL §3: Messages that the exporter keeps until they are acknowledged, and how often the collector does that. */
+#define SAMI_RING_MAX (8u * 1024u * 1024u)
+#define SAMI_ACKNOWLEDGE_EVERY (1024u * 1024u)
 /* OPERATIONS §2: one control request, one line. */
 #define SAMI_CONTROL_REQUEST_MAX 65536u
-/* Clients of a control socket at once; operators, adapters and a monitor fit many times. */
-#define SAMI_CONTROL_CLIENTS_MAX 64u
+/* Clients of a control socket at once: each migration may have one that is attached and one that waits, and there is room for operators
+ * and a monitor. */
+#define SAMI_CONTROL_CLIENTS_MAX 640u
+/* Announcements of VMs that a collector expects; each is one address, and a begin looks through all of them. */
+#define SAMI_EXPECT_MAX 4096u
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */
 #define SAMI_NAME_MAX 253u
 /* TLS sessions that a listener holds at once, and those that have not finished their handshake. */
 #define SAMI_SESSIONS_MAX 256u
 #define SAMI_HANDSHAKES_MAX 64u
+/* Descriptors of a process: of each session its socket, journal and ledger, with one more while it is synced, and the control clients. */
+#define SAMI_DESCRIPTORS_MAX 4096u
+/* Addresses of one peer: they are tried one after the other, each for some seconds. */
+#define SAMI_PEER_ADDRESSES_MAX 8u
 /* A handshake that takes longer is cut, so that half-open connections cannot fill the table. */
 #define SAMI_HANDSHAKE_TIMEOUT_S 10u
 /* Tombstones and dirty tuples that the exporter keeps; beyond it is treated as an event overrun. */
 #define SAMI_DIRTY_MAX (1024u * 1024u)
+
+/* Findings and refusals that an exporter takes from a collector's answer to a check; an honest one has some dozens. */
+#define SAMI_FINDINGS_MAX 2048u
+
+/* Keys of refused records that a migration remembers, so that a re-dump does not count them again; 100 octets each. Beyond it they are. */
+#define SAMI_REFUSED_MAX 65536u
+
+/* An entry that has no more time than this in the audit may have ended by itself before it is read back: the collector does not miss it, and
+ * the exporter's clean-up leaves it to end. */
+#define SAMI_EXPIRING_S 10u
+
+/* [cumulative NAME]: octets of a NAME, which every record of the set repeats; groups in a configuration, each of them a dump or two a migration;
+ * and elements of a set: the kernel's dumps cost the more an element the more there are, a million takes a minute. */
+#define SAMI_CUMULATIVE_NAME_MAX 32u
+#define SAMI_CUMULATIVES_MAX 32u
+#define SAMI_CUMULATIVE_ELEMENTS_MAX (1u << 20)
+/* Elements of a blacklist that are looked at once more while the VM stands still: this many take a millisecond or two. */
+#define SAMI_CUMULATIVE_FREEZE_MAX 1000u

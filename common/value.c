@@ -70,6 +70,23 @@ sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, guint64 *
 }
 
 gboolean
+sami_value_size(const gchar *text, guint64 min, guint64 max, guint64 *ret, GError **error)
+{
+    static const gchar letters[] = "KMGT";
+    gsize n_digits = strspn(text, "0123456789");
+    const gchar *letter = text[n_digits] ? strchr(letters, text[n_digits]) : NULL;
+    guint shift = letter ? 10 * (guint)(letter - letters + 1) : 0;
+    gboolean is_size = n_digits > 0 && n_digits < 16 && (text[n_digits] == '\0' || (letter && !text[n_digits + 1]));
+    guint64 number = is_size ? g_ascii_strtoull(text, NULL, 10) : 0;
+    if (!is_size)
+        return refuse(error, text, "is no size; allowed: octets, or a number with K, M, G or T");
+    if (number > (guint64) G_MAXINT64 >> shift || number << shift < min || number << shift > max)
+        return refuse(error, text, "is out of range");
+    *ret = number << shift;
+    return TRUE;
+}
+
+gboolean
 sami_value_uint(const gchar *text, guint64 min, guint64 max, guint64 *ret, GError **error)
 {
     gboolean is_hex = g_str_has_prefix(text, "0x");
@@ -178,5 +195,22 @@ sami_value_list(const gchar *text, GError **error)
             return NULL;
         }
     }
+    return g_steal_pointer(&list);
+}
+
+GStrv
+sami_value_endpoints(const gchar *text, GError **error)
+{
+    g_auto(GStrv) list = sami_value_list(text, error);
+    guint n = list ? g_strv_length(list) : 0;
+    if (!list)
+        return NULL;
+    if (n == 0 || n > SAMI_PEER_ADDRESSES_MAX) {
+        refuse(error, text, "has %u addresses; allowed: 1 to %u, such as 192.0.2.1:4740,198.51.100.1:4740", n, SAMI_PEER_ADDRESSES_MAX);
+        return NULL;
+    }
+    for (guint i = 0; i < n; i++)
+        if (!sami_value_endpoint(list[i], error))
+            return NULL;
     return g_steal_pointer(&list);
 }

@@ -14,6 +14,8 @@ gboolean sami_value_duration(const gchar *text, guint64 min_ms, guint64 max_ms, 
                              GError **error);
 /* The shortest such text of a duration. (transfer full) */
 gchar *sami_value_duration_print(guint64 ms);
+/* Octets: a number, or one with K, M, G or T for powers of 1024, within min..max. */
+gboolean sami_value_size(const gchar *text, guint64 min, guint64 max, guint64 *ret, GError **error);
 /* Decimal number (or 0x… in hex) within min..max. */
 gboolean sami_value_uint(const gchar *text, guint64 min, guint64 max, guint64 *ret, GError **error);
 /* "true" or "false". */
@@ -23,6 +25,8 @@ gboolean sami_value_bool(const gchar *text, gboolean *ret, GError **error);
 gboolean sami_value_name(const gchar *text, GError **error);
 /* "host:port", "192.0.2.1:4740", "[2001:db8::1]:4740". */
 gboolean sami_value_endpoint(const gchar *text, GError **error);
+/* One to SAMI_PEER_ADDRESSES_MAX of them with commas: a peer's addresses in order of preference. (transfer full) */
+GStrv sami_value_endpoints(const gchar *text, GError **error);
 /* An address; with has_length also "10.0.0.0/24". A shape check: bits beyond the length are the
  * daemons' to refuse. */
 gboolean sami_value_address(const gchar *text, gboolean has_length, GError **error);

@@ -1,4 +1,4 @@
-/* Verbs that ask and print: freeze, abort, status, stats. */
+/* Verbs that ask and print: freeze, settle, abort, thaw, resolve, status, stats. */
 #include "ctl/ctl.h"
 
 #include <string.h>
@@ -35,10 +35,14 @@ SamiExit
 ctl_freeze(Ctl *ctl, GError **error)
 {
     const gchar *id = ctl->args.operands[0];
-    guint64 timeout_ms = 0;
+    guint64 timeout_ms = 0, hold_ms = 0;
     if (ctl->args.timeout &&
         !sami_value_duration(ctl->args.timeout, 1, 24 * 3600 * 1000, &timeout_ms, error)) {
         g_prefix_error(error, "--timeout ");
+        return SAMI_EXIT_USAGE;
+    }
+    if (ctl->args.hold_ready && !sami_value_duration(ctl->args.hold_ready, 1, 3600 * 1000, &hold_ms, error)) {
+        g_prefix_error(error, "--hold-ready ");
         return SAMI_EXIT_USAGE;
     }
     g_autofree gchar *path = ctl_socket(ctl, CTL_EXPORTER);
@@ -50,6 +54,7 @@ ctl_freeze(Ctl *ctl, GError **error)
     JsonObject *request = json_object_new();
     json_object_set_string_member(request, "cmd", "freeze");
     json_object_set_string_member(request, "id", id);
+    json_object_set_int_member(request, "hold_ms", (gint64)hold_ms);
     if (timeout_ms) {
         json_object_set_int_member(request, "timeout_ms", (gint64)timeout_ms);
         g_timeout_add((guint)timeout_ms, on_timeout, waiting);
@@ -76,32 +81,31 @@ ctl_freeze(Ctl *ctl, GError **error)
 
 /* --- all daemons at once --- */
 
-typedef struct {
-    JsonObject *answers[CTL_N_ROLES]; /* NULL: that daemon does not run */
-} Answers;
-
-static void
-answers_clear(Answers *answers)
+void
+ctl_answers_clear(CtlAnswers *answers)
 {
     for (guint i = 0; i < CTL_N_ROLES; i++)
         g_clear_pointer(&answers->answers[i], json_object_unref);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Answers, answers_clear)
 
-/* Asks each daemon that runs; an error if none does, or if one cannot be asked. With -s only that
- * socket, as the first answer. */
-static gboolean
-ask_all(Ctl *ctl, const gchar *cmd, const gchar *id, Answers *ret, GError **error)
+gboolean
+ctl_ask_all(Ctl *ctl, const gchar *cmd, const gchar *id, CtlAnswers *ret, GError **error)
+{
+    g_autoptr(JsonObject) request = json_object_new();
+    json_object_set_string_member(request, "cmd", cmd);
+    if (id)
+        json_object_set_string_member(request, "id", id);
+    return ctl_ask_all_with(ctl, request, ret, error);
+}
+
+gboolean
+ctl_ask_all_with(Ctl *ctl, JsonObject *request, CtlAnswers *ret, GError **error)
 {
     g_autoptr(GError) first = NULL;
     guint n_answers = 0;
     for (guint i = 0; i < (ctl->args.socket ? 1u : (guint)CTL_N_ROLES); i++) {
         g_autofree gchar *path = ctl_socket(ctl, i);
-        g_autoptr(JsonObject) request = json_object_new();
         g_autoptr(GError) local = NULL;
-        json_object_set_string_member(request, "cmd", cmd);
-        if (id)
-            json_object_set_string_member(request, "id", id);
         ret->answers[i] = ctl_call(path, request, &local);
         n_answers += ret->answers[i] != NULL;
         if (local && !ctl_is_not_running(local)) {
@@ -119,7 +123,7 @@ ask_all(Ctl *ctl, const gchar *cmd, const gchar *id, Answers *ret, GError **erro
 /* The exit code of a request that each daemon answered: done if one could do it, else what the last
  * one said that knew the id. */
 static SamiExit
-sum_up(const Answers *answers, JsonObject **ret_worst)
+sum_up(const CtlAnswers *answers, JsonObject **ret_worst)
 {
     JsonObject *worst = NULL;
     for (guint i = 0; i < CTL_N_ROLES; i++) {
@@ -179,11 +183,59 @@ ctl_abort(Ctl *ctl, GError **error)
     return code;
 }
 
+/* --- settle, thaw, resolve: one request to one daemon --- */
+
+static SamiExit
+ask_one(Ctl *ctl, guint role, JsonObject *request, const gchar *format, GError **error)
+{
+    g_autofree gchar *path = ctl_socket(ctl, role);
+    json_object_set_string_member(request, "id", ctl->args.operands[0]);
+    g_autoptr(JsonObject) answer = ctl_call(path, request, error);
+    if (!answer)
+        return SAMI_EXIT_FAILED;
+    SamiExit code = (SamiExit)ctl_int(answer, "exit");
+    if (code != SAMI_EXIT_DONE)
+        ctl_say(stderr, "samictl: %s\n", ctl_string(answer, "error"));
+    else if (!ctl->args.is_quiet)
+        ctl_say(stdout, "%.4s  %s\n", ctl_string(answer, "id"), format);
+    return code;
+}
+
+SamiExit
+ctl_settle(Ctl *ctl, GError **error)
+{
+    g_autoptr(JsonObject) request = json_object_new();
+    json_object_set_string_member(request, "cmd", "settle");
+    return ask_one(ctl, CTL_EXPORTER, request, "SETTLE  the VM goes on there", error);
+}
+
+SamiExit
+ctl_thaw(Ctl *ctl, GError **error)
+{
+    g_autoptr(JsonObject) request = json_object_new();
+    json_object_set_string_member(request, "cmd", "thaw");
+    return ask_one(ctl, CTL_EXPORTER, request, "FOLLOW  the VM goes on here; freeze again when it pauses", error);
+}
+
+SamiExit
+ctl_resolve(Ctl *ctl, GError **error)
+{
+    g_autoptr(JsonObject) request = json_object_new();
+    if (ctl->args.is_keep == ctl->args.is_remove) {
+        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                            "resolve needs --keep (the VM runs here) or --remove (it does not)");
+        return SAMI_EXIT_USAGE;
+    }
+    json_object_set_string_member(request, "cmd", "resolve");
+    json_object_set_boolean_member(request, "keep", ctl->args.is_keep);
+    return ask_one(ctl, CTL_COLLECTOR, request, ctl->args.is_keep ? "DONE    kept" : "removing what it created", error);
+}
+
 /* --- status --- */
 
 /* Every migration of every answer, each with its role. (transfer full) */
 static JsonArray *
-merge_migrations(const Answers *answers, const gchar *id)
+merge_migrations(const CtlAnswers *answers, const gchar *id)
 {
     JsonArray *merged = json_array_new();
     for (guint i = 0; i < CTL_N_ROLES; i++) {
@@ -256,7 +308,7 @@ print_migration(JsonObject *migration)
 }
 
 static const gchar *
-get_host(const Answers *answers)
+get_host(const CtlAnswers *answers)
 {
     for (guint i = 0; i < CTL_N_ROLES; i++)
         if (answers->answers[i] && *ctl_string(answers->answers[i], "host"))
@@ -274,10 +326,10 @@ print_line(JsonObject *object)
 SamiExit
 ctl_status(Ctl *ctl, GError **error)
 {
-    g_auto(Answers) answers = {0};
+    g_auto(CtlAnswers) answers = {0};
     const gchar *id = ctl->args.operands[0];
     JsonObject *worst = NULL;
-    if (!ask_all(ctl, "status", id, &answers, error))
+    if (!ctl_ask_all(ctl, "status", id, &answers, error))
         return SAMI_EXIT_FAILED;
     SamiExit code = sum_up(&answers, &worst);
     if (code != SAMI_EXIT_DONE)
@@ -294,6 +346,8 @@ ctl_status(Ctl *ctl, GError **error)
         json_object_set_int_member(object, "v", 1);
         json_object_set_string_member(object, "host", get_host(&answers));
         json_object_set_array_member(object, "migrations", json_array_ref(migrations));
+        JsonArray *replications = answers.answers[CTL_EXPORTER] ? ctl_array(answers.answers[CTL_EXPORTER], "replications") : NULL;
+        json_object_set_array_member(object, "replications", replications ? json_array_ref(replications) : json_array_new());
         print_line(object);
         return SAMI_EXIT_DONE;
     }
@@ -305,6 +359,9 @@ ctl_status(Ctl *ctl, GError **error)
                 "REFUSED", "VM");
     for (guint i = 0; i < n; i++)
         print_migration(json_array_get_object_element(migrations, i));
+    for (guint i = 0; i < CTL_N_ROLES && !id; i++)
+        if (answers.answers[i])
+            ctl_print_replications(answers.answers[i]);
     return SAMI_EXIT_DONE;
 }
 
@@ -313,10 +370,10 @@ ctl_status(Ctl *ctl, GError **error)
 SamiExit
 ctl_stats(Ctl *ctl, GError **error)
 {
-    g_auto(Answers) answers = {0};
+    g_auto(CtlAnswers) answers = {0};
     g_autoptr(JsonObject) all = json_object_new();
     JsonObject *worst = NULL;
-    if (!ask_all(ctl, "stats", NULL, &answers, error))
+    if (!ctl_ask_all(ctl, "stats", NULL, &answers, error))
         return SAMI_EXIT_FAILED;
     SamiExit code = sum_up(&answers, &worst);
     if (code != SAMI_EXIT_DONE)

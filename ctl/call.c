@@ -16,12 +16,19 @@ gchar *
 ctl_socket(Ctl *ctl, CtlRole role)
 {
     g_autoptr(GError) error = NULL;
+    g_autoptr(SamiConfig) main_only = NULL;
     if (ctl->args.socket)
         return g_strdup(ctl->args.socket);
-    if (!ctl->config && !ctl_load_config(ctl, &error))
-        ctl_say(stderr, "samictl: %s (trying " SAMI_RUNDIR ")\n", error->message);
+    if (!ctl->config && !ctl_load_config(ctl, &error)) {
+        g_autofree gchar *path = ctl_path(ctl, "sami.conf");
+        main_only = sami_config_load_main(path, NULL);
+        if (!ctl->is_config_reported)
+            ctl_say(stderr, "samictl: %s\n", error->message);
+        ctl->is_config_reported = TRUE;
+    }
+    const SamiConfig *config = ctl->config ? ctl->config : main_only;
     g_autofree gchar *file = g_strconcat(roles[role], ".sock", NULL);
-    return g_build_filename(ctl->config ? ctl->config->run_dir : SAMI_RUNDIR, file, NULL);
+    return g_build_filename(config ? config->run_dir : SAMI_RUNDIR, file, NULL);
 }
 
 gboolean

@@ -11,6 +11,7 @@
 
 #include "common/control-json.h"
 #include "common/limits.h"
+#include "common/status.h"
 #include "common/value.h"
 
 /* In their order, so that "before READY" is a comparison. */
@@ -36,6 +37,8 @@ typedef struct {
     Phase phase;
     gboolean has_bar;
     gboolean is_command_started, is_command_running;
+    gchar *failure; /* of the command; NULL: none */
+    gboolean is_late;
     gboolean is_abort_sent;
     gboolean is_ended;
     guint n_interrupts;
@@ -75,8 +78,8 @@ add_vm(const Ctl *ctl, const gchar *word, JsonArray *addresses, GError **error)
     return FALSE;
 }
 
-static JsonArray *
-make_vm(const Ctl *ctl, GError **error)
+JsonArray *
+ctl_vm(const Ctl *ctl, const gchar *verb, GError **error)
 {
     g_autoptr(JsonArray) addresses = json_array_new();
     for (guint i = 0; ctl->args.vm && ctl->args.vm[i]; i++) {
@@ -91,10 +94,11 @@ make_vm(const Ctl *ctl, GError **error)
     }
     guint n = json_array_get_length(addresses);
     if (n == 0 || n > SAMI_VM_ADDRESSES_MAX) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    n ? "--vm: %u addresses; allowed: 1 to %u"
-                      : "migrate needs --vm NAME or ADDRESS",
-                    n, SAMI_VM_ADDRESSES_MAX);
+        if (n)
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                        "--vm: %u addresses; allowed: 1 to %u", n, SAMI_VM_ADDRESSES_MAX);
+        else
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s needs --vm NAME or ADDRESS", verb);
         return NULL;
     }
     return g_steal_pointer(&addresses);
@@ -112,6 +116,34 @@ add_number(JsonObject *request, const gchar *name, const gchar *text, guint64 ma
     }
     json_object_set_int_member(request, name, (gint64)value);
     return TRUE;
+}
+
+/* --vlan, or what vms.d says of every VM that is named. */
+static gboolean
+add_vlan(const Ctl *ctl, JsonObject *request, GError **error)
+{
+    guint vlan = 0;
+    for (guint i = 0; !ctl->args.vlan && ctl->args.vm && ctl->args.vm[i]; i++) {
+        g_auto(GStrv) words = sami_value_list(ctl->args.vm[i], NULL);
+        for (guint j = 0; words && words[j]; j++) {
+            const SamiConfigVm *vm = ctl->config ? sami_config_vm(ctl->config, words[j]) : NULL;
+            if (vm && vm->vlan && vlan && vm->vlan != vlan) {
+                g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--vm names VMs of VLAN %u and of VLAN %u: migrate them one by one", vlan, vm->vlan);
+                return FALSE;
+            }
+            vlan = vm && vm->vlan ? vm->vlan : vlan;
+        }
+    }
+    if (vlan)
+        json_object_set_int_member(request, "vlan", vlan);
+    return add_number(request, "vlan", ctl->args.vlan, 4094, error);
+}
+
+gboolean
+ctl_add_segment(const Ctl *ctl, JsonObject *request, GError **error)
+{
+    return add_number(request, "mark", ctl->args.mark, G_MAXUINT32, error) && add_number(request, "zone", ctl->args.zone, 65535, error) &&
+           add_vlan(ctl, request, error);
 }
 
 static gboolean
@@ -148,7 +180,7 @@ make_request(const Ctl *ctl, GError **error)
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_USAGE, clash);
         return NULL;
     }
-    JsonArray *vm = make_vm(ctl, error);
+    JsonArray *vm = ctl_vm(ctl, "migrate", error);
     if (!vm)
         return NULL;
     g_autoptr(JsonObject) request = json_object_new();
@@ -156,10 +188,9 @@ make_request(const Ctl *ctl, GError **error)
     json_object_set_array_member(request, "vm", vm);
     json_object_set_string_member(request, "to", args->to);
     json_object_set_boolean_member(request, "now", args->is_now);
+    json_object_set_boolean_member(request, "purge", args->is_purge);
     if (!add_deadline(request, args, error) ||
-        !add_number(request, "mark", args->mark, G_MAXUINT32, error) ||
-        !add_number(request, "zone", args->zone, 65535, error) ||
-        !add_number(request, "vlan", args->vlan, 4094, error))
+        !ctl_add_segment(ctl, request, error))
         return NULL;
     return g_steal_pointer(&request);
 }
@@ -184,13 +215,30 @@ make_id_request(const Migrate *migrate, const gchar *cmd)
     return request;
 }
 
+/* What the end is worth, together with what became of the command and of the deadline. */
+static void
+judge(Migrate *migrate)
+{
+    gboolean is_moved = migrate->code == SAMI_EXIT_DONE || migrate->code == SAMI_EXIT_DEGRADED;
+    if (is_moved && migrate->failure)
+        migrate->code = SAMI_EXIT_FAILED;
+    else if (is_moved && migrate->is_late && !g_strcmp0(migrate->ctl->args.on_late, "resume"))
+        migrate->code = SAMI_EXIT_LATE;
+    else if (migrate->code == SAMI_EXIT_ABORTED && migrate->is_command_started &&
+             !migrate->failure)
+        say(migrate, "the sessions were rolled back, but the command succeeded: if it moved the VM, "
+                     "the VM is there without them");
+}
+
 static void
 maybe_quit(Migrate *migrate)
 {
     /* A command that still runs may be moving the VM: leaving it alone behind our back would hide
      * how that ended. */
-    if (migrate->is_ended && !migrate->is_command_running)
-        g_main_loop_quit(migrate->loop);
+    if (!migrate->is_ended || migrate->is_command_running)
+        return;
+    judge(migrate);
+    g_main_loop_quit(migrate->loop);
 }
 
 /* The answer to our own freeze or abort. How the migration ended comes as the last line of the
@@ -215,32 +263,74 @@ send_abort(Migrate *migrate)
                    migrate);
 }
 
+static Phase
+find_phase(const gchar *name)
+{
+    if (!strcmp(name, "UNDO") || !strcmp(name, "ABORTED")) /* an abort after READY, and the end of any */
+        return PHASE_ABORT;
+    for (guint i = N_PHASES; i-- > 1;)
+        if (!strcmp(phases[i], name))
+            return i;
+    return PHASE_NONE;
+}
+
+static void
+set_phase(Migrate *migrate, Phase phase)
+{
+    if (phase == PHASE_NONE)
+        return;
+    if (phase == PHASE_FOLLOW && migrate->phase > phase) /* thawed: another freeze has a deadline of its own */
+        migrate->is_late = FALSE;
+    migrate->phase = phase;
+}
+
+static void
+tell_failure(Migrate *migrate)
+{
+    gboolean is_aborting = migrate->is_abort_sent || migrate->phase == PHASE_ABORT;
+    migrate->is_command_running = FALSE;
+    if (!is_aborting && (migrate->phase >= PHASE_READY || migrate->is_ended)) {
+        g_autofree gchar *text = g_strdup_printf(
+            "the command failed (%s) after %s; where the VM runs decides: "
+            "samictl status %.8s, here and at the peer",
+            migrate->failure, migrate->is_ended ? "the end of the migration" : "READY", migrate->id);
+        say(migrate, text);
+    } else if (!is_aborting) {
+        g_autofree gchar *text = g_strdup_printf("the command failed (%s) before READY: aborting",
+                                                 migrate->failure);
+        say(migrate, text);
+        send_abort(migrate);
+    }
+    maybe_quit(migrate);
+}
+
+/* Where the migration really stands: its events may be on their way to us, and an abort after READY is not ours to ask for. */
+static void
+on_standing(JsonObject *answer, const GError *error, gpointer user_data)
+{
+    Migrate *migrate = user_data;
+    JsonObject *found = answer ? sami_status_find(answer, migrate->id) : NULL;
+    if (found)
+        set_phase(migrate, find_phase(sami_status_phase(found)));
+    tell_failure(migrate);
+}
+
 static void
 on_command_exit(GPid pid, gint status, gpointer user_data)
 {
     Migrate *migrate = user_data;
     g_autoptr(GError) error = NULL;
     g_spawn_close_pid(pid);
+    if (!g_spawn_check_wait_status(status, &error)) {
+        migrate->failure = g_strdup(error->message);
+        ctl_call_async(migrate->socket, make_id_request(migrate, "status"), NULL, on_standing,
+                       migrate);
+        return;
+    }
     migrate->is_command_running = FALSE;
-    gboolean is_success = g_spawn_check_wait_status(status, &error);
-    if (is_success && !migrate->is_ended && migrate->phase < PHASE_FREEZE)
+    if (!migrate->is_ended && migrate->phase < PHASE_FREEZE)
         ctl_call_async(migrate->socket, make_id_request(migrate, "freeze"), NULL, on_request_done,
                        migrate);
-    if (!is_success && (migrate->phase >= PHASE_READY || migrate->is_ended)) {
-        g_autofree gchar *text = g_strdup_printf(
-            "the command failed (%s) after %s; where the VM runs decides: "
-            "samictl status %.8s, here and at the peer",
-            error->message, migrate->is_ended ? "the end of the migration" : "READY",
-            migrate->id ? migrate->id : "");
-        say(migrate, text);
-        if (migrate->code == SAMI_EXIT_DONE)
-            migrate->code = SAMI_EXIT_FAILED;
-    } else if (!is_success) {
-        g_autofree gchar *text =
-            g_strdup_printf("the command failed (%s) before READY: aborting", error->message);
-        say(migrate, text);
-        send_abort(migrate);
-    }
     maybe_quit(migrate);
 }
 
@@ -267,17 +357,23 @@ start_command(Migrate *migrate)
     }
     g_autofree gchar *text =
         g_strdup_printf("cannot run the command: %s: aborting", error->message);
+    migrate->failure = g_strdup(error->message);
     say(migrate, text);
     send_abort(migrate);
 }
 
-static Phase
-find_phase(const gchar *name)
+static void
+on_late(Migrate *migrate)
 {
-    for (guint i = N_PHASES; i-- > 1;)
-        if (!strcmp(phases[i], name))
-            return i;
-    return PHASE_NONE;
+    const gchar *policy = migrate->ctl->args.on_late;
+    migrate->is_late = TRUE;
+    if (!g_strcmp0(policy, "abort"))
+        say(migrate, "not READY within the deadline: aborting (--on-late abort)");
+    else if (!g_strcmp0(policy, "resume"))
+        say(migrate, "not READY within the deadline: the VM may go on there with what has arrived "
+                     "(--on-late resume)");
+    else
+        say(migrate, "not READY within the deadline: waiting on (Ctrl-C aborts)");
 }
 
 static void
@@ -288,7 +384,7 @@ on_event(JsonObject *event, gpointer user_data)
     gboolean is_phase = !strcmp(ctl_string(event, "event"), "phase");
     if (!migrate->id && *ctl_string(event, "id"))
         migrate->id = g_strdup(ctl_string(event, "id"));
-    migrate->phase = MAX(migrate->phase, find_phase(ctl_string(event, "phase")));
+    set_phase(migrate, find_phase(ctl_string(event, "phase")));
     if (args->is_json) {
         g_autofree gchar *text = sami_control_json_print(event);
         printf("%s\n", text);
@@ -300,6 +396,8 @@ on_event(JsonObject *event, gpointer user_data)
     } else if (migrate->has_bar && !migrate->is_command_running) {
         ctl_print_progress(event);
     }
+    if (!strcmp(ctl_string(event, "event"), "late"))
+        on_late(migrate);
     /* An interrupt that came before we knew whom to abort. */
     if (migrate->n_interrupts)
         send_abort(migrate);
@@ -369,6 +467,7 @@ ctl_migrate(Ctl *ctl, GError **error)
     ctl_call_async(socket, request, on_event, on_done, &migrate);
     g_main_loop_run(loop);
     g_free(migrate.id);
+    g_free(migrate.failure);
     if (migrate.error)
         g_propagate_error(error, migrate.error);
     return migrate.code;

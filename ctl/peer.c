@@ -166,11 +166,12 @@ choose_address(Adding *adding, GError **error)
     if (adding->is_send && (!address || !*address))
         return refuse_usage(error, "the peer file has no address: add --address HOST:PORT");
     if (adding->is_send) {
-        if (!sami_value_endpoint(address, error)) {
+        g_auto(GStrv) list = sami_value_endpoints(address, error);
+        if (!list) {
             g_prefix_error(error, "address ");
             return FALSE;
         }
-        adding->address = g_strdup(address);
+        adding->address = g_strjoinv(",", list);
     } else if (g_key_file_load_from_file(old, path, G_KEY_FILE_NONE, NULL)) {
         adding->address = g_key_file_get_string(old, "peer", "address", NULL);
     }
@@ -289,11 +290,10 @@ print_next(const Adding *adding, gboolean is_unchanged)
                                                   : "it moves sessions to us");
     if (is_unchanged)
         return;
-    ctl_say(stdout, "next: restart the daemons that run:%s%s\n",
-            adding->is_send ? " systemctl try-restart sami-exporter" : "",
-            adding->is_receive
-                ? (adding->is_send ? " sami-collector" : " systemctl try-restart sami-collector")
-                : "");
+    ctl_say(stdout, "next: reload the daemons that run: systemctl reload%s%s    (or send SIGHUP)\n",
+            adding->is_send ? " sami-exporter" : "", adding->is_receive ? " sami-collector" : "");
+    if (adding->is_receive)
+        ctl_say(stdout, "      before a VM comes: samictl expect --vm ADDRESS --from %s\n", name);
     if (adding->is_send)
         ctl_say(stdout, "then: samictl migrate --vm ADDRESS --to %s\n", name);
 }
@@ -364,12 +364,12 @@ print_peer(const SamiConfigPeer *peer, const SamiConfigSigner *signer)
     g_autofree gchar *all = ctl_peer_fingerprint(peer->name, certificate, key);
     g_autofree gchar *allow = signer ? g_strjoinv(",", signer->allow_prefixes) : NULL;
     g_autofree gchar *nat = signer ? g_strjoinv(",", signer->nat_addresses) : NULL;
-    const gchar *direction = peer->address && signer ? "both"
-                             : peer->address         ? "send"
-                             : signer                ? "receive"
-                                                     : "nothing";
-    ctl_say(stdout, "%s  %s%s%s\n", peer->name, direction, peer->address ? "  " : "",
-            peer->address ? peer->address : "");
+    g_autofree gchar *addresses = peer->addresses ? g_strjoinv(",", peer->addresses) : g_strdup("");
+    const gchar *direction = peer->addresses && signer ? "both"
+                             : peer->addresses         ? "send"
+                             : signer                  ? "receive"
+                                                       : "nothing";
+    ctl_say(stdout, "%s  %s%s%s\n", peer->name, direction, peer->addresses ? "  " : "", addresses);
     if (g_str_has_prefix(certificate, "SHA256:") && g_str_has_prefix(key, "SHA256:"))
         ctl_say(stdout, "  fingerprint   %s\n", all);
     ctl_say(stdout, "  certificate   %s\n", certificate);
@@ -445,7 +445,7 @@ ctl_peer_remove(Ctl *ctl, GError **error)
     if (n_removed == 0)
         fail_no_peer(ctl, name, error);
     else if (!ctl->args.is_quiet)
-        ctl_say(stdout, "next: restart the daemons that run: systemctl try-restart sami-exporter "
-                        "sami-collector\n");
+        ctl_say(stdout, "next: reload the daemons that run, and its migrations end: systemctl reload "
+                        "sami-exporter sami-collector    (or send SIGHUP)\n");
     return SAMI_EXIT_DONE;
 }

@@ -13,7 +13,7 @@ typedef struct {
 
 static const Remedy remedies[] = {
     {"unknown-signer", "nothing was accepted",
-     "at the destination: samictl peer add OUR.peer --receive --allow PREFIXES"},
+     "at the destination: samictl peer add OUR.peer --receive --allow PREFIXES, then reload its collector"},
     {"not-signed", "nothing was accepted", "check that both sides run the same version"},
     {"bad-signature", "nothing was accepted",
      "the signing key there is not ours: exchange the peer files again"},
@@ -32,6 +32,8 @@ static const Remedy remedies[] = {
     {"journal", "nothing was accepted", "free space in journal-dir there, or set journal=false"},
     {"vm-not-allowed", "nothing was accepted",
      "add the VM's address to allow-prefixes in signers.d there"},
+    {"not-expected", "nothing was accepted",
+     "announce the VM there with the command above, or set require-expect=false in signers.d there"},
     {"resume-unavailable", "the migration ended", "start it again"},
     {"replayed-migration", "nothing was accepted", "start it again"},
     {"address-not-allowed", "these connections break",
@@ -47,6 +49,10 @@ static const Remedy remedies[] = {
     {"protocol-unsupported", "these connections break",
      "this version moves TCP, UDP and ICMP only"},
     {"zone-not-allowed", "these connections break", "add the zone to zones in signers.d there"},
+    {"vlan-unknown", "these connections break", "add the VLAN and its zone to vlans in sami.conf there"},
+    {"vlan-not-allowed", "these connections break", "add the VLAN to vlans in signers.d there"},
+    {"zone-of-vlan", "these connections break", "add the VLAN and its zone to vlans in sami.conf here"},
+    {"map-clash", "these connections break", "map-addresses in signers.d there has no one-to-one place for their addresses"},
     {"max-sessions", "these connections break",
      "raise max-sessions, or net.netfilter.nf_conntrack_max there"},
     {"not-ours", "the entry there was left alone",
@@ -66,7 +72,7 @@ static const Remedy remedies[] = {
     {"timeout-differs", "connections go on, with another timeout", "none needed"},
     {"differs", "connections go on, with another state or mark", "see `samictl status` there"},
     {"no-helper", "connections go on, without their helper",
-     "load the helper module there, e.g. modprobe nf_conntrack_ftp"},
+     "add expectation to kinds in signers.d there, and load the helper's module, e.g. modprobe nf_conntrack_ftp"},
 };
 
 typedef struct {
@@ -156,6 +162,16 @@ print_outcome_counts(JsonObject *counts)
     return g_string_free(text, FALSE);
 }
 
+/* " WHAT 2.1 ms", or nothing. (transfer full) */
+static gchar *
+print_time(JsonObject *event, const gchar *member, const gchar *what)
+{
+    JsonNode *node = json_object_get_member(event, member);
+    return node && JSON_NODE_HOLDS_VALUE(node)
+               ? g_strdup_printf("%s %.1f ms", what, json_node_get_double(node))
+               : g_strdup("");
+}
+
 static gchar *
 describe(JsonObject *event)
 {
@@ -173,15 +189,20 @@ describe(JsonObject *event)
     if (!strcmp(phase, "FREEZE"))
         return g_strdup_printf("%" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT " dirty", sent,
                                dirty);
-    if (!strcmp(phase, "READY") && counts && json_object_has_member(counts, "exact")) {
-        g_autofree gchar *outcome = print_outcome_counts(counts);
-        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT " in kernel: %s",
-                               ctl_int(counts, "confirmed"), ctl_int(event, "total"), outcome);
+    if (!strcmp(phase, "READY")) {
+        /* How many are exact is known after the read-back. */
+        g_autofree gchar *blackout = print_time(event, "freeze_ready_ms", "    freeze to ready");
+        g_autoptr(GString) text = g_string_new(NULL);
+        g_string_append_printf(text, "%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT " in kernel",
+                               ctl_int(counts, "confirmed"), ctl_int(event, "total"));
+        if (ctl_int(counts, "merged") > 0)
+            g_string_append_printf(text, ", %" G_GINT64_FORMAT " of them merged",
+                                   ctl_int(counts, "merged"));
+        append_reasons(text, "degraded", ctl_object(counts, "degraded"));
+        append_reasons(text, "refused", ctl_object(counts, "refused"));
+        g_string_append_printf(text, "; the VM may be resumed at %s%s", peer, blackout);
+        return g_strdup(text->str);
     }
-    if (!strcmp(phase, "READY"))
-        return g_strdup_printf("%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT
-                               " in kernel; the VM may be resumed at %s",
-                               ctl_int(counts, "confirmed"), ctl_int(event, "total"), peer);
     if (!strcmp(phase, "SETTLE"))
         return g_strdup("reading back");
     return g_strdup(peer);
@@ -203,15 +224,23 @@ ctl_print_progress(JsonObject *event)
     JsonObject *counts = ctl_object(event, "counts");
     gint64 total = MAX(ctl_int(event, "total"), 0), ms = ctl_int(event, "elapsed_ms");
     gint64 confirmed = ctl_int(counts, "confirmed"), sent = ctl_int(counts, "sent");
+    gint64 dirty = ctl_int(counts, "dirty");
+    const gchar *phase = ctl_string(event, "phase");
+    g_autofree gchar *blackout = print_time(event, "blackout_ms", "  paused for");
     gint n_full = total > 0 ? (gint)(MIN(MAX(confirmed, 0), total) * BAR_WIDTH / total) : 0;
     gchar bar[BAR_WIDTH + 1] = "";
     memset(bar, '#', (gsize)n_full);
     memset(bar + n_full, '-', (gsize)(BAR_WIDTH - n_full));
     ctl_clear_progress();
-    ctl_say(stdout,
-            "%.4s  %-7s [%s] %" G_GINT64_FORMAT "/%" G_GINT64_FORMAT "  %" G_GINT64_FORMAT "/s",
-            ctl_string(event, "id"), ctl_string(event, "phase"), bar, confirmed, total,
-            ms > 0 ? sent * 1000 / ms : 0);
+    /* The total is known when the dump has ended; the rate means something until then only. */
+    if (!strcmp(phase, "PREPARE"))
+        ctl_say(stdout, "%.4s  %-7s %" G_GINT64_FORMAT " sent  %" G_GINT64_FORMAT "/s",
+                ctl_string(event, "id"), phase, sent, ms > 0 ? sent * 1000 / ms : 0);
+    else
+        ctl_say(stdout,
+                "%.4s  %-7s [%s] %" G_GINT64_FORMAT "/%" G_GINT64_FORMAT "  %" G_GINT64_FORMAT
+                " dirty%s",
+                ctl_string(event, "id"), phase, bar, confirmed, total, dirty, blackout);
     fflush(stdout);
 }
 
@@ -228,6 +257,16 @@ find_remedy(const gchar *reason)
         if (!strcmp(remedies[i].reason, reason))
             return &remedies[i];
     return NULL;
+}
+
+const gchar *
+ctl_remedy(const gchar *reason, const gchar **ret_consequence)
+{
+    const Remedy *remedy = find_remedy(reason);
+    if (!remedy)
+        return NULL;
+    *ret_consequence = remedy->consequence;
+    return remedy->remedy;
 }
 
 static void
@@ -250,8 +289,10 @@ static void
 print_failure(JsonObject *answer, SamiExit code)
 {
     const gchar *id = ctl_string(answer, "id"), *why = ctl_string(answer, "error");
-    /* A refusal of the whole begins with its reason. */
-    g_autofree gchar *reason = g_strndup(why, strcspn(why, ": "));
+    /* A refusal of the whole is "PEER refused: REASON: DETAIL". */
+    const gchar *mark = strstr(why, " refused: ");
+    const gchar *begin = mark ? mark + strlen(" refused: ") : why;
+    g_autofree gchar *reason = g_strndup(begin, strcspn(begin, ": "));
     const Remedy *remedy = find_remedy(reason);
     for (guint i = 0; i < G_N_ELEMENTS(outcomes); i++) {
         if (outcomes[i].code != code)
@@ -274,7 +315,9 @@ ctl_print_result(JsonObject *answer, gboolean is_quiet)
     JsonObject *counts = ctl_object(answer, "counts");
     SamiExit code = (SamiExit)ctl_int(answer, "exit");
     gint64 not_vm_end = ctl_int(counts, "not_vm_end");
-    gboolean has_outcome = counts && json_object_has_member(counts, "exact");
+    /* What was rolled back has no outcome. */
+    gboolean has_outcome =
+        counts && json_object_has_member(counts, "exact") && code != SAMI_EXIT_ABORTED;
     if (!is_quiet && *ctl_string(answer, "phase") &&
         (has_outcome || json_object_has_member(answer, "freeze_ready_ms"))) {
         g_autofree gchar *outcome = has_outcome ? print_outcome_counts(counts) : g_strdup("");

@@ -119,7 +119,8 @@ choose(Setup *setup, GError **error)
                     setup->conf, ctl->config->name, ctl_config_dir(ctl));
         return FALSE;
     }
-    if (ctl->args.address && !sami_value_endpoint(ctl->args.address, error)) {
+    g_auto(GStrv) addresses = NULL;
+    if (ctl->args.address && !(addresses = sami_value_endpoints(ctl->args.address, error))) {
         g_prefix_error(error, "--address ");
         return FALSE;
     }

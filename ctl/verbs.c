@@ -26,6 +26,8 @@ static const Option options[] = {
      "control socket (default: in run-dir of sami.conf)"},
     {"config-dir", 0, G_OPTION_ARG_FILENAME, ARG(config_dir), "DIR",
      "directory of sami.conf (default: " SAMI_SYSCONFDIR ")"},
+    {"host", 'H', G_OPTION_ARG_STRING, ARG(host), "[USER@]HOST",
+     "run it there, over ssh; files and CMD are that host's"},
     {"quiet", 'q', G_OPTION_ARG_NONE, ARG(is_quiet), NULL, "print errors only"},
     {"help", 'h', G_OPTION_ARG_NONE, ARG(is_help), NULL, "print help"},
     {"version", 'V', G_OPTION_ARG_NONE, ARG(is_version), NULL, "print the version"},
@@ -36,7 +38,7 @@ static const Option options[] = {
      "do not ask: this must be the peer's fingerprint"},
     {"name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of this firewall"},
     {"address", 0, G_OPTION_ARG_STRING, ARG(address), "HOST:PORT",
-     "where it is reached (default: NAME:4740)"},
+     "where it is reached (default: NAME:4740); several with commas, in order of preference"},
     {"send", 0, G_OPTION_ARG_NONE, ARG(is_send), NULL, "we move sessions to it"},
     {"receive", 0, G_OPTION_ARG_NONE, ARG(is_receive), NULL, "it moves sessions to us"},
     {"both", 0, G_OPTION_ARG_NONE, ARG(is_both), NULL, "both"},
@@ -49,7 +51,7 @@ static const Option options[] = {
     {"to", 0, G_OPTION_ARG_STRING, ARG(to), "PEER", "destination firewall"},
     {"mark", 0, G_OPTION_ARG_STRING, ARG(mark), "MARK", "only sessions with this mark"},
     {"zone", 0, G_OPTION_ARG_STRING, ARG(zone), "ZONE", "only sessions of this conntrack zone"},
-    {"vlan", 0, G_OPTION_ARG_STRING, ARG(vlan), "VLAN", "VLAN of the VM"},
+    {"vlan", 0, G_OPTION_ARG_STRING, ARG(vlan), "VLAN", "VLAN of the VM (vlans in sami.conf); default: that of vms.d"},
     {"now", 0, G_OPTION_ARG_NONE, ARG(is_now), NULL, "freeze as soon as the snapshot is confirmed"},
     {"hold", 0, G_OPTION_ARG_NONE, ARG(is_hold), NULL,
      "follow until freeze is asked for (default)"},
@@ -57,10 +59,28 @@ static const Option options[] = {
      "longest time from freeze to READY (default: sami.conf)"},
     {"on-late", 0, G_OPTION_ARG_STRING, ARG(on_late), "wait|resume|abort",
      "what to do when it is over (default: wait)"},
+    {"open", 0, G_OPTION_ARG_NONE, ARG(is_open), NULL, "open the gate instead"},
+    {"from", 0, G_OPTION_ARG_STRING, ARG(from), "PEER|any-peer", "the firewall that the VM comes from"},
+    {"for", 0, G_OPTION_ARG_STRING, ARG(duration), "TIME", "how long it is expected (default: 1h)"},
+    {"list", 0, G_OPTION_ARG_NONE, ARG(is_list), NULL, "show what is expected"},
+    {"remove", 0, G_OPTION_ARG_NONE, ARG(is_remove), NULL,
+     "expect it no longer; or: remove what the migration created"},
+    {"keep", 0, G_OPTION_ARG_NONE, ARG(is_keep), NULL, "keep what the migration created"},
+    {"purge", 0, G_OPTION_ARG_NONE, ARG(is_purge), NULL,
+     "at the end remove here what the destination confirms"},
+    {"wait", 0, G_OPTION_ARG_NONE, ARG(is_wait), NULL, "return when the peer is in step"},
+    {"stop", 0, G_OPTION_ARG_NONE, ARG(is_stop), NULL, "end the replication; the peer keeps what it has"},
+    {"with", 0, G_OPTION_ARG_STRING, ARG(with), "[USER@]HOST", "the peer, as ssh calls it"},
+    {"save", 0, G_OPTION_ARG_FILENAME, ARG(save), "FILE", "write what this firewall has to FILE; - is standard output"},
+    {"yield", 0, G_OPTION_ARG_NONE, ARG(is_yield), NULL,
+     "this firewall is the backup now: what peers say wins over its older entries"},
+    {"write", 0, G_OPTION_ARG_NONE, ARG(is_write), NULL, "write the keys to peers.d"},
+    {"hold-ready", 0, G_OPTION_ARG_STRING, ARG(hold_ready), "TIME",
+     "after READY wait for settle, at most this long (default: do not wait)"},
     {"timeout", 0, G_OPTION_ARG_STRING, ARG(timeout), "TIME", "wait no longer than this"},
 };
 
-#define GLOBALS "socket,config-dir,quiet,help,version"
+#define GLOBALS "host,socket,config-dir,quiet,help,version"
 
 typedef struct {
     const gchar *name; /* one or two words */
@@ -92,19 +112,65 @@ static const Verb verbs[] = {
     {"peer list", ctl_peer_list, "", 0, 0, "", FALSE, "show the firewalls we trust, and for what",
      ""},
     {"peer remove", ctl_peer_remove, "NAME", 1, 1, "", FALSE, "trust a firewall no longer", ""},
-    {"migrate", ctl_migrate, "", 0, 0, "vm,to,mark,zone,vlan,now,hold,deadline,on-late,json", TRUE,
+    {"check", ctl_check, "", 0, 0, "vm,to,mark,zone,vlan,json", FALSE,
+     "say what would not survive a move, before it",
+     "With --to the destination is asked what would become of the VM's sessions, by a dry run: nothing is written there. Without it, only "
+     "this\nfirewall is looked at, in every role that it has. Exit status 0: nothing; 20: warnings; 21: connections would be lost."},
+    {"migrate", ctl_migrate, "", 0, 0, "vm,to,mark,zone,vlan,now,hold,deadline,on-late,purge,json", TRUE,
      "move the sessions of a VM to another firewall",
      "Stays attached to the end. Holds in FOLLOW until `samictl freeze`, an adapter, or CMD asks "
      "for the freeze: CMD is started when\n"
      "the snapshot is confirmed, with SAMI_ID and SAMI_SOCKET; if it succeeds, the freeze follows; "
      "if it fails before READY, the\n"
      "migration is aborted. Ctrl-C aborts; a second Ctrl-C leaves at once."},
-    {"freeze", ctl_freeze, "ID", 1, 1, "timeout", FALSE,
+    {"expect", ctl_expect, "", 0, 0, "vm,from,for,list,remove,json", FALSE,
+     "announce at the destination that a VM will come",
+     "Signers with require-expect, the default, may only move VMs that are announced. An "
+     "announcement holds until its time ends,\n"
+     "over restarts too. --remove takes back those of the same addresses, with --from only those "
+     "for that peer."},
+    {"freeze", ctl_freeze, "ID", 1, 1, "timeout,hold-ready", FALSE,
      "the VM is paused: complete the destination; returns at READY",
-     "0 and 6: the VM may be resumed there. A prefix of the ID is enough."},
+     "0 and 6: the VM may be resumed there. A prefix of the ID is enough. With --hold-ready it can be thawed or aborted until settle says\n"
+     "that the VM runs there."},
+    {"settle", ctl_settle, "ID", 1, 1, "", FALSE, "the VM runs there: finish a migration that freeze --hold-ready holds in READY", ""},
+    {"wait", ctl_wait, "ID", 1, 1, "timeout", FALSE,
+     "wait for READY, at the source or at the destination",
+     "0 and 6: the VM may go on at the destination. Asks for nothing: the freeze comes from "
+     "elsewhere."},
+    {"gate", ctl_gate, "ID", 1, 1, "timeout,open", FALSE,
+     "at the destination: hold the VM's packets back until READY",
+     "For whoever knows there of the pause before the source says so. Needs gate=nft in sami.conf; "
+     "opens at READY, with --open, or\n"
+     "after the timeout (default: deadline of sami.conf)."},
     {"abort", ctl_abort, "ID", 1, 1, "", FALSE, "roll a migration back", ""},
+    {"thaw", ctl_thaw, "ID", 1, 1, "", FALSE, "take a freeze back: the VM goes on here",
+     "Back to FOLLOW, also after READY as long as the VM was not resumed there."},
+    {"resolve", ctl_resolve, "ID", 1, 1, "keep,remove", FALSE,
+     "decide about a migration in doubt, at its destination",
+     "In doubt: READY was said, and the end was not. --keep where the VM runs, --remove where it "
+     "does not."},
+    {"replicate", ctl_replicate, "", 0, 0, "to,vm,wait,stop", FALSE,
+     "keep the connection table of a standby in step with ours",
+     "Without --vm everything inside vm-prefixes, for which the standby's signers.d needs unscoped=true. Goes on until --stop, over "
+     "lost\nconnections; replicate=true in peers.d starts it with the daemon. What the peer replicates to us is not sent back."},
+    {"takeover", ctl_takeover, "", 0, 0, "from", FALSE,
+     "at the standby: what was replicated to it is its own from now on",
+     "Returns when the table is usable. Nothing is written: the table is current. Idempotent."},
+    {"resync", ctl_resync, "", 0, 0, "yield,from", FALSE,
+     "compare everything anew with the firewalls that replicate to us, and with those that we replicate to",
+     "Nothing is flushed. With --yield for a firewall that has lost its part: entries that are older than this give way to the peer's."},
+    {"diff", ctl_diff, "[FILE FILE]", 0, 2, "with,save", FALSE,
+     "compare this firewall's connection table with a peer's, or two saved ones",
+     "Timeouts and counters are left out: the standby's are as old as the last dump. Exit status 20 if they differ."},
+    {"import-conntrackd", ctl_import_conntrackd, "[FILE]", 0, 1, "to,write", FALSE,
+     "show what conntrackd.conf becomes here, option by option",
+     "FILE is /etc/conntrackd/conntrackd.conf unless given. --write adds the keys to the file of --to PEER in peers.d. Exit status 6 if "
+     "options\nare not carried over; each is named with its reason."},
     {"status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", ""},
     {"stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", ""},
+    {"metrics", ctl_metrics, "", 0, 0, "save", FALSE, "print the metrics of both daemons, as Prometheus reads them",
+     "With --save FILE is written as a whole, for the textfile collector of Prometheus's node exporter."},
     {"help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", ""},
 };
 
@@ -418,6 +484,51 @@ check_usage(const Verb *verb, const CtlArgs *args, GError **error)
     return FALSE;
 }
 
+static void
+add_option(GPtrArray *words, const Option *option, const gchar *value)
+{
+    g_ptr_array_add(words, value ? g_strdup_printf("--%s=%s", option->name, value) : g_strconcat("--", option->name, NULL));
+}
+
+/* The command line again, in full words: all that was given but -H. */
+static GPtrArray *
+restore(const Verb *verb, const CtlArgs *args)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+    g_auto(GStrv) name = g_strsplit(verb->name, " ", 2);
+    for (guint i = 0; name[i]; i++)
+        g_ptr_array_add(words, g_strdup(name[i]));
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
+        gconstpointer field = (const gchar *)args + options[i].offset;
+        GStrv many = options[i].type == G_OPTION_ARG_STRING_ARRAY ? *(const GStrv *)field : NULL;
+        if (options[i].offset == ARG(host))
+            continue;
+        if (options[i].type == G_OPTION_ARG_NONE && *(const gboolean *)field)
+            add_option(words, &options[i], NULL);
+        else if ((options[i].type == G_OPTION_ARG_STRING || options[i].type == G_OPTION_ARG_FILENAME) && *(gchar *const *)field)
+            add_option(words, &options[i], *(gchar *const *)field);
+        for (guint k = 0; many && many[k]; k++)
+            add_option(words, &options[i], many[k]);
+    }
+    for (guint i = 0; args->operands[i]; i++)
+        g_ptr_array_add(words, g_strdup(args->operands[i]));
+    if (args->command)
+        g_ptr_array_add(words, g_strdup("--"));
+    for (guint i = 0; args->command && args->command[i]; i++)
+        g_ptr_array_add(words, g_strdup(args->command[i]));
+    g_ptr_array_add(words, NULL);
+    return words;
+}
+
+static SamiExit
+run_verb(Ctl *ctl, const Verb *verb, GError **error)
+{
+    if (!ctl->args.host)
+        return verb->run(ctl, error);
+    g_autoptr(GPtrArray) words = restore(verb, &ctl->args);
+    return ctl_remote(ctl, (const gchar *const *)words->pdata, error);
+}
+
 static SamiExit
 run(Ctl *ctl, GStrv *argv, GError **error)
 {
@@ -450,7 +561,7 @@ run(Ctl *ctl, GStrv *argv, GError **error)
         return SAMI_EXIT_DONE;
     }
     ctl->args.operands = g_strdupv(*argv + 1 + n);
-    return check_usage(verb, &ctl->args, error) ? verb->run(ctl, error) : SAMI_EXIT_USAGE;
+    return check_usage(verb, &ctl->args, error) ? run_verb(ctl, verb, error) : SAMI_EXIT_USAGE;
 }
 
 int

@@ -1,14 +1,22 @@
 /* The exporter's part of the control protocol. */
 #include "exporter/exporter.h"
+#include "exporter/kinds.h"
 
-static void
-add_reasons(JsonObject *object, const gchar *name, const guint64 *counts)
+#include "common/control-json.h"
+
+/* Nobody moves a VM for longer than this between READY and the end. */
+#define HOLD_MAX_MS (3600 * 1000)
+
+static JsonObject *
+describe_expectations(const SamiMigration *m)
 {
-    JsonObject *reasons = json_object_new();
-    for (guint i = 1; i < SAMI_N_REASONS; i++)
-        if (counts[i] > 0)
-            json_object_set_int_member(reasons, sami_reason_id(i), (gint64) counts[i]);
-    json_object_set_object_member(object, name, reasons);
+    JsonObject *object = json_object_new();
+    json_object_set_int_member(object, "sent", (gint64) m->n_expectations);
+    json_object_set_int_member(object, "not_sent", (gint64) m->n_expectations_left);
+    json_object_set_int_member(object, "created", (gint64) m->expected.n_applied);
+    json_object_set_int_member(object, "present", (gint64) m->expected.n_unchanged);
+    json_object_set_int_member(object, "refused", (gint64) m->expected.n_refused);
+    return object;
 }
 
 JsonObject *
@@ -24,27 +32,49 @@ sami_exporter_describe(const SamiMigration *m)
         json_array_add_string_element(refusals, g_ptr_array_index(m->refusal_texts, i));
     json_object_set_string_member(object, "id", m->hex);
     json_object_set_array_member(object, "vm", vm);
+    if (m->has_zone && sami_vlans_of_zone(m->vlans, m->zone))
+        json_object_set_int_member(object, "vlan", sami_vlans_of_zone(m->vlans, m->zone));
     json_object_set_string_member(object, "peer", m->peer->name);
     json_object_set_string_member(object, "role", "exporter");
     json_object_set_string_member(object, "phase", sami_exporter_state_name(m->state));
     json_object_set_boolean_member(object, "confirmed_snapshot", m->is_snapshot_confirmed);
+    json_object_set_boolean_member(object, "connected", m->is_bound);
+    json_object_set_int_member(object, "epoch", m->generation);
+    json_object_set_int_member(object, "event_overruns", m->n_overruns);
     json_object_set_int_member(object, "elapsed_ms", (g_get_monotonic_time() - m->started_us) / 1000);
     json_object_set_int_member(object, "total", (gint64) m->n_snapshot);
     json_object_set_int_member(counts, "sent", (gint64) m->n_sent);
-    json_object_set_int_member(counts, "dirty", m->dirty ? (gint64) g_hash_table_size(m->dirty) : 0);
+    json_object_set_int_member(counts, "dirty", m->source ? (gint64) sami_source_n_dirty(m->source) : 0);
     json_object_set_int_member(counts, "confirmed", (gint64) (m->accepted + m->merged));
     json_object_set_int_member(counts, "present", (gint64) m->present);
     json_object_set_int_member(counts, "exact", (gint64) m->exact);
     json_object_set_int_member(counts, "merged", (gint64) m->merged);
     json_object_set_int_member(counts, "not_vm_end", (gint64) m->n_not_vm_end);
-    add_reasons(counts, "degraded", m->degraded_by);
-    add_reasons(counts, "refused", m->refused_by);
+    json_object_set_int_member(counts, "ignored", (gint64) m->n_ignored);
+    sami_kinds_describe(m, counts);
+    json_object_set_object_member(counts, "expectations", describe_expectations(m));
+    if (m->config->asymmetric_switch)
+        json_object_set_int_member(counts, "lenient_at_source", sami_lenient_n(m));
+    if (m->has_purge) {
+        JsonObject *purge = json_object_new();
+        json_object_set_int_member(purge, "removed", (gint64) m->n_purged);
+        json_object_set_int_member(purge, "kept_local_end", (gint64) m->n_kept_local);
+        json_object_set_int_member(purge, "kept_changed", (gint64) m->n_kept_changed);
+        json_object_set_int_member(purge, "kept_unconfirmed", (gint64) m->n_kept_unconfirmed);
+        json_object_set_object_member(counts, "purge", purge);
+    }
+    sami_control_json_add_counts(counts, "degraded", m->degraded_by, SAMI_N_REASONS, sami_reason_id);
+    sami_control_json_add_counts(counts, "refused", m->refused_by, SAMI_N_REASONS, sami_reason_id);
     json_object_set_object_member(object, "counts", counts);
     json_object_set_array_member(object, "refusals", refusals);
     json_object_set_string_member(object, "freeze", m->freeze_mode == SAMI_FREEZE_SCAN ? "scan" : "events");
     if (m->ready_us)
         json_object_set_double_member(object, "freeze_ready_ms", (double) (m->ready_us - m->freeze_us) / 1000.0);
-    json_object_set_int_member(object, "lease_s", m->exporter->config->lease_s);
+    else if (m->state == SAMI_STATE_FREEZE)
+        json_object_set_double_member(object, "blackout_ms", (double) (g_get_monotonic_time() - m->freeze_us) / 1000.0);
+    if (m->is_bound)
+        json_object_set_int_member(object, "sessions_max", (gint64) MIN(m->sessions_max, (guint64) G_MAXINT64));
+    json_object_set_int_member(object, "lease_s", m->config->lease_s);
     return object;
 }
 
@@ -67,8 +97,8 @@ sami_exporter_finish(GPtrArray *clients, SamiMigration *m, SamiExit code)
 }
 
 /* The VM's addresses: named, valid, and inside vm-prefixes. */
-static GArray *
-read_vm(SamiExporter *exporter, JsonObject *request, GError **error)
+GArray *
+sami_exporter_read_vm(SamiExporter *exporter, JsonObject *request, GError **error)
 {
     g_autoptr(GArray) vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
     JsonArray *list = json_object_has_member(request, "vm") ? json_object_get_array_member(request, "vm") : NULL;
@@ -95,25 +125,40 @@ read_vm(SamiExporter *exporter, JsonObject *request, GError **error)
     return g_steal_pointer(&vm);
 }
 
+const SamiConfigPeer *
+sami_exporter_find_peer(SamiExporter *exporter, const gchar *name, GError **error)
+{
+    const SamiConfigPeer *peer = sami_config_peer(exporter->config, name);
+    if (peer && peer->addresses && (!peer->receipts || peer->signing_key_file))
+        return peer;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                "\"%s\" is no peer that we may send to; see 'samictl peer list', add it with 'samictl peer add FILE --send'", name);
+    return NULL;
+}
+
 static SamiMigration *
 start(SamiExporter *exporter, JsonObject *request, GError **error)
 {
     const gchar *to = json_object_get_string_member_with_default(request, "to", "");
-    const SamiConfigPeer *peer = sami_config_peer(exporter->config, to);
     guint n_active = 0;
     for (guint i = 0; i < exporter->migrations->len; i++)
-        n_active += ((SamiMigration *) g_ptr_array_index(exporter->migrations, i))->state < SAMI_STATE_DONE;
-    if (!peer || !peer->address || !peer->signing_key_file) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "\"%s\" is no peer that we may send to; see 'samictl peer list', add it with 'samictl peer add FILE --send'", to);
+        n_active += !sami_exporter_is_over(((SamiMigration *) g_ptr_array_index(exporter->migrations, i))->state);
+    const SamiConfigPeer *peer = sami_exporter_find_peer(exporter, to, error);
+    if (!peer)
         return NULL;
-    }
     if (n_active >= exporter->config->max_migrations) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%u migrations run already (max-migrations)", n_active);
         return NULL;
     }
-    GArray *vm = read_vm(exporter, request, error);
-    return vm ? sami_migration_new(exporter, peer, vm, error) : NULL;
+    gboolean has_zone;
+    guint16 zone;
+    GArray *vm = sami_vlan_select(exporter, request, &has_zone, &zone, error) ? sami_exporter_read_vm(exporter, request, error) : NULL;
+    SamiMigration *m = vm ? sami_migration_new(exporter, peer, vm, error) : NULL;
+    if (m) {
+        m->has_zone = has_zone;
+        m->zone = zone;
+    }
+    return m;
 }
 
 static void
@@ -126,34 +171,21 @@ do_migrate(SamiExporter *exporter, SamiControlClient *client, JsonObject *reques
         return;
     }
     m->is_now = json_object_get_boolean_member_with_default(request, "now", FALSE);
+    m->has_purge = json_object_get_boolean_member_with_default(request, "purge", FALSE);
+    if (m->has_purge)
+        m->purge = sami_purge_new(exporter->config, m->vm, m->vlans);
     m->deadline_ms = (guint) json_object_get_int_member_with_default(request, "deadline_ms", m->deadline_ms);
     m->on_late = g_strdup(json_object_get_string_member_with_default(request, "on_late", "wait"));
-    m->has_zone = json_object_has_member(request, "zone");
-    m->zone = (guint16) json_object_get_int_member_with_default(request, "zone", 0);
     m->has_mark = json_object_has_member(request, "mark");
     m->mark = (guint32) json_object_get_int_member_with_default(request, "mark", 0);
     g_ptr_array_add(m->watchers, sami_control_client_ref(client));
-    sami_migration_set_state(m, SAMI_STATE_PREPARE);
+    sami_exporter_tell(m, "phase");
 }
 
 static SamiMigration *
 select_one(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *id = json_object_get_string_member_with_default(request, "id", "");
-    SamiMigration *found = NULL;
-    for (guint i = 0; i < exporter->migrations->len; i++) {
-        SamiMigration *m = g_ptr_array_index(exporter->migrations, i);
-        if (!*id || !g_str_has_prefix(m->hex, id))
-            continue;
-        if (found) {
-            sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "more than one migration begins with that id");
-            return NULL;
-        }
-        found = m;
-    }
-    if (!found)
-        sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "no migration with that id; see 'samictl status'");
-    return found;
+    return sami_control_select(client, request, exporter->migrations, G_STRUCT_OFFSET(SamiMigration, hex));
 }
 
 static void
@@ -163,14 +195,39 @@ do_freeze(SamiExporter *exporter, SamiControlClient *client, JsonObject *request
     SamiMigration *m = select_one(exporter, client, request);
     if (!m)
         return;
-    gboolean is_waiting = m->state == SAMI_STATE_FREEZE;
-    if (!is_waiting && m->state == SAMI_STATE_FOLLOW)
-        m->deadline_ms = (guint) json_object_get_int_member_with_default(request, "deadline_ms", m->deadline_ms);
+    guint deadline_ms = (guint) json_object_get_int_member_with_default(request, "deadline_ms", m->deadline_ms);
+    guint hold_ms = (guint) CLAMP(json_object_get_int_member_with_default(request, "hold_ms", 0), 0, HOLD_MAX_MS);
     g_ptr_array_add(m->freezers, sami_control_client_ref(client)); /* READY may come before freeze() returns */
-    if (!is_waiting && !sami_migration_freeze(m, &error)) {
+    if (!sami_migration_freeze(m, deadline_ms, hold_ms, &error)) {
         g_ptr_array_remove(m->freezers, client);
         sami_control_finish(client, SAMI_EXIT_FAILED, NULL, error->message);
     }
+}
+
+/* What is done or refused at once. */
+static void
+do_at_once(SamiExporter *exporter, SamiControlClient *client, JsonObject *request, gboolean (*act)(SamiMigration *, GError **))
+{
+    g_autoptr(GError) error = NULL;
+    SamiMigration *m = select_one(exporter, client, request);
+    if (!m)
+        return;
+    if (act(m, &error))
+        sami_control_finish(client, SAMI_EXIT_DONE, sami_exporter_describe(m), NULL);
+    else
+        sami_control_finish(client, SAMI_EXIT_FAILED, NULL, error->message);
+}
+
+static void
+do_settle(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
+{
+    do_at_once(exporter, client, request, sami_migration_settle);
+}
+
+static void
+do_thaw(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
+{
+    do_at_once(exporter, client, request, sami_migration_thaw);
 }
 
 static void
@@ -202,7 +259,19 @@ do_status(SamiExporter *exporter, SamiControlClient *client, JsonObject *request
     json_object_set_string_member(answer, "host", exporter->config->name);
     json_object_set_string_member(answer, "role", "exporter");
     json_object_set_array_member(answer, "migrations", list);
+    json_object_set_array_member(answer, "replications", sami_replications_describe(exporter));
     sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL);
+}
+
+/* Of the rules that a Message or a session can break, whether one did or not; 0 is a number without a row. */
+static void
+add_reason_counters(JsonObject *counters, const gchar *name, const guint64 *counts)
+{
+    for (guint i = 0; i < SAMI_N_REASONS; i++) {
+        g_autofree gchar *full = g_strdup_printf("%s_%s_total", name, i == 0 ? "unknown" : sami_reason_id(i));
+        if (counts[i] > 0 || (i > 0 && i < SAMI_REASON_ADDRESS_NOT_ALLOWED && sami_reason_is_known(i)))
+            json_object_set_int_member(counters, full, (gint64) counts[i]);
+    }
 }
 
 static void
@@ -216,8 +285,18 @@ do_stats(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
         { "messages_total", exporter->n_messages },
         { "octets_total", exporter->n_octets },
         { "records_total", exporter->n_sessions },
+        { "expectations_total", exporter->n_expectations },
+        { "expectations_not_sent_total", exporter->n_expectations_left },
         { "not_vm_end_total", exporter->n_not_vm_end },
+        { "marks_masked_total", exporter->n_marks_masked },
         { "event_overruns_total", exporter->n_overruns },
+        { "sessions_lost_total", exporter->n_lost },
+        { "sessions_resumed_total", exporter->n_resumed },
+        { "answers_ignored_total", exporter->n_answers_ignored },
+        { "answers_missing_total", exporter->n_answers_missing },
+        { "checks_total", exporter->n_checks },
+        { "reloads_total", exporter->n_reloads },
+        { "reload_errors_total", exporter->n_reload_errors },
         { "migrations_done_total", exporter->n_results[SAMI_STATE_DONE] },
         { "migrations_aborted_total", exporter->n_results[SAMI_STATE_ABORTED] },
         { "migrations_failed_total", exporter->n_results[SAMI_STATE_FAILED] },
@@ -225,6 +304,9 @@ do_stats(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
     };
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
         json_object_set_int_member(counters, rows[i].name, (gint64) rows[i].value);
+    add_reason_counters(counters, "refused_answer", exporter->n_answers_refused);
+    add_reason_counters(counters, "refused_by_peer", exporter->n_refused_by_peer);
+    sami_replications_count(exporter, counters);
     json_object_set_object_member(answer, "counters", counters);
     sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL);
 }
@@ -236,14 +318,21 @@ sami_exporter_control(SamiControlClient *client, JsonObject *request, gpointer u
         const gchar *name;
         void (*func)(SamiExporter *, SamiControlClient *, JsonObject *);
     } commands[] = {
-        { "migrate", do_migrate }, { "freeze", do_freeze }, { "abort", do_abort },
-        { "status", do_status },   { "stats", do_stats },
+        { "migrate", do_migrate },
+        { "freeze", do_freeze },
+        { "settle", do_settle },
+        { "thaw", do_thaw },
+        { "abort", do_abort },
+        { "status", do_status },
+        { "stats", do_stats },
+        { "replicate", sami_replication_control },
+        { "resync", sami_replication_resync },
+        { "table", sami_table_control },
+        { "sync", sami_replication_sync },
+        { "metrics", sami_exporter_metrics },
+        { "check", sami_check_control },
     };
-    const gchar *name = json_object_get_string_member_with_default(request, "cmd", "");
-    for (gsize i = 0; i < G_N_ELEMENTS(commands); i++)
-        if (g_str_equal(commands[i].name, name)) {
-            commands[i].func(user_data, client, request);
-            return;
-        }
-    sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "the exporter knows: migrate, freeze, abort, status, stats");
+    gssize i = sami_control_command(client, request, "the exporter", commands, G_N_ELEMENTS(commands), sizeof commands[0]);
+    if (i >= 0)
+        commands[i].func(user_data, client, request);
 }

@@ -1,6 +1,5 @@
 #include "exporter/state.h"
 
-#include <glib-unix.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,11 +7,16 @@
 #include "exporter/exporter.h"
 #include "transport/daemon.h"
 
-static gboolean
-on_signal(gpointer user_data)
+#define FINISHED_MAX 1000u /* remembered for status, as at the collector */
+
+void
+sami_exporter_trim(SamiExporter *exporter)
 {
-    g_main_loop_quit(user_data);
-    return G_SOURCE_REMOVE;
+    for (guint i = 0; i < exporter->migrations->len && exporter->migrations->len > FINISHED_MAX; i++) {
+        const SamiMigration *m = g_ptr_array_index(exporter->migrations, i);
+        if (sami_exporter_is_over(m->state) && !m->stream && !m->replication) /* and drained; a replication removes its own */
+            g_ptr_array_remove_index(exporter->migrations, i--);
+    }
 }
 
 static gboolean
@@ -28,17 +32,19 @@ on_channel(GIOCondition condition, gpointer user_data)
     if (receive == SAMI_RECEIVE_AGAIN)
         return G_SOURCE_CONTINUE;
     if (receive != SAMI_RECEIVE_FRAME) {
-        g_critical("the connector is gone%s%s", error ? ": " : "", error ? error->message : "");
+        sami_daemon_tell_gone("connector", error);
         g_main_loop_quit(exporter->loop);
         return G_SOURCE_REMOVE;
     }
     for (guint i = 0; type == SAMI_CHANNEL_SESSION && fd >= 0 && i < exporter->migrations->len; i++) {
         SamiMigration *m = g_ptr_array_index(exporter->migrations, i);
-        if (m->request == request && !m->socket && m->state == SAMI_STATE_PREPARE) {
+        if (m->request == request && !m->socket && !sami_exporter_is_over(m->state)) { /* the first, or one that resumes */
             sami_migration_attach(m, fd);
             return G_SOURCE_CONTINUE;
         }
     }
+    if (type == SAMI_CHANNEL_SESSION && fd >= 0 && sami_check_attach(exporter, request, fd))
+        return G_SOURCE_CONTINUE;
     if (fd >= 0)
         close(fd);
     return G_SOURCE_CONTINUE;
@@ -46,8 +52,8 @@ on_channel(GIOCondition condition, gpointer user_data)
 
 /* LIFECYCLE §2: with nf_conntrack_events = 1 every new entry sends events. Since when it has been 1 is in a file that the first
  * daemon to see it wrote; entries older than that may be silent. */
-static guint64
-read_events_since(const SamiConfig *config)
+guint64
+sami_exporter_events_since(const SamiConfig *config)
 {
     g_autofree gchar *path = g_build_filename(config->run_dir, "events-since", NULL);
     g_autofree gchar *setting = NULL, *text = NULL;
@@ -67,16 +73,50 @@ read_events_since(const SamiConfig *config)
 static GArray *
 read_prefixes(const SamiConfig *config, GError **error)
 {
-    g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
-    for (guint i = 0; config->vm_prefixes && config->vm_prefixes[i]; i++) {
-        SamiPrefix prefix;
-        if (!sami_prefix_parse(config->vm_prefixes[i], &prefix, error)) {
-            g_prefix_error(error, "%s: vm-prefixes: ", config->path);
-            return NULL;
-        }
-        g_array_append_val(list, prefix);
+    g_autofree gchar *what = g_strdup_printf("%s: vm-prefixes", config->path);
+    return sami_prefix_list(config->vm_prefixes, what, error);
+}
+
+static gboolean
+read_vlans(const SamiConfig *config, SamiVlans **ret_vlans, GError **error)
+{
+    gboolean is_read = sami_vlans_load(config->vlans, ret_vlans, error);
+    if (!is_read)
+        g_prefix_error(error, "%s: vlans: ", config->path);
+    return is_read;
+}
+
+/* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs. */
+static gboolean
+on_reload(gpointer user_data)
+{
+    SamiExporter *exporter = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SamiConfig) fresh = sami_config_load(exporter->config->path, &error);
+    g_autoptr(GArray) prefixes = fresh ? read_prefixes(fresh, &error) : NULL;
+    SamiVlans *vlans = NULL;
+    if (!prefixes || !read_vlans(fresh, &vlans, &error)) {
+        exporter->n_reload_errors++;
+        g_warning("reload: the old configuration stays in use: %s", error->message);
+        return G_SOURCE_CONTINUE;
     }
-    return g_steal_pointer(&list);
+    g_autofree gchar *kept = sami_config_keep_fixed(fresh, exporter->config);
+    if (kept)
+        g_warning("reload: these keys take effect at the next start: %s", kept);
+    sami_config_unref(exporter->config);
+    exporter->config = sami_config_ref(fresh);
+    g_array_unref(exporter->vm_prefixes);
+    exporter->vm_prefixes = g_steal_pointer(&prefixes);
+    sami_vlans_unref(exporter->vlans);
+    exporter->vlans = vlans;
+    if (!sami_channel_send(exporter->channel, SAMI_CHANNEL_RELOAD, 0, NULL, -1, &error)) {
+        g_warning("reload: the connector keeps its old peers: %s", error->message);
+        exporter->n_reload_errors++;
+    }
+    sami_replications_configure(exporter);
+    exporter->n_reloads++;
+    g_message("%s: reloaded: %u peers", exporter->config->name, exporter->config->peers->len);
+    return G_SOURCE_CONTINUE;
 }
 
 static gboolean
@@ -85,35 +125,42 @@ open_all(SamiExporter *exporter, GError **error)
     const SamiConfig *config = exporter->config;
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
     if (!(exporter->key = sami_key_load_private(config->signing_key, error)) ||
-        !(exporter->vm_prefixes = read_prefixes(config, error)) ||
+        !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
         !(exporter->control = sami_control_server_new(path, config->control_group, sami_exporter_control, exporter, error)))
         return FALSE;
-    exporter->events_since_ns = read_events_since(config);
-    return sami_daemon_keep_net_admin(error);
+    sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */
+    if (!sami_daemon_keep_net_admin(error))
+        return FALSE;
+    sami_replications_setup(exporter);
+    return TRUE;
 }
 
 static void
 close_all(SamiExporter *exporter)
 {
     g_clear_pointer(&exporter->control, sami_control_server_free);
+    sami_replications_close(exporter);
+    g_ptr_array_unref(exporter->checks);
     g_ptr_array_unref(exporter->migrations);
     g_clear_pointer(&exporter->vm_prefixes, g_array_unref);
+    sami_vlans_unref(exporter->vlans);
     sami_key_free(exporter->key);
+    sami_config_unref(exporter->config);
     g_main_loop_unref(exporter->loop);
 }
 
 int
 sami_exporter_run(const SamiConfig *config, int channel)
 {
-    SamiExporter exporter = { .config = config, .channel = channel };
+    SamiExporter exporter = { .config = sami_config_ref(config), .channel = channel };
     g_autoptr(GError) error = NULL;
     exporter.loop = g_main_loop_new(NULL, FALSE);
     exporter.migrations = g_ptr_array_new_with_free_func((GDestroyNotify) sami_migration_free);
+    exporter.checks = g_ptr_array_new_with_free_func((GDestroyNotify) sami_check_free);
     gboolean is_open = open_all(&exporter, &error);
     if (is_open) {
         exporter.channel_source = sami_fd_source_new(channel, G_IO_IN, on_channel, &exporter, NULL);
-        g_unix_signal_add(SIGTERM, on_signal, exporter.loop);
-        g_unix_signal_add(SIGINT, on_signal, exporter.loop);
+        sami_daemon_take_signals(exporter.loop, on_reload, &exporter);
         g_message("%s: ready", config->name);
         g_main_loop_run(exporter.loop);
         g_source_destroy(exporter.channel_source);

@@ -12,7 +12,7 @@
 
 /* Octets of the largest message that sami_ct_put() writes: both IPv6 tuples, both translations,
  * everything else. */
-#define SAMI_CT_MESSAGE_MAX 512u
+#define SAMI_CT_MESSAGE_MAX SAMI_FIREWALL_MESSAGE_MAX
 
 typedef struct {
     const gchar *name;    /* "CTA_MARK"; NULL for a number that is no attribute */
@@ -33,6 +33,10 @@ gboolean sami_ct_parse(const struct nlmsghdr *nlh, SamiSession *ret);
 void sami_ct_put(struct nlmsghdr *nlh, const SamiSession *session, SamiOpKind kind);
 /* Appends what names an entry: original tuple and zone. */
 void sami_ct_put_key(struct nlmsghdr *nlh, const SamiFlowKey *key);
+
+/* One tuple, without a zone of its own: family and protocol are those of `key`. FALSE: it is not whole. */
+gboolean sami_ct_parse_tuple(const struct nlattr *nest, guint8 family, SamiTuple *ret, guint8 *ret_protocol);
+void sami_ct_put_tuple(struct nlmsghdr *nlh, guint16 type, const SamiFlowKey *key, const SamiTuple *tuple);
 
 /* Starts a message in `buffer`. family 0 is unspecified. */
 struct nlmsghdr *sami_ct_message(gpointer buffer, guint16 type, guint16 flags, guint8 family,

@@ -1,17 +1,26 @@
-/* Dumps, on a socket of their own. A dump is no snapshot: parts are filled one ahead, entries can
- * come twice. */
+/* Dumps, on a socket of their own. A dump is no snapshot: parts are filled ahead, entries can come
+ * twice.
+ *
+ * The kernel fills a part inside recv(), which takes longer than all that is then done with it. A
+ * thread that does nothing else reads a few parts ahead, so that both are done at once: with one
+ * thread the export path reached 0.4 of the rate of a bare dump, and it cannot reach 0.9. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "firewall/attributes.h"
 #include "firewall/ops.h"
 
 #define FILTER_SRC 1u           /* CTA_FILTER_F_CTA_IP_SRC in nf_internals.h: bit 0 */
 #define FILTER_ADDRESSES_MAX 2u /* two passes each; for more hosts one full dump is cheaper */
+#define PARTS 4u                /* read ahead at most; the kernel fills up to 32 kB a part */
+#define PART_MAX 65536u
 #define RESTARTS_MAX                                                                               \
     8u /* of one pass that the kernel calls interrupted; beyond it the dump fails instead of       \
           hanging */
@@ -20,12 +29,18 @@
  * source. The IPv6 match of CTA_FILTER is inverted (nf_conntrack_netlink.c of 6.18), so IPv6 is
  * filtered here, and so are prefixes. */
 typedef struct {
-    guint8
-        family; /* 0: ask for nothing, so that the descriptor becomes readable and the dump ends */
+    guint8 family; /* 0: both */
     gboolean is_filtered; /* by address */
     gboolean is_reply;    /* match on the reply tuple's source */
     SamiAddress address;
+    gboolean is_nothing; /* asks for nothing, so that the descriptor becomes readable and the dump ends */
 } Pass;
+
+typedef struct {
+    ssize_t length; /* as recv() said */
+    int failure;    /* its errno */
+    guint8 octets[PART_MAX];
+} Part;
 
 typedef struct {
     SamiFirewallDump base;
@@ -38,8 +53,53 @@ typedef struct {
     gboolean is_mark_sent;   /* the kernel is asked to filter by mark */
     guint n_restarts;
     guint64 n_not_vm_end_before; /* count before the running pass, for its repetition */
-    guint8 buffer[65536];
+    GThread *reader;
+    GAsyncQueue *empty, *filled; /* of Part */
+    int ready;                   /* eventfd: counts what is in `filled` */
+    int stop;                    /* eventfd: tells the reader to end */
+    Part parts[PARTS];
 } LinuxDump;
+
+/* FALSE when the dump is being freed. */
+static gboolean
+wait_for_part(const LinuxDump *self)
+{
+    struct pollfd fds[2] = {{.fd = mnl_socket_get_fd(self->socket), .events = POLLIN},
+                            {.fd = self->stop, .events = POLLIN}};
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    return fds[1].revents == 0;
+}
+
+/* The reader uses nothing of the dump but the descriptors and the queues. */
+static gpointer
+read_parts(gpointer user_data)
+{
+    LinuxDump *self = user_data;
+    const guint64 one = 1;
+    for (;;) {
+        Part *part = g_async_queue_pop(self->empty);
+        do {
+            if (!wait_for_part(self))
+                return NULL;
+            part->length = recv(mnl_socket_get_fd(self->socket), part->octets, PART_MAX,
+                                MSG_DONTWAIT);
+            part->failure = errno;
+        } while (part->length < 0 && (part->failure == EAGAIN || part->failure == EINTR));
+        g_async_queue_push(self->filled, part);
+        if (write(self->ready, &one, sizeof one) != sizeof one)
+            return NULL; /* the counter of an eventfd does not overflow with PARTS */
+    }
+}
+
+/* (nullable) (transfer full) the oldest part that is there. */
+static Part *
+take_part(LinuxDump *self)
+{
+    guint64 one;
+    return read(self->ready, &one, sizeof one) == sizeof one ? g_async_queue_pop(self->filled)
+                                                              : NULL;
+}
 
 static const Pass *
 running(const LinuxDump *self)
@@ -52,7 +112,7 @@ add_hosts(LinuxDump *self)
 {
     for (guint i = 0; i < self->filter.n_prefixes; i++)
         for (guint r = 0; r < 2 && self->filter.prefixes[i].family == 4; r++) {
-            Pass pass = {4, TRUE, r == 1, self->filter.prefixes[i].address};
+            Pass pass = {4, TRUE, r == 1, self->filter.prefixes[i].address, FALSE};
             g_array_append_val(self->passes, pass);
         }
 }
@@ -61,7 +121,7 @@ static void
 plan(LinuxDump *self)
 {
     const SamiDumpFilter *f = &self->filter;
-    Pass v4 = {.family = 4}, v6 = {.family = 6}, nothing = {.family = 0};
+    Pass v4 = {.family = 4}, v6 = {.family = 6}, both = {.family = 0}, nothing = {.is_nothing = TRUE};
     guint n_v4 = 0, n_v6 = 0;
     gboolean is_hosts = !f->is_counting_not_vm_end; /* what is to be counted must be seen */
     for (guint i = 0; i < f->n_prefixes; i++) {
@@ -69,11 +129,15 @@ plan(LinuxDump *self)
         n_v6 += f->prefixes[i].family == 6;
         is_hosts &= f->prefixes[i].family != 4 || f->prefixes[i].length == 32;
     }
-    if (f->family != 6 && n_v4 > 0 && n_v4 <= FILTER_ADDRESSES_MAX && is_hosts)
+    gboolean is_v4 = f->family != 6 && (f->n_prefixes == 0 || n_v4 > 0);
+    gboolean is_v6 = f->family != 4 && (f->n_prefixes == 0 || n_v6 > 0);
+    if (is_v4 && n_v4 > 0 && n_v4 <= FILTER_ADDRESSES_MAX && is_hosts)
         add_hosts(self);
-    else if (f->family != 6 && (f->n_prefixes == 0 || n_v4 > 0))
+    else if (is_v4 && is_v6) /* each pass walks the machine's whole table */
+        g_array_append_val(self->passes, both);
+    else if (is_v4)
         g_array_append_val(self->passes, v4);
-    if (f->family != 4 && (f->n_prefixes == 0 || n_v6 > 0))
+    if (is_v6 && (self->passes->len == 0 || running(self)->family == 4))
         g_array_append_val(self->passes, v6);
     if (self->passes->len == 0)
         g_array_append_val(self->passes, nothing);
@@ -109,7 +173,7 @@ request(LinuxDump *self, GError **error)
         mnl_attr_put_u32(nlh, CTA_MARK, htonl(self->filter.mark));
         mnl_attr_put_u32(nlh, CTA_MARK_MASK, htonl(self->filter.mark_mask));
     }
-    if (pass->family == 0) {
+    if (pass->is_nothing) {
         nlh->nlmsg_type = NLMSG_NOOP;
         nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
     }
@@ -185,22 +249,17 @@ finish_pass(LinuxDump *self, const struct nlmsghdr *nlh, GError **error)
 static int
 dump_fd(SamiFirewallDump *dump)
 {
-    return mnl_socket_get_fd(((LinuxDump *)dump)->socket);
+    return ((LinuxDump *)dump)->ready;
 }
 
 static SamiDumpStatus
-dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error)
+read_part(LinuxDump *self, const Part *part, SamiSessionFunc func, gpointer user_data,
+          GError **error)
 {
-    LinuxDump *self = (LinuxDump *)dump;
-    if (self->pass == self->passes->len)
-        return SAMI_DUMP_END;
-    ssize_t n = recv(dump_fd(dump), self->buffer, sizeof self->buffer, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-        return SAMI_DUMP_MORE;
-    if (n < 0)
-        return fail(errno, error);
-    int left = (int)n;
-    for (const struct nlmsghdr *nlh = (struct nlmsghdr *)(void *)self->buffer;
+    int left = (int)part->length;
+    if (part->length < 0)
+        return fail(part->failure, error);
+    for (const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)part->octets;
          mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
         SamiSession session;
         self->is_interrupted |= (nlh->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
@@ -209,17 +268,45 @@ dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GErr
         if (nlh->nlmsg_type == NLMSG_DONE)
             return finish_pass(self, nlh, error);
         if (sami_ct_parse(nlh, &session) &&
-            sami_firewall_selects(&self->filter, &session, &dump->n_not_vm_end) &&
+            sami_firewall_selects(&self->filter, &session, &self->base.n_not_vm_end) &&
             !was_handed_out(self, &session))
             func(&session, user_data);
     }
     return SAMI_DUMP_MORE;
 }
 
+static SamiDumpStatus
+dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error)
+{
+    LinuxDump *self = (LinuxDump *)dump;
+    if (self->pass == self->passes->len)
+        return SAMI_DUMP_END;
+    Part *part = take_part(self);
+    if (!part)
+        return SAMI_DUMP_MORE;
+    SamiDumpStatus status = read_part(self, part, func, user_data, error);
+    g_async_queue_push(self->empty, part);
+    return status;
+}
+
 static void
 dump_free(SamiFirewallDump *dump)
 {
     LinuxDump *self = (LinuxDump *)dump;
+    const guint64 one = 1;
+    if (self->reader) {
+        /* It waits for a part of the kernel or for an empty one of ours. */
+        gssize n = write(self->stop, &one, sizeof one);
+        g_assert(n == sizeof one);
+        g_async_queue_push(self->empty, &self->parts[0]);
+        g_thread_join(self->reader);
+    }
+    g_async_queue_unref(self->empty);
+    g_async_queue_unref(self->filled);
+    if (self->ready >= 0)
+        close(self->ready);
+    if (self->stop >= 0)
+        close(self->stop);
     if (self->socket)
         mnl_socket_close(self->socket);
     g_array_unref(self->passes);
@@ -235,9 +322,20 @@ sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError
     dump->ops = &ops;
     self->filter = *filter;
     self->passes = g_array_new(FALSE, TRUE, sizeof(Pass));
+    self->empty = g_async_queue_new();
+    self->filled = g_async_queue_new();
+    self->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    self->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     self->socket = sami_linux_socket(0, 1024 * 1024, error);
     plan(self);
     if (!self->socket || !request(self, error))
+        return NULL;
+    if (self->ready < 0 || self->stop < 0)
+        return fail(errno, error), NULL;
+    for (guint i = 0; i < PARTS; i++)
+        g_async_queue_push(self->empty, &self->parts[i]);
+    self->reader = g_thread_try_new("dump", read_parts, self, error);
+    if (!self->reader)
         return NULL;
     return g_steal_pointer(&dump);
 }

@@ -12,9 +12,11 @@
 
 #include "firewall/ops.h"
 
-#define PART_ENTRIES 135u /* what the kernel gives in its 32 kB */
+#define PART_ENTRIES_MAX 135u /* what the kernel gives in its 32 kB */
 #define TCP_WSCALE_MAX 14u
 #define STATUS_NAT_DONE 0x180u
+#define EXPECT_TIMEOUT_S 300u /* ftp_exp_policy; ftp expects one flow of a master, others are given eight */
+#define EXPECT_OTHERS_MAX 8u
 /* ctnetlink clamps to INT_MAX jiffies at 250 a second (measured 8,589,934 s). */
 #define TIMEOUT_MAX_S 8589934u
 
@@ -26,8 +28,14 @@ typedef struct {
 } Entry;
 
 typedef struct {
+    SamiExpectation expectation; /* master: as the entry's own key; timeout_s is not used */
+    guint64 expires_s;
+} Expected;
+
+typedef struct {
     guint n_refs;
     guint capacity;
+    guint part_entries;
     guint32 n_ports;
     guint64 now_s;
     GHashTable
@@ -35,6 +43,7 @@ typedef struct {
     GQueue entries;   /* of Entry, through its link, in order of creation */
     GList *dumps;     /* of FakeDump */
     GList *listeners; /* of FakeEvents */
+    GArray *expected; /* of Expected, the oldest first */
 } Table;
 
 typedef struct {
@@ -48,6 +57,8 @@ typedef struct {
     Table *table;
     SamiDumpFilter filter;
     GList *next; /* link of the next Entry; moved on when that entry goes */
+    SamiSession part[PART_ENTRIES_MAX]; /* filled one ahead, as netlink_dump() does: it can be older than events already read */
+    guint n_part;
     int fd;
 } FakeDump;
 
@@ -119,6 +130,9 @@ remove_entry(Table *table, Entry *entry, guint32 port)
     }
     g_hash_table_remove(table->tuples, &entry->session.key);
     g_hash_table_remove(table->tuples, &entry->reply_key);
+    for (guint i = table->expected->len; i-- > 0;)
+        if (sami_flow_key_equal(&g_array_index(table->expected, Expected, i).expectation.master, &entry->session.key))
+            g_array_remove_index(table->expected, i);
     g_queue_unlink(&table->entries, &entry->link);
     g_free(entry);
 }
@@ -137,6 +151,7 @@ unref_table(Table *table)
     while (table->entries.head)
         remove_entry(table, table->entries.head->data, 0);
     g_hash_table_unref(table->tuples);
+    g_array_unref(table->expected);
     g_free(table);
 }
 
@@ -184,6 +199,22 @@ copy_mark_and_labels(SamiSession *to, const SamiSession *from)
     }
 }
 
+/* What is set on creation only. */
+static void
+copy_rest(SamiSession *to, const SamiSession *from)
+{
+    to->has |= from->has & (SAMI_HAS_REPLY_ZONE | SAMI_HAS_SCTP | SAMI_HAS_SEQADJ | SAMI_HAS_SYNPROXY | SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
+    to->reply_zone = from->reply_zone;
+    to->sctp_state = from->sctp_state;
+    memcpy(to->sctp_vtag, from->sctp_vtag, sizeof to->sctp_vtag);
+    memcpy(to->seqadj, from->seqadj, sizeof to->seqadj);
+    to->synproxy_isn = from->synproxy_isn;
+    to->synproxy_its = from->synproxy_its;
+    to->synproxy_tsoff = from->synproxy_tsoff;
+    memcpy(to->helper, from->helper, sizeof to->helper);
+    memcpy(to->helper_info, from->helper_info, sizeof to->helper_info);
+}
+
 /* What the kernel makes of a record on creation. */
 static SamiSession
 fill_new(const SamiSession *from, const SamiTuple *mirror)
@@ -197,6 +228,12 @@ fill_new(const SamiSession *from, const SamiTuple *mirror)
     if (s.key.protocol == IPPROTO_TCP)
         fill_tcp(&s, from);
     copy_mark_and_labels(&s, from);
+    copy_rest(&s, from);
+    if (from->has & SAMI_HAS_MASTER) {
+        s.has |= SAMI_HAS_MASTER;
+        s.master = from->master;
+        s.status |= SAMI_IPS_EXPECTED;
+    }
     s.flow_id =
         sami_flow_key_hash(&s.key); /* no generation: the same tuple has the same id again */
     s.start_ns = (guint64)g_get_real_time() * 1000;
@@ -224,6 +261,8 @@ create(Fake *self, const SamiSession *from)
         return EEXIST;
     if (!(from->has & SAMI_HAS_TIMEOUT))
         return EINVAL;
+    if ((from->has & SAMI_HAS_MASTER) && !find(self, &from->master))
+        return ENOENT;
     if (table->capacity && table->entries.length >= table->capacity)
         return ENOMEM;
     if (!is_tcp_in_range(from))
@@ -246,14 +285,16 @@ create(Fake *self, const SamiSession *from)
     return 0;
 }
 
-/* Which parts of a record each kind of update writes; STATUS, reply tuple, NAT and window scale in
- * none of them. */
+/* Which parts of a record each kind of update writes; reply tuple, NAT and window scale in none of
+ * them, STATUS only where it grows. */
 static const struct {
     gboolean timeout, tcp_state, tcp_flags, mark_and_labels;
 } updates[] = {
     [SAMI_OP_UPDATE_FULL] = {TRUE, TRUE, TRUE, TRUE},
+    [SAMI_OP_UPDATE_GROWN] = {TRUE, TRUE, TRUE, TRUE},
     [SAMI_OP_UPDATE_FLAGS] = {.tcp_flags = TRUE},
     [SAMI_OP_UPDATE_TIMEOUT] = {.timeout = TRUE},
+    [SAMI_OP_UPDATE_FIXED] = {.timeout = TRUE},
 };
 
 static int
@@ -267,15 +308,21 @@ update(Fake *self, const SamiSession *from, SamiOpKind kind)
         return ENOENT;
     if (updates[kind].tcp_state && is_tcp && from->tcp_state > SAMI_TCP_STATE_MAX)
         return ERANGE;
+    const guint32 growing = SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED;
+    gboolean has_status = kind == SAMI_OP_UPDATE_GROWN || kind == SAMI_OP_UPDATE_FIXED;
     gboolean has_timeout = updates[kind].timeout && (from->has & SAMI_HAS_TIMEOUT);
     if (has_timeout && (entry->session.status & SAMI_IPS_FIXED_TIMEOUT))
         return EPERM;
-    if (has_timeout)
+    if (has_timeout) /* before the status, as in the kernel: a refused status leaves it half applied */
         set_timeout(self->table, entry, from->timeout_s);
+    if (has_status && (entry->session.status & growing & ~from->status))
+        return EBUSY;
+    if (has_status)
+        entry->session.status |= (from->status & growing) | (kind == SAMI_OP_UPDATE_FIXED ? SAMI_IPS_FIXED_TIMEOUT : 0);
     if (updates[kind].tcp_state && is_tcp)
         entry->session.tcp_state = from->tcp_state;
     for (guint d = 0; d < 2 && updates[kind].tcp_flags && is_tcp; d++) {
-        guint8 value = kind == SAMI_OP_UPDATE_FULL ? SAMI_TCP_FLAG_BE_LIBERAL
+        guint8 value = kind != SAMI_OP_UPDATE_FLAGS ? SAMI_TCP_FLAG_BE_LIBERAL
                                                    : from->tcp_flags[d] & SAMI_TCP_FLAG_BE_LIBERAL;
         entry->session.tcp_flags[d] =
             (guint8)((entry->session.tcp_flags[d] & ~SAMI_TCP_FLAG_BE_LIBERAL) | value);
@@ -332,24 +379,120 @@ fake_headroom(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GE
     return TRUE;
 }
 
+static Expected *
+find_expected(const Table *table, const SamiExpectation *e)
+{
+    for (guint i = 0; i < table->expected->len; i++) {
+        Expected *expected = &g_array_index(table->expected, Expected, i);
+        if (sami_flow_key_equal(&expected->expectation.key, &e->key))
+            return expected;
+    }
+    return NULL;
+}
+
+static void
+remove_expected(Table *table, const Expected *expected)
+{
+    g_array_remove_index(table->expected, (guint)(expected - (Expected *)(void *)table->expected->data));
+}
+
+/* What the helper's policy does not allow is silently the end of the oldest one. */
+static void
+evict(Table *table, const SamiSession *master)
+{
+    guint max = strcmp(master->helper, "ftp") == 0 ? 1 : EXPECT_OTHERS_MAX, n = 0;
+    for (guint i = table->expected->len; i-- > 0;)
+        if (sami_flow_key_equal(&g_array_index(table->expected, Expected, i).expectation.master, &master->key) && ++n >= max)
+            g_array_remove_index(table->expected, i);
+}
+
+static int
+create_expected(Table *table, const Entry *master, const SamiExpectation *e)
+{
+    if (!master)
+        return ENOENT;
+    if (!(master->session.has & SAMI_HAS_HELPER))
+        return EOPNOTSUPP;
+    evict(table, &master->session);
+    Expected expected = {*e, table->now_s + EXPECT_TIMEOUT_S};
+    expected.expectation.master = master->session.key;
+    expected.expectation.id = sami_flow_key_hash(&e->key);
+    expected.expectation.has |= SAMI_EXPECT_HAS_ID | SAMI_EXPECT_HAS_HELPER;
+    memcpy(expected.expectation.helper, master->session.helper, sizeof expected.expectation.helper);
+    g_array_append_val(table->expected, expected);
+    return 0;
+}
+
+static int
+expect_one(Fake *self, const SamiExpectation *e, SamiExpectOpKind kind)
+{
+    Table *table = self->table;
+    Expected *expected = find_expected(table, e);
+    if (kind == SAMI_EXPECT_CREATE)
+        return expected ? EEXIST : create_expected(table, find(self, &e->master), e);
+    if (!expected || (kind == SAMI_EXPECT_DELETE && (e->has & SAMI_EXPECT_HAS_ID) && e->id != expected->expectation.id))
+        return ENOENT;
+    if (kind == SAMI_EXPECT_SET_TIMEOUT)
+        expected->expires_s = table->now_s + e->timeout_s;
+    if (kind == SAMI_EXPECT_DELETE || expected->expires_s <= table->now_s)
+        remove_expected(table, expected);
+    return 0;
+}
+
+static gboolean
+fake_expect(SamiFirewall *firewall, SamiExpectOp *ops, guint n, GError **error)
+{
+    for (guint i = 0; i < n; i++)
+        ops[i].result = expect_one((Fake *)firewall, ops[i].expectation, ops[i].kind);
+    return TRUE;
+}
+
+static gboolean
+fake_expectations(SamiFirewall *firewall, const SamiFlowKey *master, SamiExpectationFunc func, gpointer user_data, GError **error)
+{
+    Fake *self = (Fake *)firewall;
+    const Table *table = self->table;
+    const Entry *entry = master ? find(self, master) : NULL;
+    guint n = table->expected->len;
+    g_autofree Expected *all = g_memdup2(table->expected->data, n * sizeof *all); /* `func` may change them */
+    for (guint i = 0; i < n; i++) {
+        SamiExpectation e = all[i].expectation;
+        if (master && (!entry || !sami_flow_key_equal(&e.master, &entry->session.key)))
+            continue;
+        e.timeout_s = (guint32)(all[i].expires_s - table->now_s);
+        if (!master)
+            e.key.zone = e.master.zone = 0;
+        func(&e, user_data);
+    }
+    return TRUE;
+}
+
 static int
 dump_fd(SamiFirewallDump *dump)
 {
     return ((FakeDump *)dump)->fd;
 }
 
-/* The place is moved on before func is called: func may delete what it is handed. */
+static void
+fill_part(FakeDump *self)
+{
+    for (self->n_part = 0; self->n_part < self->table->part_entries && self->next; self->n_part++) {
+        self->part[self->n_part] = snapshot(self->table, self->next->data);
+        self->next = self->next->next;
+    }
+}
+
 static SamiDumpStatus
 dump_next(SamiFirewallDump *dump, SamiSessionFunc func, gpointer user_data, GError **error)
 {
     FakeDump *self = (FakeDump *)dump;
-    for (guint i = 0; i < PART_ENTRIES && self->next; i++) {
-        SamiSession s = snapshot(self->table, self->next->data);
-        self->next = self->next->next;
-        if (sami_firewall_selects(&self->filter, &s, &dump->n_not_vm_end))
-            func(&s, user_data);
-    }
-    return self->next ? SAMI_DUMP_MORE : SAMI_DUMP_END;
+    guint n = self->n_part;
+    g_autofree SamiSession *part = g_memdup2(self->part, n * sizeof *part);
+    fill_part(self);
+    for (guint i = 0; i < n; i++)
+        if (sami_firewall_selects(&self->filter, &part[i], &dump->n_not_vm_end))
+            func(&part[i], user_data);
+    return self->n_part > 0 ? SAMI_DUMP_MORE : SAMI_DUMP_END;
 }
 
 static void
@@ -373,6 +516,7 @@ fake_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **err
     self->table->dumps = g_list_prepend(self->table->dumps, self);
     self->filter = *filter;
     self->next = self->table->entries.head;
+    fill_part(self);
     self->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* always readable */
     return &self->base;
 }
@@ -443,7 +587,8 @@ static SamiFirewall *
 new_handle(Table *table)
 {
     static const SamiFirewallOps ops = {fake_free,     fake_apply,      fake_get,
-                                        fake_dump_new, fake_events_new, fake_headroom};
+                                        fake_dump_new, fake_events_new, fake_headroom,
+                                        fake_expect,   fake_expectations};
     Fake *self = g_new0(Fake, 1);
     self->base.ops = &ops;
     self->table = table;
@@ -457,7 +602,9 @@ sami_firewall_fake_new(guint capacity)
 {
     Table *table = g_new0(Table, 1);
     table->capacity = capacity;
+    table->part_entries = PART_ENTRIES_MAX;
     table->tuples = g_hash_table_new(sami_flow_key_hash, sami_flow_key_equal);
+    table->expected = g_array_new(FALSE, FALSE, sizeof(Expected));
     return new_handle(table);
 }
 
@@ -522,6 +669,9 @@ sami_firewall_fake_age(SamiFirewall *firewall, guint32 seconds)
 {
     Table *table = ((Fake *)firewall)->table;
     table->now_s += seconds;
+    for (guint i = table->expected->len; i-- > 0;)
+        if (g_array_index(table->expected, Expected, i).expires_s <= table->now_s)
+            g_array_remove_index(table->expected, i);
     for (GList *l = table->entries.head, *next; l; l = next) {
         Entry *entry = l->data;
         next = l->next;
@@ -551,4 +701,10 @@ sami_firewall_fake_overrun(SamiFirewall *firewall)
         g_queue_clear_full(&listener->queue, g_free);
         set_readable(listener->fd, TRUE);
     }
+}
+
+void
+sami_firewall_fake_set_part(SamiFirewall *firewall, guint n_entries)
+{
+    ((Fake *)firewall)->table->part_entries = CLAMP(n_entries, 1, PART_ENTRIES_MAX);
 }

@@ -22,3 +22,5 @@ gboolean sami_firewall_fake_delete(SamiFirewall *firewall, const SamiFlowKey *ke
 /* The next read or barrier of every open event source answers SAMI_ERROR_OVERRUN, and what was
  * queued is lost. */
 void sami_firewall_fake_overrun(SamiFirewall *firewall);
+/* Entries in one part of a dump, 1 to 135 (the kernel's 32 kB); parts are filled one ahead. */
+void sami_firewall_fake_set_part(SamiFirewall *firewall, guint n_entries);

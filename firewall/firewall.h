@@ -15,18 +15,27 @@ typedef struct SamiFirewallEvents SamiFirewallEvents;
 typedef enum {
     SAMI_OP_CREATE, /* CREATE|EXCL, LIFECYCLE §5: CONFIRMED set, bits that the kernel refuses filtered (EXPECTED, DYING,
                        NAT, OFFLOAD, FIXED_TIMEOUT), TCP flags mask 0xff value (flags & 0x07) | 0x08, NAT as untranslated
-                       reply + exact CTA_NAT_* */
+                       reply + exact CTA_NAT_*. GRE: FIXED_TIMEOUT, and no less time than SAMI_FIREWALL_GRE_S */
     SAMI_OP_UPDATE_FULL,  /* update without CREATE: timeout, TCP state, mark, labels as present; TCP flags mask 0x08 only.
                              LIFECYCLE §6: only for an entry of ours that no packet has touched */
+    SAMI_OP_UPDATE_GROWN, /* the same with the status bits SEEN_REPLY and ASSURED, which can only be added: the session's status must have
+                             those that a fresh look found */
     SAMI_OP_UPDATE_FLAGS, /* update without CREATE: only TCP flags, value given in `tcp_flags` & 0x08, mask 0x08 */
     SAMI_OP_UPDATE_TIMEOUT, /* update without CREATE: only the timeout */
+    SAMI_OP_UPDATE_FIXED,   /* the same, and from then on the kernel leaves it alone: status FIXED_TIMEOUT is added to what a fresh look found */
     SAMI_OP_DELETE, /* by original tuple + zone, and by flow_id if SAMI_HAS_ID */
 } SamiOpKind;
+
+/* A GRE flow keeps its own two timeouts in the entry, and only its first packet sets them (nf_conntrack_gre_packet): one that was created
+ * otherwise has 0, and would end with the next packet. So its time is fixed, and long: seconds. */
+#define SAMI_FIREWALL_GRE_S 86400u
 
 typedef struct {
     SamiOpKind kind;
     const SamiSession *session; /* (transfer none), valid during the call */
     int result;                 /* out: 0, or the positive errno of the kernel's answer */
+    guint8 *message; /* (nullable) (transfer none) what sami_firewall_build() made of a session of the same kind and flow: sent
+                        instead of one built from `session`; its sequence number is overwritten */
 } SamiOp;
 
 /* What to dump. family 4, 6 or 0 for both. With n_prefixes > 0 only entries whose original source or reply source lies
@@ -71,14 +80,23 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiFirewall, sami_firewall_free)
  * Known results: EEXIST, ENOENT, ENOMEM (table full), ENOSPC (chain too long), EBUSY, EINVAL, EOPNOTSUPP. */
 gboolean sami_firewall_apply(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error);
 
+/* The kernel's message for an operation, built ahead and by any thread: building takes as long as a tenth of what the kernel needs,
+ * and the thread that injects is the one that everything waits for. Writes at most SAMI_FIREWALL_MESSAGE_MAX octets, aligned to 4, with
+ * `timeout_s` in place of the session's. Returns the octets; messages that lie one behind the other are sent at once. */
+#define SAMI_FIREWALL_MESSAGE_MAX 768u
+gsize sami_firewall_build(const SamiSession *session, SamiOpKind kind, guint32 timeout_s, guint8 *buffer);
+/* What such a message says of the entry, or one that the kernel sent. FALSE, ret untouched: n octets are not one whole message of an entry. */
+gboolean sami_firewall_parse(const guint8 *message, gsize n, SamiSession *ret);
+
 /* Reads n entries by original tuple + zone, pipelined. For each i in order of keys, ret[i] is filled and found[i] TRUE, or
  * found[i] is FALSE. ret[i].has tells what the kernel gave. A key that names a *reply* tuple finds the flow too, as in the
  * kernel: compare ret[i].key. */
 gboolean sami_firewall_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error);
 
-/* Starts a dump on a socket of its own, non-blocking. */
+/* Starts a dump on a socket of its own, non-blocking. A part that is handed out may have been filled some parts before: what events have
+ * said of an entry since the dump began is newer. */
 SamiFirewallDump *sami_firewall_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error);
-/* File descriptor to poll for reading; may change after each next(). */
+/* File descriptor to poll for reading. */
 int sami_firewall_dump_fd(SamiFirewallDump *dump);
 typedef enum { SAMI_DUMP_MORE, SAMI_DUMP_END, SAMI_DUMP_BAD } SamiDumpStatus;
 /* Takes at most one kernel part (32 kB) and calls func for each selected entry. MORE also when nothing was there to

@@ -16,7 +16,8 @@
             buffer */
 #define GET_MESSAGES 64u /* an answer occupies a page of the receive buffer */
 #define REQUEST_BUFFER (4 * 1024 * 1024)
-#define REPLY_MAX 65536u
+#define REPLY_MAX 4096u /* of one answer: the kernel makes none beyond a page (NLMSG_GOODSIZE) */
+#define REPLIES 16u     /* taken at once: each answer is a datagram, and a system call costs as much as an answer */
 
 typedef struct {
     SamiFirewall base;
@@ -77,12 +78,16 @@ linux_free(SamiFirewall *firewall)
 }
 
 static gboolean
-send_batch(Linux *self, gsize length, GError **error)
+send_pieces(Linux *self, struct iovec *pieces, gsize n_pieces, GError **error)
 {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    struct iovec iov = {self->batch, length};
-    struct msghdr message = {
-        .msg_name = &kernel, .msg_namelen = sizeof kernel, .msg_iov = &iov, .msg_iovlen = 1};
+    struct msghdr message = {.msg_name = &kernel,
+                             .msg_namelen = sizeof kernel,
+                             .msg_iov = pieces,
+                             .msg_iovlen = n_pieces};
+    gsize length = 0;
+    for (gsize i = 0; i < n_pieces; i++)
+        length += pieces[i].iov_len;
     ssize_t n;
     while ((n = sendmsg(mnl_socket_get_fd(self->socket), &message, 0)) < 0 && errno == EINTR)
         ;
@@ -93,15 +98,26 @@ send_batch(Linux *self, gsize length, GError **error)
     return FALSE;
 }
 
-typedef void (*ReplyFunc)(const struct nlmsghdr *nlh, gpointer user_data);
+static gboolean
+send_batch(Linux *self, gsize length, GError **error)
+{
+    struct iovec piece = {self->batch, length};
+    return send_pieces(self, &piece, 1, error);
+}
 
 /* Takes all that is queued now. *ret_is_lost: ENOBUFS, so some answers are missing. */
 static gboolean
-drain(Linux *self, ReplyFunc func, gpointer user_data, gboolean *ret_is_lost, GError **error)
+drain(Linux *self, SamiReplyFunc func, gpointer user_data, gboolean *ret_is_lost, GError **error)
 {
+    struct iovec pieces[REPLIES];
+    struct mmsghdr messages[REPLIES] = {0};
+    for (guint i = 0; i < REPLIES; i++) {
+        pieces[i] = (struct iovec){self->reply + i * REPLY_MAX, REPLY_MAX};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &pieces[i], .msg_iovlen = 1};
+    }
     *ret_is_lost = FALSE;
     for (;;) {
-        ssize_t n = recv(mnl_socket_get_fd(self->socket), self->reply, REPLY_MAX, MSG_DONTWAIT);
+        int n = recvmmsg(mnl_socket_get_fd(self->socket), messages, REPLIES, MSG_DONTWAIT, NULL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOBUFS) {
@@ -115,11 +131,30 @@ drain(Linux *self, ReplyFunc func, gpointer user_data, gboolean *ret_is_lost, GE
                         g_strerror(errno));
             return FALSE;
         }
-        int left = (int)n;
-        for (const struct nlmsghdr *nlh = (struct nlmsghdr *)(void *)self->reply;
-             mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
-            func(nlh, user_data);
+        for (int i = 0; i < n; i++) {
+            int left = (int)messages[i].msg_len;
+            *ret_is_lost |= (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+            for (const struct nlmsghdr *nlh = pieces[i].iov_base; mnl_nlmsg_ok(nlh, left);
+                 nlh = mnl_nlmsg_next(nlh, &left))
+                func(nlh, user_data);
+        }
     }
+}
+
+gboolean
+sami_linux_ask(SamiFirewall *firewall, struct nlmsghdr *nlh, SamiReplyFunc func, gpointer user_data,
+               GError **error)
+{
+    Linux *self = (Linux *)firewall;
+    struct iovec piece = {nlh, nlh->nlmsg_len};
+    gboolean is_lost;
+    nlh->nlmsg_seq = self->sequence++;
+    if (!send_pieces(self, &piece, 1, error) || !drain(self, func, user_data, &is_lost, error))
+        return FALSE;
+    if (is_lost)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL,
+                    "netlink: the answer to a single request was lost");
+    return !is_lost;
 }
 
 typedef struct {
@@ -137,22 +172,64 @@ on_op_reply(const struct nlmsghdr *nlh, gpointer user_data)
         batch->ops[i].result = sami_linux_errno(nlh);
 }
 
+static struct nlmsghdr *
+build(guint8 *buffer, const SamiSession *s, SamiOpKind kind)
+{
+    guint16 type = kind == SAMI_OP_DELETE ? IPCTNL_MSG_CT_DELETE : IPCTNL_MSG_CT_NEW;
+    guint16 flags = kind == SAMI_OP_CREATE ? NLM_F_CREATE | NLM_F_EXCL : 0;
+    struct nlmsghdr *nlh = sami_ct_message(buffer, type, flags, s->key.family, 0);
+    sami_ct_put(nlh, s, kind);
+    nlh->nlmsg_len = MNL_ALIGN(nlh->nlmsg_len);
+    return nlh;
+}
+
+gsize
+sami_firewall_build(const SamiSession *session, SamiOpKind kind, guint32 timeout_s, guint8 *buffer)
+{
+    SamiSession copy = *session;
+    copy.timeout_s = timeout_s;
+    return build(buffer, &copy, kind)->nlmsg_len;
+}
+
+gboolean
+sami_firewall_parse(const guint8 *message, gsize n, SamiSession *ret)
+{
+    guint32 aligned[SAMI_FIREWALL_MESSAGE_MAX / sizeof(guint32)];
+    const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)aligned;
+    SamiSession session;
+    if (n > sizeof aligned)
+        return FALSE;
+    memcpy(aligned, message, n);
+    if (!mnl_nlmsg_ok(nlh, (int)n) || nlh->nlmsg_len != n || mnl_nlmsg_get_payload_len(nlh) < sizeof(struct nfgenmsg) ||
+        !sami_ct_parse(nlh, &session))
+        return FALSE;
+    *ret = session;
+    return TRUE;
+}
+
 static gboolean
 run_batch(Linux *self, SamiOp *ops, guint n, gboolean *ret_is_lost, GError **error)
 {
     OpBatch batch = {self->sequence, n, ops};
-    gsize length = 0;
+    struct iovec pieces[BATCH_MESSAGES];
+    guint n_pieces = 0;
+    guint8 *at = self->batch, *end = NULL;
     for (guint i = 0; i < n; i++) {
-        const SamiSession *s = ops[i].session;
-        guint16 type = ops[i].kind == SAMI_OP_DELETE ? IPCTNL_MSG_CT_DELETE : IPCTNL_MSG_CT_NEW;
-        guint16 flags = ops[i].kind == SAMI_OP_CREATE ? NLM_F_CREATE | NLM_F_EXCL : 0;
-        struct nlmsghdr *nlh =
-            sami_ct_message(self->batch + length, type, flags, s->key.family, self->sequence++);
-        sami_ct_put(nlh, s, ops[i].kind);
-        length += MNL_ALIGN(nlh->nlmsg_len);
+        struct nlmsghdr *nlh = (struct nlmsghdr *)(void *)ops[i].message;
+        if (!nlh) {
+            nlh = build(at, ops[i].session, ops[i].kind);
+            at += nlh->nlmsg_len;
+        }
+        nlh->nlmsg_seq = self->sequence++;
         ops[i].result = 0;
+        if ((guint8 *)nlh == end)
+            pieces[n_pieces - 1].iov_len += nlh->nlmsg_len;
+        else
+            pieces[n_pieces++] = (struct iovec){nlh, nlh->nlmsg_len};
+        end = (guint8 *)nlh + nlh->nlmsg_len;
     }
-    return send_batch(self, length, error) && drain(self, on_op_reply, &batch, ret_is_lost, error);
+    return send_pieces(self, pieces, n_pieces, error) &&
+           drain(self, on_op_reply, &batch, ret_is_lost, error);
 }
 
 static gboolean linux_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n,
@@ -356,7 +433,8 @@ SamiFirewall *
 sami_firewall_linux_new(GError **error)
 {
     static const SamiFirewallOps ops = {linux_free,          linux_apply,           linux_get,
-                                        sami_linux_dump_new, sami_linux_events_new, linux_headroom};
+                                        sami_linux_dump_new, sami_linux_events_new, linux_headroom,
+                                        sami_linux_expect,   sami_linux_expectations};
     static const SamiFlowKey nobody = {.family = 4, .protocol = 255};
     struct mnl_socket *nl = sami_linux_socket(0, REQUEST_BUFFER, error);
     if (!nl)
@@ -369,7 +447,7 @@ sami_firewall_linux_new(GError **error)
     self->socket = nl;
     self->sequence = 1;
     self->batch = g_malloc(BATCH_MESSAGES * SAMI_CT_MESSAGE_MAX);
-    self->reply = g_malloc(REPLY_MAX);
+    self->reply = g_malloc(REPLIES * REPLY_MAX);
     /* Anybody may open the socket; without CAP_NET_ADMIN each request is EPERM. A harmless look-up
      * tells now. */
     SamiSession session;

@@ -3,7 +3,7 @@
 
 #include <libmnl/libmnl.h>
 
-#include "firewall/firewall.h"
+#include "firewall/expect.h"
 
 typedef struct {
     void (*free)(SamiFirewall *firewall);
@@ -15,6 +15,9 @@ typedef struct {
     SamiFirewallEvents *(*events_new)(SamiFirewall *firewall, GError **error);
     gboolean (*headroom)(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max,
                          GError **error);
+    gboolean (*expect)(SamiFirewall *firewall, SamiExpectOp *ops, guint n, GError **error);
+    gboolean (*expectations)(SamiFirewall *firewall, const SamiFlowKey *master,
+                             SamiExpectationFunc func, gpointer user_data, GError **error);
 } SamiFirewallOps;
 
 typedef struct {
@@ -53,10 +56,18 @@ gboolean sami_firewall_selects(const SamiDumpFilter *filter, const SamiSession *
 /* The action of a record that an event makes. */
 SamiAction sami_firewall_action(SamiEventKind kind);
 
-/* The Linux implementation, in three files. */
+/* The Linux implementation, in four files. */
 SamiFirewallDump *sami_linux_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter,
                                       GError **error);
 SamiFirewallEvents *sami_linux_events_new(SamiFirewall *firewall, GError **error);
+gboolean sami_linux_expect(SamiFirewall *firewall, SamiExpectOp *ops, guint n, GError **error);
+gboolean sami_linux_expectations(SamiFirewall *firewall, const SamiFlowKey *master,
+                                 SamiExpectationFunc func, gpointer user_data, GError **error);
+/* One request on the request socket, with a sequence number of its own, and everything that comes
+ * of it: a dump too, as the kernel fills its parts while they are received. */
+typedef void (*SamiReplyFunc)(const struct nlmsghdr *nlh, gpointer user_data);
+gboolean sami_linux_ask(SamiFirewall *firewall, struct nlmsghdr *nlh, SamiReplyFunc func,
+                        gpointer user_data, GError **error);
 /* A netlink socket, non-blocking, with a large receive buffer; SAMI_ERROR_KERNEL or
  * SAMI_ERROR_PERMISSION. (transfer full) */
 struct mnl_socket *sami_linux_socket(guint32 groups, int receive_buffer, GError **error);

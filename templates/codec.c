@@ -16,6 +16,7 @@ struct SamiEncoder {
     fBuf_t *fbuf;
     fbExporter_t *exporter; /* borrowed from fbuf */
     SamiTemplate templates[SAMI_TEMPLATES_MAX];
+    gboolean is_defined[SAMI_TEMPLATES_MAX]; /* in this Transport Session */
     guint n_templates;
     guint16 current; /* id that libfixbuf is set to, 0 none */
     guint n_pending;
@@ -45,7 +46,7 @@ model_new(void)
         const SamiElement *e = &sami_elements[i];
         if (e->pen == 0 || e->pen == SAMI_PEN_REVERSE)
             continue;
-        gboolean is_integer = e->type == SAMI_TYPE_U16 || e->type == SAMI_TYPE_U32 || e->type == SAMI_TYPE_U64;
+        gboolean is_integer = e->type == SAMI_TYPE_U16 || e->type == SAMI_TYPE_U32 || e->type == SAMI_TYPE_U64 || e->type == SAMI_TYPE_S32;
         fbInfoElement_t element = FB_IE_INIT_FULL(e->name, e->pen, e->number, e->length,
                                                   is_integer ? FB_IE_F_ENDIAN : 0, 0, 0, (guint8) e->type, NULL);
         fbInfoModelAddElement(model, &element);
@@ -145,34 +146,53 @@ full(GError **error)
     return FALSE;
 }
 
-static const SamiTemplate *
-find_template(SamiEncoder *encoder, SamiRecordKind kind, guint32 groups, GError **error)
+static gboolean
+has_room_for_template(const SamiEncoder *encoder)
 {
-    for (guint i = 0; i < encoder->n_templates; i++)
-        if (encoder->templates[i].kind == kind && encoder->templates[i].groups == groups)
-            return &encoder->templates[i];
+    return encoder->n_sets + SAMI_TEMPLATE_SET_MAX <= TEMPLATES_ROOM - 64;
+}
+
+static void
+define(SamiEncoder *encoder, guint i)
+{
+    encoder->n_sets += sami_template_write(&encoder->templates[i], encoder->sets + encoder->n_sets, TEMPLATES_ROOM - encoder->n_sets);
+    encoder->is_defined[i] = TRUE;
+}
+
+static const SamiTemplate *
+find_template(SamiEncoder *encoder, SamiRecordKind kind, SamiGroups groups, GError **error)
+{
+    for (guint i = 0; i < encoder->n_templates; i++) {
+        if (encoder->templates[i].kind != kind || encoder->templates[i].groups != groups)
+            continue;
+        if (!encoder->is_defined[i] && !has_room_for_template(encoder))
+            return full(error), NULL;
+        if (!encoder->is_defined[i])
+            define(encoder, i);
+        return &encoder->templates[i];
+    }
     if (encoder->n_templates == SAMI_TEMPLATES_MAX) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "more than %u templates in a session", SAMI_TEMPLATES_MAX);
         return NULL;
     }
     /* libfixbuf's pending records would be lost by a rebuild. */
-    if (encoder->n_pending > 0 || encoder->n_sets + SAMI_TEMPLATE_SET_MAX > TEMPLATES_ROOM - 64) {
-        full(error);
+    if (encoder->n_pending > 0 || !has_room_for_template(encoder))
+        return full(error), NULL;
+    guint16 id = (guint16) (SAMI_TEMPLATE_FIRST + encoder->n_templates);
+    SamiTemplate *tmpl = &encoder->templates[encoder->n_templates];
+    if (!sami_template_make(kind, groups, id >= SAMI_TEMPLATE_SIGNATURE ? id + 1 : id, tmpl)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "a record with more than %u fields", SAMI_TEMPLATE_FIELDS_MAX);
         return NULL;
     }
-    guint16 id = (guint16) (SAMI_TEMPLATE_FIRST + encoder->n_templates);
-    SamiTemplate *tmpl = &encoder->templates[encoder->n_templates++];
-    sami_template_make(kind, groups, id >= SAMI_TEMPLATE_SIGNATURE ? id + 1 : id, tmpl);
     g_assert(tmpl->length <= sizeof encoder->packed);
-    encoder->n_sets += sami_template_write(tmpl, encoder->sets + encoder->n_sets, TEMPLATES_ROOM - encoder->n_sets);
+    define(encoder, encoder->n_templates++);
     return rebuild(encoder, error) ? tmpl : NULL;
 }
 
 gboolean
 sami_encoder_add(SamiEncoder *encoder, const SamiRecord *record, GError **error)
 {
-    guint32 groups = record->kind == SAMI_RECORD_SESSION ? sami_session_groups(&record->session) : 0;
-    const SamiTemplate *tmpl = find_template(encoder, record->kind, groups, error);
+    const SamiTemplate *tmpl = find_template(encoder, record->kind, sami_record_groups(record), error);
     if (!tmpl)
         return FALSE;
     if (encoder->current != tmpl->id) {
@@ -206,6 +226,34 @@ guint
 sami_encoder_pending(const SamiEncoder *encoder)
 {
     return encoder->n_pending;
+}
+
+void
+sami_encoder_restart(SamiEncoder *encoder)
+{
+    g_assert(encoder->n_pending == 0);
+    encoder->is_first = TRUE;
+    encoder->sequence = 0;
+    encoder->n_sets = 0;
+    memset(encoder->is_defined, 0, sizeof encoder->is_defined);
+}
+
+void
+sami_encoder_redefine(SamiEncoder *encoder)
+{
+    g_assert(encoder->n_pending == 0);
+    encoder->n_sets = 0;
+    encoder->is_first = TRUE;
+    memset(encoder->is_defined, 0, sizeof encoder->is_defined);
+}
+
+gboolean
+sami_encoder_add_templates(SamiEncoder *encoder)
+{
+    for (guint i = 0; i < encoder->n_templates && has_room_for_template(encoder); i++)
+        if (!encoder->is_defined[i])
+            define(encoder, i);
+    return encoder->n_sets > 0;
 }
 
 gboolean

@@ -25,6 +25,16 @@ guint sami_encoder_pending(const SamiEncoder *encoder);
  * *ret_length; the signature record is counted in the Sequence Number. */
 gboolean sami_encoder_take(SamiEncoder *encoder, guint32 export_time, guint8 **ret_message, gsize *ret_length, GError **error);
 
+/* A new Transport Session that goes on with the same template ids (PROTOCOL §3, resume): Sequence Number from 0, no template is
+ * known to the other end. Take a Message that is being filled first. */
+void sami_encoder_restart(SamiEncoder *encoder);
+/* Every template is defined once more where it is used next, that of the signature in the next Message: a file that begins there can be
+ * read by itself. Take a Message that is being filled first. */
+void sami_encoder_redefine(SamiEncoder *encoder);
+/* Puts templates that this Transport Session does not know yet into the Message, as many as fit. TRUE if the Message has any: take it
+ * and call again. */
+gboolean sami_encoder_add_templates(SamiEncoder *encoder);
+
 typedef struct SamiDecoder SamiDecoder;
 
 SamiDecoder *sami_decoder_new(guint32 domain);
@@ -32,5 +42,5 @@ void sami_decoder_free(SamiDecoder *decoder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiDecoder, sami_decoder_free)
 typedef void (*SamiRecordFunc)(const SamiRecord *record, gpointer user_data);
 /* Takes a whole signed and verified Message (the signature Set is cut off here; Length in `message` is changed during the call and
- * restored). Calls func for each record in order. After FALSE the session has to end. */
+ * restored). Calls func for each record in order. After FALSE (SAMI_ERROR_MALFORMED, SAMI_ERROR_PEN) the session has to end. */
 gboolean sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error);

@@ -1,7 +1,9 @@
 noinst_LIBRARIES += libtemplates.a
 libtemplates_a_SOURCES = \
+	templates/expectation.c templates/expectation.h \
 	templates/session.c templates/session.h \
 	templates/elements.c templates/elements.h \
+	templates/finding.c templates/finding.h \
 	templates/records.h \
 	templates/template.c templates/template.h \
 	templates/shim.c templates/shim.h \

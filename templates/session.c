@@ -29,6 +29,28 @@ sami_flow_key_equal(gconstpointer a, gconstpointer b)
 }
 
 gboolean
+sami_session_same_fixed(const SamiSession *a, const SamiSession *b, guint32 except)
+{
+    static const struct {
+        guint32 has;
+        gsize offset, size;
+    } fixed[] = {
+#define FIXED(bit, field) { bit, G_STRUCT_OFFSET(SamiSession, field), sizeof ((SamiSession *) NULL)->field }
+        FIXED(SAMI_HAS_REPLY, reply), FIXED(SAMI_HAS_WSCALE, tcp_wscale), FIXED(SAMI_HAS_REPLY_ZONE, reply_zone),
+        FIXED(SAMI_HAS_SEQADJ, seqadj), FIXED(SAMI_HAS_SYNPROXY, synproxy_isn), FIXED(SAMI_HAS_SYNPROXY, synproxy_its),
+        FIXED(SAMI_HAS_SYNPROXY, synproxy_tsoff), FIXED(SAMI_HAS_HELPER, helper), FIXED(SAMI_HAS_MASTER, master),
+#undef FIXED
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        guint32 bit = fixed[i].has & ~except;
+        if (((a->has ^ b->has) & bit) ||
+            ((a->has & bit) && memcmp((const guint8 *) a + fixed[i].offset, (const guint8 *) b + fixed[i].offset, fixed[i].size) != 0))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean
 sami_session_equal(const SamiSession *a, const SamiSession *b)
 {
 #define SAME(bit, field) (!(a->has & (bit)) || memcmp(&a->field, &b->field, sizeof a->field) == 0)
@@ -39,14 +61,37 @@ sami_session_equal(const SamiSession *a, const SamiSession *b)
            SAME(SAMI_HAS_WSCALE, tcp_wscale) && SAME(SAMI_HAS_MARK, mark) &&
            SAME(SAMI_HAS_LABELS, labels) && SAME(SAMI_HAS_ID, flow_id) &&
            SAME(SAMI_HAS_START, start_ns) && SAME(SAMI_HAS_COUNTERS, packets) &&
-           SAME(SAMI_HAS_COUNTERS, octets) && SAME(SAMI_HAS_VLAN, vlan);
+           SAME(SAMI_HAS_COUNTERS, octets) && SAME(SAMI_HAS_VLAN, vlan) &&
+           SAME(SAMI_HAS_REPLY_ZONE, reply_zone) && SAME(SAMI_HAS_SCTP, sctp_state) &&
+           SAME(SAMI_HAS_SCTP, sctp_vtag) && SAME(SAMI_HAS_DCCP, dccp_state) &&
+           SAME(SAMI_HAS_DCCP, dccp_role) && SAME(SAMI_HAS_DCCP, dccp_handshake_seq) &&
+           SAME(SAMI_HAS_SEQADJ, seqadj) && SAME(SAMI_HAS_SYNPROXY, synproxy_isn) &&
+           SAME(SAMI_HAS_SYNPROXY, synproxy_its) && SAME(SAMI_HAS_SYNPROXY, synproxy_tsoff) &&
+           SAME(SAMI_HAS_HELPER, helper) && SAME(SAMI_HAS_HELPER_INFO, helper_info) &&
+           SAME(SAMI_HAS_MASTER, master) && SAME(SAMI_HAS_SECCTX, secctx);
 #undef SAME
+}
+
+SamiSelector
+sami_protocol_selector(guint8 protocol)
+{
+    switch (protocol) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+    case IPPROTO_DCCP: return SAMI_SELECTOR_PORTS;
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6: return SAMI_SELECTOR_ICMP;
+    case IPPROTO_GRE: return SAMI_SELECTOR_GRE;
+    default: return SAMI_SELECTOR_NONE;
+    }
 }
 
 static gboolean
 is_icmp(const SamiFlowKey *key)
 {
-    return key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+    return sami_protocol_selector(key->protocol) == SAMI_SELECTOR_ICMP;
 }
 
 gboolean
@@ -105,25 +150,38 @@ format_address(guint8 family, const SamiAddress *address, gchar buffer[INET6_ADD
     return inet_ntop(family == 4 ? AF_INET : AF_INET6, address->octets, buffer, INET6_ADDRSTRLEN);
 }
 
+static const struct {
+    guint8 protocol;
+    const gchar *name;
+} protocol_names[] = {
+    { IPPROTO_TCP, "tcp" },   { IPPROTO_UDP, "udp" }, { IPPROTO_ICMP, "icmp" },       { IPPROTO_ICMPV6, "icmpv6" },
+    { IPPROTO_SCTP, "sctp" }, { IPPROTO_GRE, "gre" }, { IPPROTO_UDPLITE, "udplite" }, { IPPROTO_DCCP, "dccp" },
+};
+
 gchar *
 sami_flow_key_to_string(const SamiFlowKey *key)
 {
     gchar src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], number[8];
-    const gchar *name = key->protocol == IPPROTO_TCP      ? "tcp"
-                        : key->protocol == IPPROTO_UDP    ? "udp"
-                        : key->protocol == IPPROTO_ICMP   ? "icmp"
-                        : key->protocol == IPPROTO_ICMPV6 ? "icmpv6"
-                                                          : number;
+    const gchar *name = number;
+    for (guint i = 0; i < G_N_ELEMENTS(protocol_names); i++)
+        if (protocol_names[i].protocol == key->protocol)
+            name = protocol_names[i].name;
     g_snprintf(number, sizeof number, "ip%u", key->protocol);
-    format_address(key->family, &key->orig.src, src);
-    format_address(key->family, &key->orig.dst, dst);
+    guint8 family = (guint8) (key->family & ~SAMI_FLOW_KEY_VLAN);
+    const gchar *segment = family == key->family ? "zone" : "vlan";
+    format_address(family, &key->orig.src, src);
+    format_address(family, &key->orig.dst, dst);
     if (is_icmp(key))
-        return g_strdup_printf("%s %s -> %s type %u code %u id %u zone %u", name, src, dst,
+        return g_strdup_printf("%s %s -> %s type %u code %u id %u %s %u", name, src, dst,
                                key->orig.dst_port >> 8, key->orig.dst_port & 0xff,
-                               key->orig.src_port, key->zone);
-    const gchar *open = key->family == 4 ? "" : "[", *close = key->family == 4 ? "" : "]";
-    return g_strdup_printf("%s %s%s%s:%u -> %s%s%s:%u zone %u", name, open, src, close,
-                           key->orig.src_port, open, dst, close, key->orig.dst_port, key->zone);
+                               key->orig.src_port, segment, key->zone);
+    if (sami_protocol_selector(key->protocol) == SAMI_SELECTOR_NONE)
+        return g_strdup_printf("%s %s -> %s %s %u", name, src, dst, segment, key->zone);
+    if (key->protocol == IPPROTO_GRE)
+        return g_strdup_printf("%s %s -> %s keys %u %u %s %u", name, src, dst, key->orig.src_port, key->orig.dst_port, segment, key->zone);
+    const gchar *open = family == 4 ? "" : "[", *close = family == 4 ? "" : "]";
+    return g_strdup_printf("%s %s%s%s:%u -> %s%s%s:%u %s %u", name, open, src, close,
+                           key->orig.src_port, open, dst, close, key->orig.dst_port, segment, key->zone);
 }
 
 static gboolean
@@ -162,6 +220,22 @@ sami_prefix_parse(const gchar *text, SamiPrefix *ret_prefix, GError **error)
     }
     *ret_prefix = prefix;
     return TRUE;
+}
+
+GArray *
+sami_prefix_list(GStrv texts, const gchar *what, GError **error)
+{
+    g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
+    for (guint i = 0; texts && texts[i]; i++) {
+        SamiPrefix prefix;
+        g_autoptr(GError) cause = NULL;
+        if (!sami_prefix_parse(texts[i], &prefix, &cause)) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", what, cause->message);
+            return NULL;
+        }
+        g_array_append_val(list, prefix);
+    }
+    return g_steal_pointer(&list);
 }
 
 gchar *

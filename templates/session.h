@@ -13,7 +13,8 @@ typedef struct {
 } SamiAddress;
 
 /* One direction of a flow. Ports in host byte order. For ICMP and ICMPv6 src_port is the identifier and
- * dst_port is (type << 8 | code), as in the direction of this tuple. 36 octets without padding. */
+ * dst_port is (type << 8 | code), as in the direction of this tuple; for GRE they are the keys (PPTP call ids, 0 without); a
+ * protocol that the kernel tracks by addresses only has 0 in both. 36 octets without padding. */
 typedef struct {
     SamiAddress src;
     SamiAddress dst;
@@ -25,10 +26,12 @@ G_STATIC_ASSERT(sizeof(SamiTuple) == 36);
 /* Flow identity (PROTOCOL §4): original tuple + zone + protocol. Hash and compare it as 40 octets of memory. */
 typedef struct {
     SamiTuple orig;
-    guint16 zone;
-    guint8 family;   /* 4 or 6 */
+    guint16 zone;    /* of the original direction: nf_ct_zone_id(zone, IP_CT_DIR_ORIGINAL) */
+    guint8 family;   /* 4 or 6; in the key of a refusal perhaps with SAMI_FLOW_KEY_VLAN */
     guint8 protocol; /* IPPROTO_* */
 } SamiFlowKey;
+/* Bit of `family`: `zone` is a VLAN, which each firewall has a zone of its own for. Only in keys that are sent to a peer. */
+#define SAMI_FLOW_KEY_VLAN 0x80u
 G_STATIC_ASSERT(sizeof(SamiFlowKey) == 40);
 
 /* firewallEvent (233) values that we use. */
@@ -52,10 +55,29 @@ typedef enum {
     SAMI_HAS_START = 1 << 8,     /* start_ns, nanoseconds since 1970, 0 never */
     SAMI_HAS_COUNTERS = 1 << 9,  /* packets[2], octets[2]: informational */
     SAMI_HAS_VLAN = 1 << 10,     /* vlan; default none */
+    SAMI_HAS_REPLY_ZONE = 1 << 11, /* reply_zone; default: that of the original direction. One of the two is 0 then. */
+    SAMI_HAS_SCTP = 1 << 12,     /* sctp_state, sctp_vtag[2] */
+    SAMI_HAS_DCCP = 1 << 13,     /* dccp_*; no kernel since 6.17 has it */
+    SAMI_HAS_SEQADJ = 1 << 14,   /* seqadj[2]; TCP */
+    SAMI_HAS_SYNPROXY = 1 << 15, /* synproxy_*; TCP */
+    SAMI_HAS_HELPER = 1 << 16,   /* helper */
+    SAMI_HAS_HELPER_INFO = 1 << 17, /* helper_info; only with SAMI_HAS_HELPER */
+    SAMI_HAS_MASTER = 1 << 18,   /* master: the flow is a child of that one, in the same zone */
+    SAMI_HAS_SECCTX = 1 << 19,   /* secctx: informational */
 } SamiHas;
 
 /* Flags of a record (element sessionFlags). */
 #define SAMI_SESSION_LATE 0x01u /* created after the freeze marker: CREATE|EXCL only */
+
+#define SAMI_HELPER_NAME_MAX 16u /* octets with the final 0: NF_CT_HELPER_NAME_LEN */
+#define SAMI_HELPER_INFO_MAX 32u /* octets: nf_conn_help.data */
+#define SAMI_SECCTX_MAX 64u      /* octets of what is carried of a security context, with the final 0 */
+
+/* What a NAT helper has added to or taken from a TCP stream (struct nf_ct_seqadj). */
+typedef struct {
+    guint32 correction_pos;
+    gint32 offset_before, offset_after;
+} SamiSeqAdj;
 
 typedef struct {
     SamiFlowKey key;
@@ -75,6 +97,18 @@ typedef struct {
     guint64 start_ns;
     guint64 packets[2];
     guint64 octets[2];
+    guint16 reply_zone;
+    guint8 sctp_state;     /* enum sctp_conntrack, 0..8 */
+    guint8 dccp_state;     /* enum ct_dccp_states, 0..9 */
+    guint8 dccp_role;      /* role of the original direction: 0 client, 1 server */
+    guint32 sctp_vtag[2];  /* verification tags as they are on the wire, read as a number; [0] original direction */
+    guint64 dccp_handshake_seq;
+    SamiSeqAdj seqadj[2];
+    guint32 synproxy_isn, synproxy_its, synproxy_tsoff;
+    gchar helper[SAMI_HELPER_NAME_MAX];       /* zero-padded */
+    guint8 helper_info[SAMI_HELPER_INFO_MAX]; /* opaque, of helpers in user space */
+    SamiFlowKey master;
+    gchar secctx[SAMI_SECCTX_MAX];
 } SamiSession;
 
 /* Kernel values that both ends need by name (linux/netfilter/nf_conntrack_common.h, nf_conntrack_tcp.h). */
@@ -86,12 +120,16 @@ typedef struct {
 #define SAMI_IPS_DST_NAT 0x0020u
 #define SAMI_IPS_DYING 0x0200u
 #define SAMI_IPS_FIXED_TIMEOUT 0x0400u
+#define SAMI_IPS_HELPER 0x2000u
+#define SAMI_IPS_OFFLOAD 0x4000u
 #define SAMI_TCP_FLAG_WINDOW_SCALE 0x01u
 #define SAMI_TCP_FLAG_SACK_PERM 0x02u
 #define SAMI_TCP_FLAG_CLOSE_INIT 0x04u
 #define SAMI_TCP_FLAG_BE_LIBERAL 0x08u
 #define SAMI_TCP_STATE_ESTABLISHED 3u
 #define SAMI_TCP_STATE_MAX 9u
+#define SAMI_SCTP_STATE_MAX 8u /* HEARTBEAT_SENT; 9 is not used any more, and the kernel does not check what it is given */
+#define SAMI_DCCP_STATE_MAX 9u
 
 /* GHashFunc and GEqualFunc over SamiFlowKey. */
 guint sami_flow_key_hash(gconstpointer key);
@@ -100,17 +138,30 @@ gboolean sami_flow_key_equal(gconstpointer a, gconstpointer b);
 /* TRUE if every field that `has` names is equal. */
 gboolean sami_session_equal(const SamiSession *a, const SamiSession *b);
 
+/* Are the two the same in what no update of the kernel's entry can change: reply tuple, window scale, zone of the reply, sequence
+ * adjustment, synproxy, helper, master? Groups of `except` (SamiHas) are not looked at. */
+gboolean sami_session_same_fixed(const SamiSession *a, const SamiSession *b, guint32 except);
+
 /* Does the reply tuple differ from the mirrored original, i.e. is the flow translated in that respect?
  * Source translation: reply.dst is not orig.src; destination translation: reply.src is not orig.dst.
  * Address and port are both looked at (for ICMP the identifier). */
 gboolean sami_session_has_snat(const SamiSession *session);
 gboolean sami_session_has_dnat(const SamiSession *session);
 
+/* How the kernel tells flows of a protocol between two addresses apart. */
+typedef enum {
+    SAMI_SELECTOR_NONE,  /* not at all: a protocol without a tracker of its own */
+    SAMI_SELECTOR_PORTS, /* TCP, UDP, UDP-Lite, SCTP, DCCP */
+    SAMI_SELECTOR_ICMP,  /* ICMP, ICMPv6 */
+    SAMI_SELECTOR_GRE,
+} SamiSelector;
+SamiSelector sami_protocol_selector(guint8 protocol);
+
 /* The untranslated reply of `key`: addresses and ports swapped; for ICMP the identifier is kept and the type is
  * the answer's type. FALSE if an ICMP type has no answer (ret_reply is then untouched). */
 gboolean sami_flow_key_mirror(const SamiFlowKey *key, SamiTuple *ret_reply);
 
-/* "tcp 10.0.0.1:80 -> [2001:db8::1]:443 zone 0", for messages. (transfer full) */
+/* "tcp 10.0.0.1:80 -> [2001:db8::1]:443 zone 0", or "vlan 10", for messages. (transfer full) */
 gchar *sami_flow_key_to_string(const SamiFlowKey *key);
 
 /* An address or prefix "10.0.0.0/24", "2001:db8::1". */
@@ -122,6 +173,8 @@ typedef struct {
 
 /* SAMI_ERROR_USAGE with the text quoted, if it is no address or has bits beyond its length. */
 gboolean sami_prefix_parse(const gchar *text, SamiPrefix *ret_prefix, GError **error);
+/* A list of the configuration, of SamiPrefix; NULL is empty. SAMI_ERROR_CONFIG with `what` before the message. (transfer full) */
+GArray *sami_prefix_list(GStrv texts, const gchar *what, GError **error);
 gchar *sami_prefix_to_string(const SamiPrefix *prefix);
 gboolean sami_prefix_contains(const SamiPrefix *prefix, guint8 family, const SamiAddress *address);
 /* Is every address of `inner` in `outer`? */

@@ -70,6 +70,32 @@ check_header(SamiShim *shim, SamiReader *r, GError **error)
     return TRUE;
 }
 
+/* Every build writes its own enterprise number, so a peer's other number shows first in template 300 (OPERATIONS §2). 0: not that. */
+static guint32
+find_other_pen(const guint8 *tmpl, gsize size, const SamiSpecifier *specifiers, guint n)
+{
+    gsize constant_size, at = 6;
+    const guint8 *constant = sami_signature_template(&constant_size);
+    g_autofree guint8 *copy = NULL;
+    guint32 other = 0;
+    if (size != constant_size - 4)
+        return 0;
+    copy = g_memdup2(tmpl, size);
+    for (guint i = 0; i < n; i++) {
+        at += 4;
+        if (specifiers[i].pen == 0)
+            continue;
+        if (other && specifiers[i].pen != other)
+            return 0;
+        other = specifiers[i].pen;
+        SamiWriter w;
+        sami_writer_init(&w, copy + at, 4);
+        sami_writer_uint(&w, SAMI_PEN, 4);
+        at += 4;
+    }
+    return memcmp(copy, constant + 4, size) == 0 ? other : 0;
+}
+
 /* Reads one template's field specifiers. A field count of 0 is a withdrawal (RFC 7011 §8.1), which a session that ends with
  * its templates does not need: refused. */
 static gboolean
@@ -101,8 +127,13 @@ read_template(SamiShim *shim, SamiReader *r, gboolean is_options, SamiTemplateFu
     if (id == SAMI_TEMPLATE_SIGNATURE) {
         gsize size;
         const guint8 *constant = sami_signature_template(&size);
-        if (!is_options || (gsize) (r->at - start) != size - 4 || memcmp(start, constant + 4, size - 4) != 0)
-            return malformed(error, "template 300 is not the signature's");
+        if (!is_options || (gsize) (r->at - start) != size - 4 || memcmp(start, constant + 4, size - 4) != 0) {
+            guint32 pen = is_options ? find_other_pen(start, (gsize) (r->at - start), specifiers, n) : 0;
+            if (!pen)
+                return malformed(error, "template 300 is not the signature's");
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEN, "the peer was built with enterprise number %u, this is %u", pen, SAMI_PEN);
+            return FALSE;
+        }
         shim->has_signature_template = TRUE;
         return TRUE;
     }

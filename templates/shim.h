@@ -19,7 +19,8 @@ typedef void (*SamiTemplateFunc)(const SamiTemplate *tmpl, gpointer user_data);
 
 /* Checks one Message whose signature Set has been cut off (`length` octets remain; the Length field may still have the old
  * value). Counts its Data Records. Sequence Number must be exactly what the records before it make: reliable transports lose
- * nothing. The signature record that was cut off is counted when `has_signature`. SAMI_ERROR_MALFORMED. */
+ * nothing. The signature record that was cut off is counted when `has_signature`. SAMI_ERROR_MALFORMED; SAMI_ERROR_PEN if
+ * template 300 is the signature's, but with the enterprise number of another build. */
 gboolean sami_shim_check(SamiShim *shim, const guint8 *message, gsize length, gboolean has_signature,
                          SamiTemplateFunc func, gpointer user_data, guint *ret_records, GError **error);
 /* (nullable) the template with this id. Valid until the shim is freed. */

@@ -11,7 +11,7 @@ sami_stream_new(guint8 role, SamiKey *key, const guint8 ekm[32], gsize message_m
     stream->key = key;
     memcpy(stream->ekm, ekm, 32);
     sami_binding_opening(ekm, stream->binding);
-    stream->start_ms = now_ms;
+    stream->start_ms = stream->opened_ms = now_ms;
     stream->max_delay_ms = max_delay_ms;
     stream->encoder = sami_encoder_new(is_exporter ? SAMI_DOMAIN_FORWARD : SAMI_DOMAIN_REVERSE, message_max);
     stream->decoder = sami_decoder_new(is_exporter ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
@@ -37,22 +37,55 @@ sami_stream_bind(SamiStream *stream, const gchar *destination)
                          stream->ekm, destination, stream->binding);
 }
 
+void
+sami_stream_reopen(SamiStream *stream, const guint8 ekm[32], guint64 now_ms)
+{
+    gboolean is_exporter = stream->role == SAMI_ROLE_EXPORTER;
+    memcpy(stream->ekm, ekm, 32);
+    sami_binding_opening(ekm, stream->binding);
+    stream->start_ms = stream->opened_ms = now_ms;
+    stream->is_anchored = FALSE;
+    stream->counter_in = 0;
+    sami_encoder_restart(stream->encoder);
+    sami_decoder_free(stream->decoder);
+    stream->decoder = sami_decoder_new(is_exporter ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
+}
+
+gboolean
+sami_stream_end(SamiStream *stream, guint32 export_time, guint8 **ret_message, gsize *ret_length, guint64 *ret_counter, GError **error)
+{
+    if (!sami_encoder_take(stream->encoder, export_time, ret_message, ret_length, error))
+        return FALSE;
+    *ret_counter = stream->counter_out++;
+    return TRUE;
+}
+
+gsize
+sami_stream_seal(SamiStream *stream, guint8 *message, gsize length, guint64 counter, guint64 now_ms, gboolean is_last)
+{
+    SamiSignature fields = { .role = stream->role, .flags = is_last ? SAMI_SIGNATURE_LAST : 0, .counter = counter,
+                             .elapsed_ms = now_ms - stream->start_ms };
+    if (counter == 0)
+        stream->challenge_ms = now_ms;
+    memcpy(fields.migration_id, stream->migration_id, sizeof fields.migration_id);
+    memcpy(fields.binding, stream->binding, sizeof fields.binding);
+    length = sami_signature_seal(stream->key, &fields, message, length);
+    stream->n_messages_out++;
+    stream->n_octets_out += length;
+    return length;
+}
+
 gboolean
 sami_stream_take(SamiStream *stream, guint64 now_ms, guint32 export_time, gboolean is_last, const guint8 **ret_message,
                  gsize *ret_length, GError **error)
 {
     guint8 *message;
     gsize length;
-    if (!sami_encoder_take(stream->encoder, export_time, &message, &length, error))
+    guint64 counter;
+    if (!sami_stream_end(stream, export_time, &message, &length, &counter, error))
         return FALSE;
-    SamiSignature fields = { .role = stream->role, .flags = is_last ? SAMI_SIGNATURE_LAST : 0,
-                             .counter = stream->counter_out++, .elapsed_ms = now_ms - stream->start_ms };
-    memcpy(fields.migration_id, stream->migration_id, sizeof fields.migration_id);
-    memcpy(fields.binding, stream->binding, sizeof fields.binding);
-    *ret_length = sami_signature_seal(stream->key, &fields, message, length);
+    *ret_length = sami_stream_seal(stream, message, length, counter, now_ms, is_last);
     *ret_message = message;
-    stream->n_messages_out++;
-    stream->n_octets_out += *ret_length;
     return TRUE;
 }
 
@@ -81,15 +114,27 @@ compare(const SamiStream *stream, const SamiSignature *s)
     return s->counter == stream->counter_in ? SAMI_REASON_NONE : SAMI_REASON_WRONG_COUNTER;
 }
 
-/* Step (5). The peer's clock is anchored at the earliest arrival seen: only growth of the transit time counts, and it is
- * measured on our own clock. */
+/* Step (5); the header says what it proves. */
 static gboolean
 is_fresh(SamiStream *stream, guint64 elapsed_ms, guint64 now_ms)
 {
-    guint64 origin = now_ms > elapsed_ms ? now_ms - elapsed_ms : 0;
-    if (stream->counter_in == 0 || origin < stream->peer_start_ms)
-        stream->peer_start_ms = origin;
-    return origin - stream->peer_start_ms <= stream->max_delay_ms;
+    /* Ours is subtracted from it below: a peer may write anything. */
+    if (elapsed_ms > G_MAXINT64 / 2)
+        return FALSE;
+    gint64 now = (gint64) now_ms, elapsed = (gint64) elapsed_ms, max_delay = (gint64) stream->max_delay_ms;
+    if (stream->counter_out == 0) { /* the hello: no nonce of ours is in it */
+        stream->age_ms = now_ms - MIN(stream->opened_ms, now_ms);
+        return stream->age_ms <= stream->max_delay_ms;
+    }
+    if (!stream->is_anchored) {
+        stream->is_anchored = TRUE;
+        stream->peer_start_ms = (gint64) stream->challenge_ms - elapsed;
+        if (elapsed > max_delay)
+            return FALSE;
+    }
+    stream->peer_start_ms = MIN(stream->peer_start_ms, now - elapsed);
+    stream->age_ms = (guint64) (now - elapsed - stream->peer_start_ms);
+    return stream->age_ms <= stream->max_delay_ms;
 }
 
 gboolean

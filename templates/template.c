@@ -28,6 +28,8 @@ static const SamiField session_fields[] = {
     FIELD(ICMP_CODE4, LOW, session.key.orig.dst_port, G(ICMP4)),
     FIELD(ICMP_TYPE6, HIGH, session.key.orig.dst_port, G(ICMP6)),
     FIELD(ICMP_CODE6, LOW, session.key.orig.dst_port, G(ICMP6)),
+    UINT(GRE_KEY, session.key.orig.dst_port, G(GRE)),
+    UINT(GRE_KEY_R, session.key.orig.src_port, G(GRE)),
     FIELD(POST_SRC4, IPV4, session.reply.dst, G(REPLY4)),
     FIELD(POST_DST4, IPV4, session.reply.src, G(REPLY4)),
     OCTETS(POST_SRC6, session.reply.dst, G(REPLY6)),
@@ -35,7 +37,10 @@ static const SamiField session_fields[] = {
     UINT(POST_SPORT, session.reply.dst_port, G(REPLY_PORTS)),
     UINT(POST_DPORT, session.reply.src_port, G(REPLY_PORTS)),
     UINT(ICMP_ID_R, session.reply.src_port, G(REPLY_ICMP)),
+    UINT(POST_GRE_KEY, session.reply.src_port, G(REPLY_GRE)),
+    UINT(POST_GRE_KEY_R, session.reply.dst_port, G(REPLY_GRE)),
     UINT(ZONE, session.key.zone, G(ZONE)),
+    UINT(ZONE_R, session.reply_zone, G(REPLY_ZONE)),
     UINT(SESSION_FLAGS, session.flags, G(FLAGS)),
     UINT(STATUS, session.status, G(STATUS)),
     UINT(TIMEOUT, session.timeout_s, G(TIMEOUT)),
@@ -53,6 +58,80 @@ static const SamiField session_fields[] = {
     UINT(OCTETS, session.octets[0], G(COUNTERS)),
     UINT(OCTETS_R, session.octets[1], G(COUNTERS)),
     UINT(VLAN, session.vlan, G(VLAN)),
+    UINT(SCTP_STATE, session.sctp_state, G(SCTP)),
+    UINT(SCTP_VTAG, session.sctp_vtag[0], G(SCTP)),
+    UINT(SCTP_VTAG_R, session.sctp_vtag[1], G(SCTP)),
+    UINT(DCCP_STATE, session.dccp_state, G(DCCP)),
+    UINT(DCCP_ROLE, session.dccp_role, G(DCCP)),
+    UINT(DCCP_HANDSHAKE, session.dccp_handshake_seq, G(DCCP)),
+    UINT(SEQADJ_POS, session.seqadj[0].correction_pos, G(SEQADJ)),
+    UINT(SEQADJ_BEFORE, session.seqadj[0].offset_before, G(SEQADJ)),
+    UINT(SEQADJ_AFTER, session.seqadj[0].offset_after, G(SEQADJ)),
+    UINT(SEQADJ_POS_R, session.seqadj[1].correction_pos, G(SEQADJ)),
+    UINT(SEQADJ_BEFORE_R, session.seqadj[1].offset_before, G(SEQADJ)),
+    UINT(SEQADJ_AFTER_R, session.seqadj[1].offset_after, G(SEQADJ)),
+    UINT(SYNPROXY_ISN, session.synproxy_isn, G(SYNPROXY)),
+    UINT(SYNPROXY_ITS, session.synproxy_its, G(SYNPROXY)),
+    UINT(SYNPROXY_TSOFF, session.synproxy_tsoff, G(SYNPROXY)),
+    OCTETS(HELPER, session.helper, G(HELPER)),
+    OCTETS(HELPER_INFO, session.helper_info, G(HELPER_INFO)),
+    FIELD(MASTER_SRC4, IPV4, session.master.orig.src, G(MASTER4)),
+    FIELD(MASTER_DST4, IPV4, session.master.orig.dst, G(MASTER4)),
+    OCTETS(MASTER_SRC6, session.master.orig.src, G(MASTER6)),
+    OCTETS(MASTER_DST6, session.master.orig.dst, G(MASTER6)),
+    UINT(MASTER_SPORT, session.master.orig.src_port, G(MASTER4) | G(MASTER6)),
+    UINT(MASTER_DPORT, session.master.orig.dst_port, G(MASTER4) | G(MASTER6)),
+    UINT(MASTER_PROTOCOL, session.master.protocol, G(MASTER4) | G(MASTER6)),
+    OCTETS(SECCTX, session.secctx, G(SECCTX)),
+};
+static const SamiField cumulative_fields[] = {
+    OCTETS(SET_NAME, cumulative.set, G(BASE)),
+    OCTETS(ORIGIN, cumulative.origin, G(BASE)),
+    UINT(KEY_TYPE, cumulative.key_type, G(BASE)),
+    UINT(KEY_LENGTH, cumulative.key_length, G(BASE)),
+    OCTETS(KEY16, cumulative.key, G(KEY16)),
+    OCTETS(KEY64, cumulative.key, G(KEY64)),
+    FIELD(SRC4, IPV4, cumulative.source, G(SOURCE4)),
+    OCTETS(SRC6, cumulative.source, G(SOURCE6)),
+    UINT(PACKETS, cumulative.packets, G(COUNTER)),
+    UINT(OCTETS, cumulative.octets, G(COUNTER)),
+    UINT(QUOTA_FLAGS, cumulative.quota_flags, G(QUOTA)),
+    UINT(QUOTA_USED, cumulative.quota_used, G(QUOTA)),
+    UINT(QUOTA_LIMIT, cumulative.quota_limit, G(QUOTA)),
+    UINT(ELEMENT_TIMEOUT, cumulative.timeout_ms, G(EXPIRY)),
+    UINT(ELEMENT_REMAINING, cumulative.remaining_ms, G(EXPIRY)),
+};
+/* Ports of GRE are its keys. The translation is of the expected flow's destination. */
+static const SamiField expectation_fields[] = {
+    UINT(FIREWALL_EVENT, expectation.action, G(BASE)),
+    UINT(EXPECT_TIMEOUT, expectation.timeout_s, G(BASE)),
+    UINT(EXPECT_FLAGS, expectation.flags, G(BASE)),
+    UINT(EXPECT_CLASS, expectation.expect_class, G(BASE)),
+    UINT(PROTOCOL, expectation.key.protocol, G(BASE)),
+    FIELD(SRC4, IPV4, expectation.key.orig.src, G(V4)),
+    FIELD(DST4, IPV4, expectation.key.orig.dst, G(V4)),
+    OCTETS(SRC6, expectation.key.orig.src, G(V6)),
+    OCTETS(DST6, expectation.key.orig.dst, G(V6)),
+    UINT(SPORT, expectation.key.orig.src_port, G(BASE)),
+    UINT(DPORT, expectation.key.orig.dst_port, G(BASE)),
+    FIELD(EXPECT_MASK_SRC4, IPV4, expectation.mask_src, G(V4)),
+    OCTETS(EXPECT_MASK_SRC6, expectation.mask_src, G(V6)),
+    UINT(EXPECT_MASK_SPORT, expectation.mask_src_port, G(BASE)),
+    FIELD(MASTER_SRC4, IPV4, expectation.master.orig.src, G(V4)),
+    FIELD(MASTER_DST4, IPV4, expectation.master.orig.dst, G(V4)),
+    OCTETS(MASTER_SRC6, expectation.master.orig.src, G(V6)),
+    OCTETS(MASTER_DST6, expectation.master.orig.dst, G(V6)),
+    UINT(MASTER_SPORT, expectation.master.orig.src_port, G(BASE)),
+    UINT(MASTER_DPORT, expectation.master.orig.dst_port, G(BASE)),
+    UINT(MASTER_PROTOCOL, expectation.master.protocol, G(BASE)),
+    UINT(ZONE, expectation.key.zone, G(ZONE)),
+    UINT(VLAN, expectation.vlan, G(VLAN)),
+    { SAMI_E_EXPECT_NAT_DIR, SAMI_FIELD_UINT, offsetof(SamiRecord, expectation.nat_direction), 1, G(EXPECT_NAT4) | G(EXPECT_NAT6) },
+    FIELD(POST_DST4, IPV4, expectation.nat_address, G(EXPECT_NAT4)),
+    OCTETS(POST_DST6, expectation.nat_address, G(EXPECT_NAT6)),
+    { SAMI_E_POST_DPORT, SAMI_FIELD_UINT, offsetof(SamiRecord, expectation.nat_port), 2, G(EXPECT_NAT4) | G(EXPECT_NAT6) },
+    OCTETS(EXPECT_FUNCTION, expectation.function, G(EXPECT_FUNCTION)),
+    OCTETS(HELPER, expectation.helper, G(EXPECT_HELPER)),
 };
 static const SamiField hello_fields[] = {
     KIND, UINT(VERSION, hello.version, 0), UINT(PEN, hello.pen, 0), OCTETS(NONCE_E, hello.nonce, 0),
@@ -108,55 +187,61 @@ static const SamiField type_information_fields[] = {
     UINT(IE_TYPE, type_information.type, 0), UINT(IE_SEMANTICS, type_information.semantics, 0),
     UINT(IE_UNITS, type_information.units, 0), OCTETS(IE_NAME, type_information.name, 0),
 };
-
-#define ROW(kind, name, table, n_scope) \
-    [SAMI_RECORD_##kind] = { SAMI_RECORD_##kind, name, table, G_N_ELEMENTS(table), n_scope }
-const SamiKind sami_kinds[SAMI_N_RECORD_KINDS] = {
-    ROW(SESSION, "session", session_fields, 0),
-    ROW(HELLO, "hello", hello_fields, 1),
-    ROW(HELLO_REPLY, "hello-reply", hello_reply_fields, 1),
-    ROW(VM_ADDRESS4, "vm-address (IPv4)", vm_address4_fields, 1),
-    ROW(VM_ADDRESS6, "vm-address (IPv6)", vm_address6_fields, 1),
-    ROW(BEGIN, "begin", begin_fields, 1),
-    ROW(EPOCH, "epoch", epoch_fields, 1),
-    ROW(MARKER, "marker", marker_fields, 1),
-    ROW(END, "end", end_fields, 1),
-    ROW(ABORT, "abort", abort_fields, 1),
-    ROW(RECEIPT, "receipt", receipt_fields, 1),
-    ROW(REASON_COUNT, "reason-count", reason_count_fields, 1),
-    ROW(REFUSAL, "refusal", refusal_fields, 1),
-    ROW(TYPE_INFORMATION, "type-information", type_information_fields, 2),
+/* RFC 7011 §4.3; the same element twice is what it asks for. */
+static const SamiField statistics_fields[] = {
+    UINT(EXPORTING_PROCESS, statistics.process_id, 0), UINT(NOT_SENT_FLOWS, statistics.n_flows, 0),
+    UINT(NOT_SENT_PACKETS, statistics.n_packets, 0), UINT(NOT_SENT_OCTETS, statistics.n_octets, 0),
+    UINT(OBSERVATION_TIME, statistics.first_ms, 0), UINT(OBSERVATION_TIME, statistics.last_ms, 0),
+};
+static const SamiField kind_count_fields[] = {
+    KIND, UINT(COUNTED_KIND, kind_count.kind, 0), UINT(KIND_RECORDS, kind_count.n_records, 0),
+    UINT(KIND_APPLIED, kind_count.n_applied, 0), UINT(KIND_UNCHANGED, kind_count.n_unchanged, 0),
+    UINT(KIND_REFUSED, kind_count.n_refused, 0),
+};
+static const SamiField finding_fields[] = {
+    KIND, OCTETS(FINDING_ID, finding.id, 0), UINT(SEVERITY, finding.severity, 0), OCTETS(SUBJECT, finding.subject, 0),
+    UINT(FINDING_COUNT, finding.count, 0), OCTETS(DETAIL, finding.text, 0), OCTETS(FIX, finding.fix, 0),
 };
 
-/* Which group carries the protocol's selectors, and which the reply's. */
-static guint32
-selector_groups(guint8 family, guint8 protocol, guint32 *ret_reply)
+/* Which group carries the protocol's selectors, and which the reply's; 0: it has none. */
+static SamiGroups
+selector_groups(guint8 family, guint8 protocol, SamiGroups *ret_reply)
 {
-    switch (protocol) {
-    case IPPROTO_ICMP:
-    case IPPROTO_ICMPV6:
-        *ret_reply = G(REPLY_ICMP);
-        return family == 4 ? G(ICMP4) : G(ICMP6);
-    default:
-        *ret_reply = G(REPLY_PORTS);
-        return G(PORTS);
-    }
-}
-
-guint32
-sami_session_groups(const SamiSession *s)
-{
-    static const struct {
-        guint32 has, group;
-    } optional[] = {
-        { SAMI_HAS_STATUS, G(STATUS) }, { SAMI_HAS_TIMEOUT, G(TIMEOUT) }, { SAMI_HAS_TCP, G(TCP) },
-        { SAMI_HAS_WSCALE, G(WSCALE) }, { SAMI_HAS_MARK, G(MARK) },       { SAMI_HAS_LABELS, G(LABELS) },
-        { SAMI_HAS_ID, G(ID) },         { SAMI_HAS_START, G(START) },     { SAMI_HAS_COUNTERS, G(COUNTERS) },
-        { SAMI_HAS_VLAN, G(VLAN) },
+    const struct {
+        SamiGroups original, reply;
+    } groups[] = {
+        [SAMI_SELECTOR_NONE] = { 0, 0 },
+        [SAMI_SELECTOR_PORTS] = { G(PORTS), G(REPLY_PORTS) },
+        [SAMI_SELECTOR_ICMP] = { family == 4 ? G(ICMP4) : G(ICMP6), G(REPLY_ICMP) },
+        [SAMI_SELECTOR_GRE] = { G(GRE), G(REPLY_GRE) },
     };
-    guint32 reply_selectors;
-    guint32 groups = G(BASE) | (s->key.family == 4 ? G(V4) : G(V6)) |
-                     selector_groups(s->key.family, s->key.protocol, &reply_selectors);
+    SamiSelector selector = sami_protocol_selector(protocol);
+    *ret_reply = groups[selector].reply;
+    return groups[selector].original;
+}
+#define SELECTORS (G(PORTS) | G(ICMP4) | G(ICMP6) | G(GRE))
+#define REPLY_SELECTORS (G(REPLY_PORTS) | G(REPLY_ICMP) | G(REPLY_GRE))
+
+/* Presence of a group of fields in a record and in its template. */
+static const struct {
+    guint32 has;
+    SamiGroups group;
+} optional[] = {
+    { SAMI_HAS_STATUS, G(STATUS) },     { SAMI_HAS_TIMEOUT, G(TIMEOUT) },   { SAMI_HAS_TCP, G(TCP) },
+    { SAMI_HAS_WSCALE, G(WSCALE) },     { SAMI_HAS_MARK, G(MARK) },         { SAMI_HAS_LABELS, G(LABELS) },
+    { SAMI_HAS_ID, G(ID) },             { SAMI_HAS_START, G(START) },       { SAMI_HAS_COUNTERS, G(COUNTERS) },
+    { SAMI_HAS_VLAN, G(VLAN) },         { SAMI_HAS_SCTP, G(SCTP) },         { SAMI_HAS_DCCP, G(DCCP) },
+    { SAMI_HAS_SEQADJ, G(SEQADJ) },     { SAMI_HAS_SYNPROXY, G(SYNPROXY) }, { SAMI_HAS_HELPER, G(HELPER) },
+    { SAMI_HAS_HELPER_INFO, G(HELPER_INFO) }, { SAMI_HAS_SECCTX, G(SECCTX) }, { SAMI_HAS_REPLY_ZONE, G(REPLY_ZONE) },
+};
+
+static SamiGroups
+session_groups(const SamiRecord *record)
+{
+    const SamiSession *s = &record->session;
+    SamiGroups reply_selectors;
+    SamiGroups groups = G(BASE) | (s->key.family == 4 ? G(V4) : G(V6)) |
+                        selector_groups(s->key.family, s->key.protocol, &reply_selectors);
     SamiTuple mirror = { 0 };
     if ((s->has & SAMI_HAS_REPLY) &&
         (!sami_flow_key_mirror(&s->key, &mirror) || memcmp(&mirror, &s->reply, sizeof mirror) != 0))
@@ -165,6 +250,8 @@ sami_session_groups(const SamiSession *s)
         groups |= G(ZONE);
     if (s->flags)
         groups |= G(FLAGS);
+    if (s->has & SAMI_HAS_MASTER)
+        groups |= s->key.family == 4 ? G(MASTER4) : G(MASTER6);
     for (gsize i = 0; i < G_N_ELEMENTS(optional); i++)
         if (s->has & optional[i].has)
             groups |= optional[i].group;
@@ -172,34 +259,205 @@ sami_session_groups(const SamiSession *s)
 }
 
 static guint32
-session_has(guint32 groups, guint8 action)
+session_has(SamiGroups groups, guint8 action)
 {
     guint32 has = action == SAMI_ACTION_DELETED ? 0 : SAMI_HAS_REPLY;
-    has |= (groups & G(STATUS)) ? SAMI_HAS_STATUS : 0;
-    has |= (groups & G(TIMEOUT)) ? SAMI_HAS_TIMEOUT : 0;
-    has |= (groups & G(TCP)) ? SAMI_HAS_TCP : 0;
-    has |= (groups & G(WSCALE)) ? SAMI_HAS_WSCALE : 0;
-    has |= (groups & G(MARK)) ? SAMI_HAS_MARK : 0;
-    has |= (groups & G(LABELS)) ? SAMI_HAS_LABELS : 0;
-    has |= (groups & G(ID)) ? SAMI_HAS_ID : 0;
-    has |= (groups & G(START)) ? SAMI_HAS_START : 0;
-    has |= (groups & G(COUNTERS)) ? SAMI_HAS_COUNTERS : 0;
-    has |= (groups & G(VLAN)) ? SAMI_HAS_VLAN : 0;
+    if (groups & (G(MASTER4) | G(MASTER6)))
+        has |= SAMI_HAS_MASTER;
+    for (gsize i = 0; i < G_N_ELEMENTS(optional); i++)
+        if (groups & optional[i].group)
+            has |= optional[i].has;
     return has;
 }
 
-void
-sami_template_make(SamiRecordKind kind, guint32 groups, guint16 id, SamiTemplate *ret)
+static const gchar *
+check_session_groups(SamiGroups groups)
+{
+    SamiGroups selectors = groups & SELECTORS, reply_selectors = groups & REPLY_SELECTORS;
+    SamiGroups only4 = G(V4) | G(REPLY4) | G(ICMP4) | G(MASTER4), only6 = G(V6) | G(REPLY6) | G(ICMP6) | G(MASTER6);
+    gboolean is_one_family = ((groups & G(V4)) != 0) != ((groups & G(V6)) != 0) && !((groups & only4) && (groups & only6));
+    if (!(groups & G(BASE)) || !is_one_family || (selectors & (selectors - 1)) || (reply_selectors & (reply_selectors - 1)))
+        return "a session template needs its groups whole, one address family and no more than one kind of selector";
+    return NULL;
+}
+
+static gboolean
+finish_session(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
+{
+    SamiSession *s = &record->session;
+    SamiGroups reply_selectors;
+    gboolean has_reply = (tmpl->groups & (G(REPLY4) | G(REPLY6))) != 0;
+    s->key.family = (tmpl->groups & G(V4)) ? 4 : 6;
+    if ((tmpl->groups & SELECTORS) != selector_groups(s->key.family, s->key.protocol, &reply_selectors) ||
+        (tmpl->groups & REPLY_SELECTORS) != (has_reply ? reply_selectors : 0)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
+                    "template %u does not have the selectors of protocol %u", tmpl->id, s->key.protocol);
+        return FALSE;
+    }
+    s->has = session_has(tmpl->groups, s->action);
+    if (s->has & SAMI_HAS_MASTER) {
+        s->master.family = s->key.family;
+        s->master.zone = s->key.zone;
+    }
+    SamiTuple mirror = { 0 };
+    gboolean has_mirror = sami_flow_key_mirror(&s->key, &mirror);
+    if (!has_reply) {
+        if (!has_mirror && (s->has & SAMI_HAS_REPLY)) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "an ICMP type without an answer needs a reply tuple");
+            return FALSE;
+        }
+        s->reply = mirror;
+    } else if (reply_selectors == G(REPLY_ICMP) && has_mirror) {
+        s->reply.dst_port = mirror.dst_port; /* the answer's type is implied */
+    }
+    return TRUE;
+}
+
+static const struct {
+    guint32 has;
+    SamiGroups group4, group6;
+} optional_expected[] = {
+    { SAMI_EXPECT_HAS_NAT, G(EXPECT_NAT4), G(EXPECT_NAT6) },
+    { SAMI_EXPECT_HAS_FUNCTION, G(EXPECT_FUNCTION), G(EXPECT_FUNCTION) },
+    { SAMI_EXPECT_HAS_HELPER, G(EXPECT_HELPER), G(EXPECT_HELPER) },
+    { SAMI_EXPECT_HAS_VLAN, G(VLAN), G(VLAN) },
+};
+
+static SamiGroups
+expectation_groups(const SamiRecord *record)
+{
+    const SamiExpectation *e = &record->expectation;
+    gboolean is_4 = e->key.family == 4;
+    SamiGroups groups = G(BASE) | (is_4 ? G(V4) : G(V6)) | (e->key.zone ? G(ZONE) : 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(optional_expected); i++)
+        if (e->has & optional_expected[i].has)
+            groups |= is_4 ? optional_expected[i].group4 : optional_expected[i].group6;
+    return groups;
+}
+
+static const gchar *
+check_expectation_groups(SamiGroups groups)
+{
+    gboolean is_4 = (groups & (G(V4) | G(EXPECT_NAT4))) != 0, is_6 = (groups & (G(V6) | G(EXPECT_NAT6))) != 0;
+    if (!(groups & G(BASE)) || !(groups & (G(V4) | G(V6))) || is_4 == is_6)
+        return "an expectation template needs its groups whole and one address family";
+    return NULL;
+}
+
+static gboolean
+finish_expectation(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
+{
+    SamiExpectation *e = &record->expectation;
+    gboolean is_4 = (tmpl->groups & G(V4)) != 0;
+    e->key.family = e->master.family = is_4 ? 4 : 6;
+    e->master.zone = e->key.zone;
+    for (gsize i = 0; i < G_N_ELEMENTS(optional_expected); i++)
+        if (tmpl->groups & (is_4 ? optional_expected[i].group4 : optional_expected[i].group6))
+            e->has |= optional_expected[i].has;
+    return TRUE;
+}
+
+static gboolean
+finish_vm_address(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
+{
+    record->vm_address.family = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 4 : 6;
+    return TRUE;
+}
+
+/* Presence of a group in a cumulative record. */
+static const struct {
+    guint8 has;
+    SamiGroups group;
+} cumulative_optional[] = {
+    { SAMI_CUMULATIVE_COUNTER, G(COUNTER) }, { SAMI_CUMULATIVE_QUOTA, G(QUOTA) }, { SAMI_CUMULATIVE_TIMEOUT, G(EXPIRY) },
+};
+#define SHORT_KEY 16u
+
+static SamiGroups
+cumulative_groups(const SamiRecord *record)
+{
+    const SamiCumulative *c = &record->cumulative;
+    SamiGroups groups = G(BASE) | (c->key_length <= SHORT_KEY ? G(KEY16) : G(KEY64));
+    groups |= c->family == 4 ? G(SOURCE4) : c->family == 6 ? G(SOURCE6) : 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(cumulative_optional); i++)
+        if (c->has & cumulative_optional[i].has)
+            groups |= cumulative_optional[i].group;
+    return groups;
+}
+
+static const gchar *
+check_cumulative_groups(SamiGroups groups)
+{
+    gboolean is_one_key = ((groups & G(KEY16)) != 0) != ((groups & G(KEY64)) != 0);
+    if (!(groups & G(BASE)) || !is_one_key || ((groups & G(SOURCE4)) && (groups & G(SOURCE6))))
+        return "a cumulative template needs its groups whole, one key, and no more than one source address";
+    return NULL;
+}
+
+static gboolean
+finish_cumulative(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
+{
+    SamiCumulative *c = &record->cumulative;
+    guint8 room = (tmpl->groups & G(KEY16)) ? SHORT_KEY : sizeof c->key;
+    if (c->key_length == 0 || c->key_length > room) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "a key of %u octets; template %u has room for 1 to %u", c->key_length, tmpl->id, room);
+        return FALSE;
+    }
+    memset(c->key + c->key_length, 0, sizeof c->key - c->key_length);
+    c->family = (tmpl->groups & G(SOURCE4)) ? 4 : (tmpl->groups & G(SOURCE6)) ? 6 : 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(cumulative_optional); i++)
+        if (tmpl->groups & cumulative_optional[i].group)
+            c->has |= cumulative_optional[i].has;
+    return TRUE;
+}
+
+#define ROW(kind, name, table, n_scope, ...) \
+    [SAMI_RECORD_##kind] = { SAMI_RECORD_##kind, name, table, G_N_ELEMENTS(table), n_scope, __VA_ARGS__ }
+#define FIXED NULL, NULL, NULL
+const SamiKind sami_kinds[SAMI_N_RECORD_KINDS] = {
+    ROW(SESSION, "session", session_fields, 0, session_groups, check_session_groups, finish_session),
+    ROW(HELLO, "hello", hello_fields, 1, FIXED),
+    ROW(HELLO_REPLY, "hello-reply", hello_reply_fields, 1, FIXED),
+    ROW(VM_ADDRESS4, "vm-address (IPv4)", vm_address4_fields, 1, NULL, NULL, finish_vm_address),
+    ROW(VM_ADDRESS6, "vm-address (IPv6)", vm_address6_fields, 1, NULL, NULL, finish_vm_address),
+    ROW(BEGIN, "begin", begin_fields, 1, FIXED),
+    ROW(EPOCH, "epoch", epoch_fields, 1, FIXED),
+    ROW(MARKER, "marker", marker_fields, 1, FIXED),
+    ROW(END, "end", end_fields, 1, FIXED),
+    ROW(ABORT, "abort", abort_fields, 1, FIXED),
+    ROW(RECEIPT, "receipt", receipt_fields, 1, FIXED),
+    ROW(REASON_COUNT, "reason-count", reason_count_fields, 1, FIXED),
+    ROW(REFUSAL, "refusal", refusal_fields, 1, FIXED),
+    ROW(TYPE_INFORMATION, "type-information", type_information_fields, 2, FIXED),
+    ROW(STATISTICS, "statistics", statistics_fields, 1, FIXED),
+    ROW(EXPECTATION, "expectation", expectation_fields, 0, expectation_groups, check_expectation_groups, finish_expectation),
+    ROW(CUMULATIVE, "cumulative", cumulative_fields, 0, cumulative_groups, check_cumulative_groups, finish_cumulative),
+    ROW(KIND_COUNT, "kind-count", kind_count_fields, 1, FIXED),
+    ROW(FINDING, "finding", finding_fields, 1, FIXED),
+};
+
+SamiGroups
+sami_record_groups(const SamiRecord *record)
+{
+    const SamiKind *row = &sami_kinds[record->kind];
+    return row->groups ? row->groups(record) : 0;
+}
+
+gboolean
+sami_template_make(SamiRecordKind kind, SamiGroups groups, guint16 id, SamiTemplate *ret)
 {
     const SamiKind *row = &sami_kinds[kind];
     *ret = (SamiTemplate){ .id = id, .kind = kind, .groups = groups, .n_scope = (guint16) row->n_scope };
     for (guint i = 0; i < row->n_fields; i++) {
         const SamiField *field = &row->fields[i];
-        if (kind == SAMI_RECORD_SESSION && !(field->group & groups))
+        if (row->groups && !(field->group & groups))
             continue;
+        if (ret->n_fields == SAMI_TEMPLATE_FIELDS_MAX)
+            return FALSE;
         ret->fields[ret->n_fields++] = field;
         ret->length += sami_elements[field->element].length;
     }
+    return TRUE;
 }
 
 gsize
@@ -235,24 +493,6 @@ is_element(const SamiSpecifier *s, SamiElementId id)
 }
 
 static gboolean
-match_options(const SamiSpecifier *specifiers, guint n, guint n_scope, SamiRecordKind *ret_kind)
-{
-    for (guint k = 1; k < SAMI_N_RECORD_KINDS; k++) {
-        const SamiKind *kind = &sami_kinds[k];
-        guint i = 0;
-        if (kind->n_fields != n || kind->n_scope != n_scope)
-            continue;
-        while (i < n && is_element(&specifiers[i], kind->fields[i].element))
-            i++;
-        if (i == n) {
-            *ret_kind = (SamiRecordKind) k;
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-static gboolean
 refuse_specifier(const SamiSpecifier *s, guint index, GError **error)
 {
     for (guint i = 0; i < SAMI_N_ELEMENTS; i++)
@@ -272,61 +512,54 @@ refuse_specifier(const SamiSpecifier *s, guint index, GError **error)
     return FALSE;
 }
 
-/* The groups of a session template are the union of its fields' groups; a group that lacks a field is refused by
- * making the template of that union and comparing. */
+/* The groups are those of the fields that are in one group only. A group that lacks a field, or a field without its group, is refused by
+ * making the template of these groups and comparing. *ret_bad: the first field that the kind does not have in this place. */
 static gboolean
-match_session(const SamiSpecifier *specifiers, guint n, guint16 id, SamiTemplate *ret, GError **error)
+match_kind(const SamiKind *kind, const SamiSpecifier *specifiers, guint n, guint16 id, SamiTemplate *ret, guint *ret_bad)
 {
-    guint32 groups = 0;
+    SamiGroups groups = 0;
     guint next = 0;
     for (guint i = 0; i < n; i++) {
         guint f = next;
-        while (f < G_N_ELEMENTS(session_fields) && !is_element(&specifiers[i], session_fields[f].element))
+        while (f < kind->n_fields && !is_element(&specifiers[i], kind->fields[f].element))
             f++;
-        if (f == G_N_ELEMENTS(session_fields))
-            return refuse_specifier(&specifiers[i], i, error);
-        if (session_fields[f].element != SAMI_E_ICMP_ID)
-            groups |= session_fields[f].group;
+        if (f == kind->n_fields || (!kind->groups && f != next)) {
+            *ret_bad = i;
+            return FALSE;
+        }
+        SamiGroups group = kind->fields[f].group;
+        groups |= (group & (group - 1)) ? 0 : group;
         next = f + 1;
     }
-    sami_template_make(SAMI_RECORD_SESSION, groups, id, ret);
-    guint32 families = groups & (G(V4) | G(V6)), selectors = groups & (G(PORTS) | G(ICMP4) | G(ICMP6));
-    guint32 reply4 = G(REPLY4) | G(ICMP4), reply6 = G(REPLY6) | G(ICMP6);
-    gboolean is_whole = ret->n_fields == n && (groups & G(BASE));
-    gboolean is_one_family = (families == G(V4) && !(groups & reply6)) ||
-                             (families == G(V6) && !(groups & reply4));
-    if (!is_whole || !is_one_family || !selectors || (selectors & (selectors - 1))) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "a session template needs its groups whole, one address family and one kind of selector");
-        return FALSE;
-    }
-    return TRUE;
+    *ret_bad = n;
+    return sami_template_make(kind->kind, groups, id, ret) && ret->n_fields == n;
 }
 
 gboolean
 sami_template_match(const SamiSpecifier *specifiers, guint n, guint n_scope, guint16 id, SamiTemplate *ret, GError **error)
 {
     SamiTemplate tmpl;
-    SamiRecordKind kind;
-    if (n_scope == 0) {
-        if (!match_session(specifiers, n, id, &tmpl, error))
-            return FALSE;
-    } else if (match_options(specifiers, n, n_scope, &kind)) {
-        sami_template_make(kind, 0, id, &tmpl);
-    } else {
-        for (guint i = 0; i < n; i++) {
-            guint e = 0;
-            while (e < SAMI_N_ELEMENTS && !is_element(&specifiers[i], (SamiElementId) e))
-                e++;
-            if (e == SAMI_N_ELEMENTS)
-                return refuse_specifier(&specifiers[i], i, error);
+    guint farthest = 0; /* field that no kind has: where the best of them stopped */
+    const gchar *rule = NULL;
+    for (guint k = 0; k < SAMI_N_RECORD_KINDS; k++) {
+        const SamiKind *kind = &sami_kinds[k];
+        guint bad = 0;
+        if (kind->n_scope != n_scope || kind->n_fields == 0) /* a number without a record */
+            continue;
+        if (match_kind(kind, specifiers, n, id, &tmpl, &bad)) {
+            rule = kind->check ? kind->check(tmpl.groups) : NULL;
+            if (!rule) {
+                *ret = tmpl;
+                return TRUE;
+            }
         }
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "Options Template %u is none of the protocol's control records", id);
-        return FALSE;
+        farthest = MAX(farthest, bad);
     }
-    *ret = tmpl;
-    return TRUE;
+    if (farthest < n)
+        return refuse_specifier(&specifiers[farthest], farthest, error);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "template %u: %s", id,
+                rule ? rule : "fields are missing: a template has those of its kind or of its groups whole");
+    return FALSE;
 }
 
 static guint64
@@ -371,31 +604,6 @@ sami_template_pack(const SamiTemplate *tmpl, const SamiRecord *record, guint8 *a
     }
 }
 
-static gboolean
-finish_session(const SamiTemplate *tmpl, SamiSession *s, GError **error)
-{
-    guint32 reply_selectors;
-    s->key.family = (tmpl->groups & G(V4)) ? 4 : 6;
-    if (!(tmpl->groups & selector_groups(s->key.family, s->key.protocol, &reply_selectors))) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "template %u does not have the selectors of protocol %u", tmpl->id, s->key.protocol);
-        return FALSE;
-    }
-    s->has = session_has(tmpl->groups, s->action);
-    SamiTuple mirror = { 0 };
-    gboolean has_mirror = sami_flow_key_mirror(&s->key, &mirror);
-    if (!(tmpl->groups & (G(REPLY4) | G(REPLY6)))) {
-        if (!has_mirror && (s->has & SAMI_HAS_REPLY)) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "an ICMP type without an answer needs a reply tuple");
-            return FALSE;
-        }
-        s->reply = mirror;
-    } else if (reply_selectors == G(REPLY_ICMP) && has_mirror) {
-        s->reply.dst_port = mirror.dst_port; /* the answer's type is implied */
-    }
-    return TRUE;
-}
-
 gboolean
 sami_template_unpack(const SamiTemplate *tmpl, const guint8 *at, SamiRecord *ret, GError **error)
 {
@@ -424,11 +632,8 @@ sami_template_unpack(const SamiTemplate *tmpl, const guint8 *at, SamiRecord *ret
         }
         at += length;
     }
-    if (tmpl->kind == SAMI_RECORD_SESSION)
-        return finish_session(tmpl, &ret->session, error);
-    if (tmpl->kind == SAMI_RECORD_VM_ADDRESS4 || tmpl->kind == SAMI_RECORD_VM_ADDRESS6)
-        ret->vm_address.family = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 4 : 6;
-    return TRUE;
+    const SamiKind *kind = &sami_kinds[tmpl->kind];
+    return !kind->finish || kind->finish(tmpl, ret, error);
 }
 
 void
@@ -457,4 +662,11 @@ sami_flow_key_unpack(const guint8 octets[40], SamiFlowKey *ret_key)
     ret_key->zone = (guint16) sami_reader_uint(&r, 2);
     ret_key->family = (guint8) sami_reader_uint(&r, 1);
     ret_key->protocol = (guint8) sami_reader_uint(&r, 1);
+}
+
+gboolean
+sami_refusal_has_flow(const SamiRefusal *refusal)
+{
+    static const guint8 none[sizeof refusal->key];
+    return memcmp(refusal->key, none, sizeof none) != 0;
 }

@@ -43,26 +43,17 @@ sami_reason_is_known(guint reason)
 }
 
 /* What no session of a VM has: RFC 6890 special addresses that a firewall never tracks for somebody else. */
-static const struct {
-    guint8 family, length;
-    guint8 octets[16];
-} special[] = {
-    { 4, 8, { 0 } },           { 4, 8, { 127 } },        { 4, 16, { 169, 254 } },
-    { 4, 4, { 224 } },         { 4, 4, { 240 } },        { 6, 128, { 0 } },
-    { 6, 128, { [15] = 1 } },  { 6, 10, { 0xfe, 0x80 } }, { 6, 8, { 0xff } },
-    { 6, 96, { [10] = 0xff, [11] = 0xff } },
+static const SamiPrefix special[] = {
+    { { { 0 } }, 4, 8 },          { { { 127 } }, 4, 8 },         { { { 169, 254 } }, 4, 16 },
+    { { { 224 } }, 4, 4 },        { { { 240 } }, 4, 4 },         { { { 0 } }, 6, 128 },
+    { { { [15] = 1 } }, 6, 128 }, { { { 0xfe, 0x80 } }, 6, 10 }, { { { 0xff } }, 6, 8 },
+    { { { [10] = 0xff, [11] = 0xff } }, 6, 96 },
 };
 
 gboolean
 sami_address_is_ordinary(guint8 family, const SamiAddress *address)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(special); i++) {
-        SamiPrefix prefix = { .family = special[i].family, .length = special[i].length };
-        memcpy(prefix.address.octets, special[i].octets, 16);
-        if (sami_prefix_contains(&prefix, family, address))
-            return FALSE;
-    }
-    return TRUE;
+    return !sami_prefixes_contain(special, G_N_ELEMENTS(special), family, address);
 }
 
 static gboolean
@@ -92,16 +83,59 @@ check_addresses(const SamiSession *s, const SamiPolicy *policy)
     return SAMI_REASON_NONE;
 }
 
+/* The name goes into the kernel's list of helpers or functions and into messages for the operator. */
+static gboolean
+is_name(const gchar *name, gsize size)
+{
+    gsize length = strnlen(name, size);
+    if (length == 0 || length == size)
+        return FALSE;
+    for (gsize i = 0; i < size; i++)
+        if (i < length ? !g_ascii_isalnum(name[i]) && !strchr("-_.", name[i]) : name[i] != 0)
+            return FALSE;
+    return TRUE;
+}
+
+/* What only flows of one protocol have, and which of it they need. */
+static const struct {
+    guint32 has;
+    guint8 protocol;
+    gboolean is_needed;
+} attributes_of[] = {
+    { SAMI_HAS_TCP, IPPROTO_TCP, TRUE },    { SAMI_HAS_WSCALE, IPPROTO_TCP, FALSE },   { SAMI_HAS_SEQADJ, IPPROTO_TCP, FALSE },
+    { SAMI_HAS_SCTP, IPPROTO_SCTP, TRUE },  { SAMI_HAS_SYNPROXY, IPPROTO_TCP, FALSE }, { SAMI_HAS_DCCP, IPPROTO_DCCP, TRUE },
+};
+
+static SamiReason
+check_attributes(const SamiSession *s)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(attributes_of); i++) {
+        gboolean has = (s->has & attributes_of[i].has) != 0, is_its = s->key.protocol == attributes_of[i].protocol;
+        if (has && !is_its)
+            return SAMI_REASON_STATE_RANGE;
+        if (!has && is_its && attributes_of[i].is_needed)
+            return SAMI_REASON_FIELD_MISSING;
+    }
+    if ((s->has & SAMI_HAS_HELPER_INFO) && !(s->has & SAMI_HAS_HELPER))
+        return SAMI_REASON_FIELD_MISSING;
+    if ((s->has & SAMI_HAS_HELPER) && !is_name(s->helper, sizeof s->helper))
+        return SAMI_REASON_STATE_RANGE;
+    if ((s->has & SAMI_HAS_MASTER) && sami_flow_key_equal(&s->master, &s->key))
+        return SAMI_REASON_TUPLE_INCONSISTENT;
+    return SAMI_REASON_NONE;
+}
+
 static SamiReason
 check_state(const SamiSession *s)
 {
+    SamiReason reason = check_attributes(s);
+    if (reason != SAMI_REASON_NONE)
+        return reason;
     if (s->timeout_s == 0 || s->timeout_s > G_MAXINT32)
         return SAMI_REASON_STATE_RANGE;
-    if (s->key.protocol != IPPROTO_TCP)
-        return (s->has & (SAMI_HAS_TCP | SAMI_HAS_WSCALE)) ? SAMI_REASON_STATE_RANGE : SAMI_REASON_NONE;
-    if (!(s->has & SAMI_HAS_TCP))
-        return SAMI_REASON_FIELD_MISSING;
-    if (s->tcp_state > SAMI_TCP_STATE_MAX)
+    if ((s->has & SAMI_HAS_SCTP) && s->sctp_state > SAMI_SCTP_STATE_MAX) /* nlattr_to_sctp() stores it unchecked and indexes with it */
+        return SAMI_REASON_STATE_RANGE;
+    if ((s->has & SAMI_HAS_TCP) && s->tcp_state > SAMI_TCP_STATE_MAX)
         return SAMI_REASON_STATE_RANGE;
     for (guint d = 0; d < 2; d++)
         if ((s->has & SAMI_HAS_WSCALE) && s->tcp_wscale[d] > 14)
@@ -109,22 +143,58 @@ check_state(const SamiSession *s)
     return SAMI_REASON_NONE;
 }
 
+/* DCCP would become a flow of all ports: since 6.17 the kernel has no tracker for it, and drops its ports without a word. */
+static SamiReason
+check_protocol(const SamiFlowKey *key)
+{
+    if (key->protocol == 0 || key->protocol == IPPROTO_DCCP)
+        return SAMI_REASON_PROTOCOL_UNSUPPORTED;
+    if ((key->protocol == IPPROTO_ICMP && key->family != 4) || (key->protocol == IPPROTO_ICMPV6 && key->family != 6))
+        return SAMI_REASON_TUPLE_INCONSISTENT;
+    return SAMI_REASON_NONE;
+}
+
+static gboolean
+has_number(const guint16 *numbers, guint n, guint16 number)
+{
+    for (guint i = 0; i < n; i++)
+        if (numbers[i] == number)
+            return TRUE;
+    return FALSE;
+}
+
+/* Who names the VLAN leaves the zone to us. */
+static SamiReason
+check_segment(const SamiPolicy *policy, gboolean has_vlan, guint16 vlan, guint16 zone)
+{
+    if (has_vlan)
+        return has_number(policy->vlans, policy->n_vlans, vlan) ? SAMI_REASON_NONE : SAMI_REASON_VLAN_NOT_ALLOWED;
+    return has_number(policy->zones, policy->n_zones, zone) ? SAMI_REASON_NONE : SAMI_REASON_ZONE_NOT_ALLOWED;
+}
+
+/* A zone for one direction only leaves the other in zone 0 (nf_ct_zone_id()). */
+static SamiReason
+check_zones(const SamiSession *s, const SamiPolicy *policy)
+{
+    SamiReason reason = check_segment(policy, (s->has & SAMI_HAS_VLAN) != 0, s->vlan, s->key.zone);
+    if (reason != SAMI_REASON_NONE || !(s->has & SAMI_HAS_REPLY_ZONE))
+        return reason;
+    if (s->reply_zone == s->key.zone || (s->reply_zone && s->key.zone))
+        return SAMI_REASON_STATE_RANGE;
+    return has_number(policy->zones, policy->n_zones, s->reply_zone) ? SAMI_REASON_NONE : SAMI_REASON_ZONE_NOT_ALLOWED;
+}
+
 SamiReason
 sami_validate_session(const SamiSession *s, const SamiPolicy *policy)
 {
-    static const guint8 supported[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6 };
-    if (!memchr(supported, s->key.protocol, sizeof supported))
-        return SAMI_REASON_PROTOCOL_UNSUPPORTED;
-    if ((s->key.protocol == IPPROTO_ICMP && s->key.family != 4) ||
-        (s->key.protocol == IPPROTO_ICMPV6 && s->key.family != 6))
-        return SAMI_REASON_TUPLE_INCONSISTENT;
+    SamiReason reason = check_protocol(&s->key);
+    if (reason != SAMI_REASON_NONE)
+        return reason;
     if (!addresses_are_ordinary(s->key.family, &s->key.orig))
         return SAMI_REASON_ADDRESS_SPECIAL;
-    gboolean is_zone_allowed = FALSE;
-    for (guint i = 0; i < policy->n_zones; i++)
-        is_zone_allowed |= policy->zones[i] == s->key.zone;
-    if (!is_zone_allowed)
-        return SAMI_REASON_ZONE_NOT_ALLOWED;
+    reason = check_zones(s, policy);
+    if (reason != SAMI_REASON_NONE)
+        return reason;
     if (s->action == SAMI_ACTION_DELETED)
         return SAMI_REASON_NONE;
     if (s->action != SAMI_ACTION_CREATED && s->action != SAMI_ACTION_UPDATE)
@@ -136,9 +206,110 @@ sami_validate_session(const SamiSession *s, const SamiPolicy *policy)
     SamiTuple mirror;
     if (!sami_flow_key_mirror(&s->key, &mirror))
         return SAMI_REASON_TUPLE_INCONSISTENT;
-    gboolean is_icmp = s->key.protocol == IPPROTO_ICMP || s->key.protocol == IPPROTO_ICMPV6;
-    if (is_icmp && s->reply.dst_port != mirror.dst_port)
+    if (sami_protocol_selector(s->key.protocol) == SAMI_SELECTOR_ICMP && s->reply.dst_port != mirror.dst_port)
         return SAMI_REASON_TUPLE_INCONSISTENT;
-    SamiReason reason = check_state(s);
+    reason = check_state(s);
     return reason != SAMI_REASON_NONE ? reason : check_addresses(s, policy);
+}
+
+static gboolean
+is_nothing(const SamiAddress *address)
+{
+    static const SamiAddress nothing;
+    return memcmp(address, &nothing, sizeof nothing) == 0;
+}
+
+/* A mask of all bits, or of none with nothing under it. */
+static gboolean
+is_whole_mask(guint8 family, const SamiAddress *mask, const SamiAddress *value, gboolean *ret_is_any)
+{
+    *ret_is_any = is_nothing(mask);
+    for (guint i = 0; i < (family == 4 ? 4u : 16u) && !*ret_is_any; i++)
+        if (mask->octets[i] != 0xff)
+            return FALSE;
+    return !*ret_is_any || is_nothing(value);
+}
+
+/* What helpers leave open is the source port, and where they do not know who will come, the source address. Everything else lets in more
+ * than one flow, or lets it in more than once. */
+static SamiReason
+check_width(const SamiExpectation *e, gboolean *ret_is_any)
+{
+    gboolean is_port_whole = e->mask_src_port == G_MAXUINT16 || (e->mask_src_port == 0 && e->key.orig.src_port == 0);
+    gboolean is_gre = e->key.protocol == IPPROTO_GRE;
+    if (!is_whole_mask(e->key.family, &e->mask_src, &e->key.orig.src, ret_is_any) || !is_port_whole ||
+        (e->flags & SAMI_EXPECT_PERMANENT))
+        return SAMI_REASON_EXPECTATION_WIDE;
+    if (is_gre ? *ret_is_any || e->mask_src_port == 0 : e->key.orig.dst_port == 0)
+        return SAMI_REASON_EXPECTATION_WIDE;
+    return SAMI_REASON_NONE;
+}
+
+static gboolean
+is_end_allowed(const SamiExpectation *e, const SamiPolicy *policy, const SamiAddress *address)
+{
+    return sami_prefixes_contain(policy->vm, policy->n_vm, e->key.family, address) || sami_expectation_is_of_master(e, address) ||
+           sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, e->key.family, address);
+}
+
+static SamiReason
+check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gboolean is_any)
+{
+    gboolean has_address = (e->has & SAMI_EXPECT_HAS_NAT) && !is_nothing(&e->nat_address); /* helpers that only save a port leave it 0 */
+    guint8 family = e->key.family;
+    if (!addresses_are_ordinary(family, &e->master.orig) || !sami_address_is_ordinary(family, &e->key.orig.dst) ||
+        (!is_any && !sami_address_is_ordinary(family, &e->key.orig.src)) || (has_address && !sami_address_is_ordinary(family, &e->nat_address)))
+        return SAMI_REASON_ADDRESS_SPECIAL;
+    if (!is_end_allowed(e, policy, &e->key.orig.dst) || (!is_any && !is_end_allowed(e, policy, &e->key.orig.src)))
+        return SAMI_REASON_ADDRESS_NOT_ALLOWED;
+    return !has_address || is_end_allowed(e, policy, &e->nat_address) ? SAMI_REASON_NONE : SAMI_REASON_NAT_ADDRESS;
+}
+
+guint8
+sami_expectation_vm_ends(const SamiExpectation *e, const SamiPolicy *policy)
+{
+    const SamiAddress *ends[] = { &e->key.orig.src, &e->key.orig.dst, &e->nat_address };
+    guint8 bits = 0;
+    for (guint i = 0; i < G_N_ELEMENTS(ends); i++)
+        if (sami_prefixes_contain(policy->vm, policy->n_vm, e->key.family, ends[i]))
+            bits |= (guint8) (1u << i);
+    return bits;
+}
+
+static gboolean
+has_ports(guint8 protocol)
+{
+    SamiSelector selector = sami_protocol_selector(protocol);
+    return (selector == SAMI_SELECTOR_PORTS && protocol != IPPROTO_DCCP) || selector == SAMI_SELECTOR_GRE;
+}
+
+SamiReason
+sami_validate_expectation(const SamiExpectation *e, const SamiPolicy *policy)
+{
+    gboolean is_any;
+    if (!policy->may_help)
+        return SAMI_REASON_EXPECTATION_NOT_ALLOWED;
+    if (!has_ports(e->key.protocol) || !has_ports(e->master.protocol))
+        return SAMI_REASON_PROTOCOL_UNSUPPORTED;
+    SamiReason reason = check_segment(policy, (e->has & SAMI_EXPECT_HAS_VLAN) != 0, e->vlan, e->key.zone);
+    if (reason != SAMI_REASON_NONE)
+        return reason;
+    if (e->action == SAMI_ACTION_DELETED)
+        return SAMI_REASON_NONE;
+    if (e->action != SAMI_ACTION_CREATED || e->timeout_s == 0 || e->timeout_s > SAMI_EXPECT_TIMEOUT_MAX_S ||
+        (e->flags & ~SAMI_EXPECT_FLAGS) || e->expect_class > SAMI_EXPECT_CLASS_MAX || ((e->has & SAMI_EXPECT_HAS_NAT) && e->nat_direction > 1))
+        return SAMI_REASON_STATE_RANGE;
+    if (((e->has & SAMI_EXPECT_HAS_HELPER) && !is_name(e->helper, sizeof e->helper)) ||
+        ((e->has & SAMI_EXPECT_HAS_FUNCTION) && !is_name(e->function, sizeof e->function)))
+        return SAMI_REASON_STATE_RANGE;
+    reason = check_width(e, &is_any);
+    return reason != SAMI_REASON_NONE ? reason : check_expected_addresses(e, policy, is_any);
+}
+
+guint32
+sami_policy_strip(const SamiPolicy *policy, SamiSession *s)
+{
+    guint32 gone = policy->may_help ? 0 : s->has & (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
+    s->has &= ~gone;
+    return gone;
 }

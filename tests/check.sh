@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# check.sh BUILD [--long] [SUITE...]: runs the tests that BUILD lists, a line each; the last line counts them.
+# check.sh BUILD [--long] [SUITE...]: runs the tests that BUILD lists, a line each; the last line counts them. As many run at once as there
+# are cores (SAMI_JOBS), for most wait most of the time; a script that says "# ALONE: why" runs by itself. What a sanitizer has to say, in a BUILD that
+# has them, fails the test that it happened in, whichever process it was.
 set -u
 build=$1
 shift
-SAMI_LONG=
+SAMI_LONG='' limit=300 # seconds a test
 suites=()
 for argument in "$@"; do
     case $argument in
-    --long) SAMI_LONG=1 ;;
+    --long) SAMI_LONG=1 limit=5400 ;;
     -*) echo "usage: ./run check [--long] [SUITE...]" >&2; exit 2 ;;
     *) suites+=("$argument") ;;
     esac
@@ -15,8 +17,14 @@ done
 export SAMI_LONG SAMI_BUILD=$build G_DEBUG=fatal-criticals
 export srcdir
 srcdir=$(cd "$(dirname "$0")/.." && pwd)
-passed=0 failed=0 skipped=0
+jobs=${SAMI_JOBS:-$(nproc)}
 mkdir -p "$build/logs"
+work=$(mktemp -d "${TMPDIR:-/tmp}/sami-check.XXXXXX")
+chmod 755 "$work"
+: >"$work/results"
+trap 'rm -rf "$work"' EXIT
+# The tests take their namespaces down when they are told to end.
+trap 'trap - INT TERM; pkill -TERM -P "$(jobs -p | paste -sd,)" 2>/dev/null; wait; exit 130' INT TERM
 
 wanted() {
     local suite
@@ -25,20 +33,46 @@ wanted() {
     return 1
 }
 
+# run_one TEST PROGRAM: one line, and on failure the end of the log, in one piece; a word for the count
+run_one() {
+    local test=$1 program=$2 log reports status start took word text
+    log=$build/logs/$(basename "$test").log
+    reports=$(mktemp -d "$work/reports.XXXXXX")
+    chmod 1777 "$reports" # the network process is another user
+    export ASAN_OPTIONS="log_path=$reports/report${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+    export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/report${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+    start=$SECONDS
+    # The shell lets what runs in the background ignore Ctrl-C, and some tests type it.
+    (cd "$build" && env --default-signal=INT,QUIT timeout -k 5 "$limit" "$program") >"$log" 2>&1 </dev/null
+    status=$?
+    if [ -n "$(ls -A "$reports")" ]; then
+        cat "$reports"/* >>"$log"
+        status=99
+    fi
+    took="$((SECONDS - start)) s"
+    case $status in
+    0) word=passed text="PASS  $test  ($took)" ;;
+    77) word=skipped text="SKIP  $test: $(tail -n 1 "$log")" ;;
+    *) word=failed text="FAIL  $test  ($took, status $status, $log)"$'\n'$(tail -n 25 "$log") ;;
+    esac
+    printf '%s\n' "$text"
+    echo "$word" >>"$work/results"
+}
+
+running() { jobs -rp | wc -l; }
 for test in $(make -s -C "$build" print-tests); do
     wanted "$test" || continue
     program=$build/$test
     [ -x "$program" ] || program=$srcdir/$test
-    log=$build/logs/$(basename "$test").log
-    start=$(date +%s)
-    (cd "$build" && timeout -k 5 300 "$program") >"$log" 2>&1 </dev/null
-    status=$?
-    took="$(($(date +%s) - start)) s"
-    case $status in
-    0) passed=$((passed + 1)); echo "PASS  $test  ($took)" ;;
-    77) skipped=$((skipped + 1)); echo "SKIP  $test: $(tail -n 1 "$log")" ;;
-    *) failed=$((failed + 1)); echo "FAIL  $test  ($took, status $status, $log)"; tail -n 25 "$log" ;;
-    esac
+    if head -n 5 "$program" | grep -aq '^# ALONE: '; then
+        wait
+        run_one "$test" "$program"
+        continue
+    fi
+    while [ "$(running)" -ge "$jobs" ]; do wait -n; done
+    run_one "$test" "$program" &
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+wait
+count() { grep -c "^$1\$" "$work/results"; }
+echo "$(count passed) passed, $(count failed) failed, $(count skipped) skipped"
+[ "$(count failed)" -eq 0 ] && [ "$(count passed)" -gt 0 ]

@@ -4,13 +4,21 @@ include tests/unit/common.mk
 include tests/unit/templates.mk
 include tests/unit/firewall.mk
 include tests/unit/transport.mk
+include tests/unit/exporter.mk
+include tests/unit/collector.mk
+include tests/unit/ctl.mk
+include tests/fuzz/fuzz.mk
+include tests/tools/tools.mk
 include tests/lint/lint.mk
+include tests/packaging/packaging.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk
 
 # For ./run: everything that the tests need, and their names.
 .PHONY: tests-build print-tests
-tests-build: all $(check_PROGRAMS)
+tests-build: all # a make of its own: `all` is one too, and both would build the libraries at once
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)
 print-tests:
 	@printf '%s\n' $(TESTS)
-EXTRA_DIST += tests/check.sh
+TESTS += tests/sanitize.sh
+EXTRA_DIST += tests/check.sh tests/sanitize.sh

@@ -18,10 +18,21 @@ typedef union {
     guint8 octets[CMSG_SPACE(CHANNEL_FDS_SEEN * sizeof(int))];
 } FdBuffer;
 
+const gchar *
+sami_handshake_cause_id(SamiHandshakeCause cause)
+{
+    static const gchar *const ids[] = {
+#define X(symbol, id) id,
+        SAMI_HANDSHAKE_CAUSES(X)
+#undef X
+    };
+    return ids[cause];
+}
+
 static gboolean
 is_channel_type(guint type)
 {
-    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_RELOAD;
+    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_REFUSED;
 }
 
 static void

@@ -11,6 +11,8 @@
 #include "transport/tcp.h"
 
 #define CONNECT_TIMEOUT_DEFAULT_S 5u
+/* Of several configured addresses each gets this long at least: the first SYN, and the second one after 1 s. */
+#define ADDRESS_TIMEOUT_S 2u
 
 typedef struct {
     SamiNetworkProcess process;
@@ -18,23 +20,28 @@ typedef struct {
     guint64 next_id;
 } Connector;
 
-/* A name on its way to addresses, addresses on their way to a connection. Owned by
- * Connector.attempts. */
+/* The addresses of a peer, one after the other in the order of the configuration, until a TLS handshake succeeds at one: a name on
+ * its way to socket addresses, those on their way to a connection. Owned by Connector.attempts. */
 typedef struct {
     Connector *connector;
-    guint64 id;
-    const SamiPeer *peer;
+    guint64 id;           /* of its look-up; another one for each address of the peer */
+    const SamiPeer *peer; /* in `peers` */
+    GPtrArray *peers;     /* a reference: a reload may replace the list meanwhile */
+    guint at;             /* in peer->addresses */
+    GString *failures;    /* " at ADDRESS: reason", of the addresses before it */
     SamiSessionSocket *session;
-    gint64 deadline_us;
+    gint64 end_us;                    /* of the attempt */
+    gint64 deadline_us;               /* of this address of the peer */
     struct addrinfo *addresses;       /* as getaddrinfo gave them */
     const struct addrinfo *next;      /* not yet tried */
     int fd;                           /* being connected, or -1 */
+    SamiTlsConnection *handshake;     /* (nullable) has the session while it runs */
     gchar address[SAMI_ADDRESS_TEXT]; /* tried last */
     GSource *fd_source, *timer, *hangup;
 } Attempt;
 
 /* A look-up in a thread of its own: getaddrinfo blocks for as long as name servers please. It
- * knows its attempt by number only, because the attempt may be over first. */
+ * knows its attempt by number only, because the attempt may be over, or further, first. */
 typedef struct {
     Connector *connector;
     GMainContext *context;
@@ -44,6 +51,10 @@ typedef struct {
     int code, saved_errno;
 } Lookup;
 
+static const gchar no_time[] = "no time left";
+
+static void begin_address(Attempt *attempt);
+static void watch_hangup(Attempt *attempt);
 static void try_next(Attempt *attempt, const gchar *reason);
 
 static void
@@ -71,33 +82,90 @@ attempt_free(gpointer data)
     clear_source(&attempt->timer);
     clear_source(&attempt->hangup);
     sami_session_socket_free(attempt->session);
+    if (attempt->peers)
+        g_ptr_array_unref(attempt->peers);
     if (attempt->addresses)
         freeaddrinfo(attempt->addresses);
     if (attempt->fd >= 0)
         close(attempt->fd);
+    g_string_free(attempt->failures, TRUE);
     g_free(attempt);
 }
 
+static gboolean
+has_more_addresses(const Attempt *attempt)
+{
+    return attempt->peer->addresses[attempt->at + 1] != NULL;
+}
+
+/* This address is done with: the next one, or the end. */
 static void
 give_up(Attempt *attempt, const gchar *reason)
 {
     const SamiPeer *peer = attempt->peer;
-    g_autofree gchar *text = g_strdup_printf("cannot connect to %s at %s: %s", peer->name,
-                                             *attempt->address ? attempt->address : peer->address,
-                                             reason);
-    sami_session_send_text(attempt->session, text, NULL); /* whoever is gone needs no answer */
+    g_string_append_printf(attempt->failures, "%s at %s: %s", attempt->failures->len ? ";" : "",
+                           *attempt->address ? attempt->address : peer->addresses[attempt->at],
+                           reason);
+    if (has_more_addresses(attempt)) {
+        attempt->at++;
+        begin_address(attempt);
+        return;
+    }
+    g_autofree gchar *text = g_strdup_printf("cannot connect to %s%s", peer->name,
+                                             attempt->failures->str);
+    /* Whoever is gone needs no answer. */
+    sami_session_send_text(attempt->session, SAMI_FRAME_ERROR, text, NULL);
     g_hash_table_remove(attempt->connector->attempts, attempt);
 }
 
 /* ---- connected ---- */
 
+static Attempt *
+find_handshake(SamiNetworkProcess *process, const SamiTlsConnection *connection)
+{
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, ((Connector *) process->role)->attempts);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        if (((Attempt *) key)->handshake == connection)
+            return key;
+    return NULL;
+}
+
+static void
+on_opened(SamiTlsConnection *connection, gpointer user_data)
+{
+    Attempt *attempt = find_handshake(user_data, connection);
+    if (attempt)
+        g_hash_table_remove(attempt->connector->attempts, attempt);
+}
+
+/* What answers at an address need not be the peer, and a path may be too narrow for certificates. */
+static gboolean
+on_failed(SamiTlsConnection *connection, SamiSessionSocket *session, const gchar *reason,
+          gpointer user_data)
+{
+    Attempt *attempt = find_handshake(user_data, connection);
+    gboolean is_sole = attempt && !attempt->failures->len && !has_more_addresses(attempt);
+    if (!attempt || is_sole) { /* the connection tells it */
+        on_opened(connection, user_data);
+        return FALSE;
+    }
+    attempt->handshake = NULL;
+    attempt->session = session;
+    watch_hangup(attempt);
+    give_up(attempt, reason);
+    return TRUE;
+}
+
 static void
 on_finished(SamiTlsConnection *connection, gpointer user_data)
 {
+    on_opened(connection, user_data);
     sami_network_process_remove(user_data, connection);
 }
 
-static const SamiTlsEvents events = { .finished = on_finished };
+static const SamiTlsEvents events = { .opened = on_opened, .failed = on_failed, .finished = on_finished };
 
 static void
 hand_over(Attempt *attempt)
@@ -105,7 +173,7 @@ hand_over(Attempt *attempt)
     SamiNetworkProcess *process = &attempt->connector->process;
     g_autoptr(GError) error = NULL;
     clear_source(&attempt->fd_source);
-    clear_source(&attempt->hangup);
+    clear_source(&attempt->timer);
     SamiTlsConnection *connection = sami_tls_connection_connect(
         process->tls, attempt->fd, attempt->peer->name, attempt->session, attempt->deadline_us,
         process->context, &events, process, &error);
@@ -114,9 +182,10 @@ hand_over(Attempt *attempt)
         give_up(attempt, error->message);
         return;
     }
+    clear_source(&attempt->hangup);
     attempt->session = NULL;
+    attempt->handshake = connection;
     sami_network_process_add(process, connection);
-    g_hash_table_remove(attempt->connector->attempts, attempt);
 }
 
 /* ---- connecting ---- */
@@ -162,7 +231,7 @@ start_connect(Attempt *attempt, const struct addrinfo *info)
                          info->ai_protocol);
     if (attempt->fd < 0)
         return FALSE;
-    sami_tcp_tune(attempt->fd);
+    sami_tcp_tune(attempt->fd, attempt->peer->addresses[1] != NULL);
     sami_address_print(info->ai_addr, attempt->address);
     return connect(attempt->fd, info->ai_addr, info->ai_addrlen) == 0 || errno == EINPROGRESS;
 }
@@ -170,7 +239,7 @@ start_connect(Attempt *attempt, const struct addrinfo *info)
 static void
 try_next(Attempt *attempt, const gchar *reason)
 {
-    g_autofree gchar *why = g_strdup(reason);
+    g_autofree gchar *why = g_strdup(reason); /* NULL: none was tried yet */
     while (attempt->next && g_get_monotonic_time() < attempt->deadline_us) {
         const struct addrinfo *info = attempt->next;
         clear_source(&attempt->fd_source);
@@ -188,7 +257,7 @@ try_next(Attempt *attempt, const gchar *reason)
         g_free(why);
         why = g_strdup(g_strerror(errno));
     }
-    give_up(attempt, why);
+    give_up(attempt, why ? why : attempt->next ? no_time : "no address");
 }
 
 /* ---- resolving ---- */
@@ -230,7 +299,7 @@ on_resolved(gpointer data)
         return G_SOURCE_REMOVE;
     }
     attempt->next = attempt->addresses = g_steal_pointer(&lookup->addresses);
-    try_next(attempt, "no address");
+    try_next(attempt, NULL);
     return G_SOURCE_REMOVE;
 }
 
@@ -262,7 +331,7 @@ begin_lookup(Attempt *attempt)
 {
     g_autoptr(GError) error = NULL;
     g_autofree gchar *host = NULL, *port = NULL;
-    if (!sami_address_split(attempt->peer->address, &host, &port, &error)) {
+    if (!sami_address_split(attempt->peer->addresses[attempt->at], &host, &port, &error)) {
         give_up(attempt, error->message);
         return;
     }
@@ -296,12 +365,44 @@ on_deadline(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
+/* Each address of the peer gets its share of what is left. */
+static void
+begin_address(Attempt *attempt)
+{
+    gint64 now_us = g_get_monotonic_time();
+    guint n_left = g_strv_length(attempt->peer->addresses) - attempt->at;
+    attempt->deadline_us = now_us + MAX(attempt->end_us - now_us, 0) / n_left;
+    attempt->id = ++attempt->connector->next_id;
+    *attempt->address = '\0';
+    attempt->next = NULL;
+    g_clear_pointer(&attempt->addresses, freeaddrinfo);
+    clear_source(&attempt->fd_source);
+    if (attempt->fd >= 0)
+        close(attempt->fd);
+    attempt->fd = -1;
+    if (now_us >= attempt->end_us) {
+        give_up(attempt, no_time);
+        return;
+    }
+    set_source(attempt, &attempt->timer,
+               g_timeout_source_new((guint) ((attempt->deadline_us - now_us) / 1000) + 1), on_deadline);
+    begin_lookup(attempt);
+}
+
 static gboolean
 on_hangup(gint fd, GIOCondition condition, gpointer user_data)
 {
     Attempt *attempt = user_data;
     g_hash_table_remove(attempt->connector->attempts, attempt);
     return G_SOURCE_REMOVE;
+}
+
+static void
+watch_hangup(Attempt *attempt)
+{
+    set_source(attempt, &attempt->hangup,
+               g_unix_fd_source_new(sami_session_socket_fd(attempt->session), G_IO_HUP),
+               (GSourceFunc) (void (*)(void)) on_hangup);
 }
 
 static const SamiPeer *
@@ -319,13 +420,17 @@ find_peer(const SamiNetworkConfig *config, const gchar *name)
 static gchar *
 find_obstacle(Connector *connector, const SamiPeer *peer, const gchar *name)
 {
-    guint n = g_hash_table_size(connector->attempts) +
-              g_hash_table_size(connector->process.connections);
+    guint n = g_hash_table_size(connector->process.connections);
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, connector->attempts);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        n += !((Attempt *) key)->handshake; /* which is one of the connections */
     if (!peer) {
         g_autofree gchar *escaped = g_strescape(name, NULL);
         return g_strdup_printf("'%s' is not a configured peer", escaped);
     }
-    if (!peer->address)
+    if (!peer->addresses)
         return g_strdup_printf("peer %s has no address= to connect to", peer->name);
     return n >= SAMI_SESSIONS_MAX
                ? g_strdup_printf("cannot connect to %s: too many sessions (%u)", peer->name, n)
@@ -335,22 +440,22 @@ find_obstacle(Connector *connector, const SamiPeer *peer, const gchar *name)
 static void
 begin_attempt(Connector *connector, const SamiPeer *peer, SamiSessionSocket *session_take)
 {
-    const SamiNetworkConfig *config = connector->process.config;
+    const SamiNetworkConfig *config = &connector->process.config;
+    guint n_addresses = g_strv_length(peer->addresses);
     guint timeout_s = config->connect_timeout_s ? config->connect_timeout_s
                                                 : CONNECT_TIMEOUT_DEFAULT_S;
+    timeout_s = MAX(timeout_s, n_addresses > 1 ? n_addresses * ADDRESS_TIMEOUT_S : 0);
     Attempt *attempt = g_new0(Attempt, 1);
     attempt->connector = connector;
-    attempt->id = ++connector->next_id;
     attempt->peer = peer;
+    attempt->peers = g_ptr_array_ref(config->peers);
     attempt->session = session_take;
     attempt->fd = -1;
-    attempt->deadline_us = g_get_monotonic_time() + timeout_s * G_USEC_PER_SEC;
+    attempt->failures = g_string_new(NULL);
+    attempt->end_us = g_get_monotonic_time() + timeout_s * G_USEC_PER_SEC;
     g_hash_table_add(connector->attempts, attempt);
-    set_source(attempt, &attempt->timer, g_timeout_source_new(timeout_s * 1000), on_deadline);
-    set_source(attempt, &attempt->hangup,
-               g_unix_fd_source_new(sami_session_socket_fd(session_take), G_IO_HUP),
-               (GSourceFunc) (void (*)(void)) on_hangup);
-    begin_lookup(attempt);
+    watch_hangup(attempt);
+    begin_address(attempt);
 }
 
 static void
@@ -374,10 +479,10 @@ on_connect_request(SamiNetworkProcess *process, guint32 request, const gchar *na
         sami_session_socket_free(session);
         return;
     }
-    const SamiPeer *peer = find_peer(process->config, name);
+    const SamiPeer *peer = find_peer(&process->config, name);
     g_autofree gchar *obstacle = find_obstacle(connector, peer, name);
     if (obstacle) {
-        sami_session_send_text(session, obstacle, NULL);
+        sami_session_send_text(session, SAMI_FRAME_ERROR, obstacle, NULL);
         sami_session_socket_free(session);
         return;
     }

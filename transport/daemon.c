@@ -1,16 +1,19 @@
 #include "transport/daemon.h"
 
 #include <errno.h>
+#include <glib-unix.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/limits.h"
 #include "common/log.h"
 #include "config.h"
 
@@ -30,27 +33,43 @@ peer_free(gpointer data)
 {
     SamiPeer *peer = data;
     g_free(peer->name);
-    g_free(peer->address);
+    g_strfreev(peer->addresses);
     g_free(peer->certificate_file);
     g_free(peer);
+}
+
+/* (transfer full) of SamiPeer */
+static GPtrArray *
+make_peers(const SamiConfig *config)
+{
+    GPtrArray *peers = g_ptr_array_new_with_free_func(peer_free);
+    for (guint i = 0; i < config->peers->len; i++) {
+        const SamiConfigPeer *from = g_ptr_array_index(config->peers, i);
+        SamiPeer *peer = g_new0(SamiPeer, 1);
+        peer->name = g_strdup(from->name);
+        peer->addresses = g_strdupv(from->addresses);
+        peer->certificate_file = g_strdup(from->certificate_file);
+        g_ptr_array_add(peers, peer);
+    }
+    return peers;
+}
+
+/* In the network process, after a SIGHUP that the state process has found correct. */
+static GPtrArray *
+load_peers(gpointer user_data, GError **error)
+{
+    const SamiConfig *config = user_data;
+    g_autoptr(SamiConfig) fresh = sami_config_load(config->path, error);
+    return fresh ? make_peers(fresh) : NULL;
 }
 
 /* Borrows the strings of `config`, which outlives the process. */
 static SamiNetworkConfig
 network_config(const SamiConfig *config)
 {
-    SamiNetworkConfig network = { .listen = config->listen, .certificate_file = config->certificate,
-                                  .key_file = config->key, .ca_file = config->tls_ca, .connect_timeout_s = 5 };
-    network.peers = g_ptr_array_new_with_free_func(peer_free);
-    for (guint i = 0; i < config->peers->len; i++) {
-        const SamiConfigPeer *from = g_ptr_array_index(config->peers, i);
-        SamiPeer *peer = g_new0(SamiPeer, 1);
-        peer->name = g_strdup(from->name);
-        peer->address = g_strdup(from->address);
-        peer->certificate_file = g_strdup(from->certificate_file);
-        g_ptr_array_add(network.peers, peer);
-    }
-    return network;
+    return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
+                                .ca_file = config->tls_ca, .connect_timeout_s = 5, .peers = make_peers(config),
+                                .load_peers = load_peers, .user_data = (gpointer) config };
 }
 
 gboolean
@@ -73,44 +92,116 @@ sami_daemon_keep_net_admin(GError **error)
     return TRUE;
 }
 
-static volatile sig_atomic_t stop_signal;
-
+/* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */
 static void
-on_stop(int signal_number)
+fill_signals(sigset_t *set)
 {
-    stop_signal = signal_number;
+    sigemptyset(set);
+    sigaddset(set, SIGCHLD);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
 }
 
-static void
-reset_signals(void)
+void
+sami_daemon_tell_gone(const gchar *process, const GError *error)
 {
+    if (error)
+        g_critical("the %s is gone: %s", process, error->message);
+    else
+        g_message("the %s is gone", process);
+}
+
+static gboolean
+on_end(gpointer user_data)
+{
+    g_main_loop_quit(user_data);
+    return G_SOURCE_CONTINUE; /* without a source a second signal, the supervisor's after systemd's, would kill it on its way out */
+}
+
+void
+sami_daemon_take_signals(GMainLoop *loop, GSourceFunc on_reload, gpointer user_data)
+{
+    sigset_t set;
+    g_unix_signal_add(SIGTERM, on_end, loop);
+    g_unix_signal_add(SIGINT, on_end, loop);
+    g_unix_signal_add(SIGHUP, on_reload, user_data);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* In a child. A SIGHUP before the state process has its handler asks for what it does anyway: read the configuration. */
+static void
+reset_signals(gboolean is_state)
+{
+    sigset_t set;
+    fill_signals(&set);
+    if (is_state) { /* sami_daemon_take_signals() */
+        sigdelset(&set, SIGTERM);
+        sigdelset(&set, SIGINT);
+    }
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
-/* Waits until a child ends or a signal comes, then ends both. */
+static gboolean
+ended_well(int status)
+{
+    return WIFSIGNALED(status) ? WTERMSIG(status) == SIGTERM : WEXITSTATUS(status) == EXIT_SUCCESS;
+}
+
+/* Waits until a child ends or a signal comes, then ends both. SIGHUP goes to the state process, which tells the other one. What a
+ * child's end was is said after both ends: one that finds the other gone ends well, and may be seen first. */
 static int
 supervise(const SamiDaemon *daemon, const pid_t children[2])
 {
     static const gchar *const names[] = { "network process", "state process" };
-    struct sigaction action = { .sa_handler = on_stop };
-    int status = 0;
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    pid_t ended = waitpid(-1, &status, 0);
-    gboolean is_stopping = stop_signal != 0;
+    sigset_t set;
+    int status[2] = { 0 }, signal_number = 0;
+    gboolean is_told = FALSE;
+    siginfo_t ended = { 0 };
+    fill_signals(&set);
+    while (ended.si_pid == 0 && !is_told) {
+        if (sigwait(&set, &signal_number) != 0)
+            continue;
+        if (signal_number == SIGHUP)
+            kill(children[1], SIGHUP);
+        else if (signal_number == SIGCHLD)
+            waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT); /* one that is only stopped raises it too */
+        is_told = signal_number == SIGTERM || signal_number == SIGINT;
+    }
     for (guint i = 0; i < 2; i++)
-        if (children[i] == ended && !is_stopping)
-            g_critical("%s: the %s ended %s %d", daemon->name, names[i], WIFSIGNALED(status) ? "by signal" : "with status",
-                       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        kill(children[i], SIGTERM); /* harmless for one that has ended: nobody has waited for it */
     for (guint i = 0; i < 2; i++)
-        if (children[i] != ended)
-            kill(children[i], SIGTERM);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-        ;
-    return is_stopping ? EXIT_SUCCESS : EXIT_FAILURE;
+        while (waitpid(children[i], &status[i], 0) < 0 && errno == EINTR)
+            ;
+    for (guint i = 0; i < 2; i++)
+        if (!ended_well(status[i]))
+            g_critical("%s: the %s ended %s %d", daemon->name, names[i], WIFSIGNALED(status[i]) ? "by signal" : "with status",
+                       WIFSIGNALED(status[i]) ? WTERMSIG(status[i]) : WEXITSTATUS(status[i]));
+    if (ended_well(status[0]) && ended_well(status[1])) {
+        if (is_told)
+            return EXIT_SUCCESS;
+        g_critical("%s: a process ended that nobody had told to", daemon->name);
+    }
+    return EXIT_FAILURE;
+}
+
+/* Many systems give 1024 and allow more. With what they allow at most, fewer sessions fit, and each refusal says why. */
+static void
+raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= SAMI_DESCRIPTORS_MAX)
+        return;
+    limit.rlim_cur = MIN(limit.rlim_max, SAMI_DESCRIPTORS_MAX);
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int
@@ -119,6 +210,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     g_autoptr(GError) error = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
+    raise_descriptors();
     if (daemon->is_listener && (listener = sami_listener_open(config->listen, &error)) < 0) {
         g_printerr("%s: %s\n", daemon->name, error->message);
         return EXIT_FAILURE;
@@ -127,6 +219,9 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
         g_printerr("%s: socketpair: %s\n", daemon->name, g_strerror(errno));
         return EXIT_FAILURE;
     }
+    sigset_t set;
+    fill_signals(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
     for (guint i = 0; i < 2; i++) {
         children[i] = fork();
         if (children[i] < 0) {
@@ -135,7 +230,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
         }
         if (children[i] > 0)
             continue;
-        reset_signals();
+        reset_signals(i == 1);
         close(channel[1 - i]);
         if (i == 1) {
             if (listener >= 0)

@@ -1,7 +1,8 @@
 /* What both daemons share: command line, configuration, the supervisor and its two processes (DESIGN §4).
  *
  * The supervisor reads the configuration, binds sockets, forks the network process and the state process, and waits: when one of
- * them ends, the other is ended too and the daemon's exit status says so. */
+ * them ends, the other is ended too and the daemon's exit status says so. SIGHUP goes to the state process, which reads the configuration again
+ * and, when it is correct, sends RELOAD over the channel; the network process then reads peers and certificates. */
 #pragma once
 
 #include "common/config.h"
@@ -12,7 +13,8 @@ typedef struct {
     const gchar *summary;    /* one line for --help */
     gboolean is_listener;    /* TRUE: listens (collector); FALSE: connects (exporter) */
     /* The state process: runs until told to stop (SIGTERM) or until the channel closes. It still has every privilege and drops to
-     * CAP_NET_ADMIN itself, after opening what it needs. Returns the exit status. */
+     * CAP_NET_ADMIN itself, after opening what it needs. SIGTERM and SIGINT wait until it takes them: what it has made by then is removed in
+     * order. Returns the exit status. */
     int (*run_state)(const SamiConfig *config, int channel);
 } SamiDaemon;
 
@@ -21,3 +23,11 @@ int sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv);
 
 /* For run_state: keeps CAP_NET_ADMIN only, no new privileges. Harmless when not root. */
 gboolean sami_daemon_keep_net_admin(GError **error);
+
+/* For run_state: the network process is gone, because of `error` (nullable) or in order. At a stop it may end first; its own end is the supervisor's
+ * to judge. */
+void sami_daemon_tell_gone(const gchar *process, const GError *error);
+
+/* For run_state, after the drop of privileges (GLib's signal thread inherits what it finds): SIGTERM and SIGINT, those that came earlier
+ * included, quit LOOP; SIGHUP calls ON_RELOAD. */
+void sami_daemon_take_signals(GMainLoop *loop, GSourceFunc on_reload, gpointer user_data);

@@ -17,6 +17,9 @@
 /* Whoever can reach the port can be refused as often as he likes: log lines a minute; the rest
  * is counted and summed up. */
 #define REFUSALS_LOGGED_PER_MINUTE 10u
+/* Refusals are told to the state process as counts: a flood of them must not fill the channel that
+ * honest sessions come through. */
+#define REPORT_MS 50
 
 enum { SOURCE_ACCEPT = 3 };
 
@@ -26,6 +29,8 @@ typedef struct {
     GQueue unproven;   /* of SamiTlsConnection, oldest first: in handshake, or refused and not yet
                           gone */
     guint64 n_refused; /* since the start */
+    guint32 n_unreported[SAMI_N_HANDSHAKE_CAUSES]; /* not yet told to the state process */
+    GSource *report;
     guint n_window, n_unlogged; /* in this minute */
     gint64 window_start_us;
 } Listener;
@@ -100,12 +105,40 @@ sum_up(Listener *listener)
     listener->n_window = listener->n_unlogged = 0;
 }
 
+static gboolean
+on_report(gpointer user_data)
+{
+    Listener *listener = user_data;
+    for (guint i = 0; i < SAMI_N_HANDSHAKE_CAUSES; i++) {
+        if (listener->n_unreported[i] == 0)
+            continue;
+        if (!sami_channel_send(listener->process.channel, SAMI_CHANNEL_REFUSED,
+                               listener->n_unreported[i], sami_handshake_cause_id(i), -1, NULL))
+            return G_SOURCE_CONTINUE; /* no room now */
+        listener->n_unreported[i] = 0;
+    }
+    g_source_unref(g_steal_pointer(&listener->report));
+    return G_SOURCE_REMOVE;
+}
+
 static void
-on_refused(const gchar *address, const gchar *reason, gpointer user_data)
+report_soon(Listener *listener)
+{
+    if (listener->report)
+        return;
+    listener->report = g_timeout_source_new(REPORT_MS);
+    g_source_set_callback(listener->report, on_report, listener, NULL);
+    g_source_attach(listener->report, listener->process.context);
+}
+
+static void
+on_refused(const gchar *address, SamiHandshakeCause cause, const gchar *reason, gpointer user_data)
 {
     Listener *listener = user_data;
     gint64 now = g_get_monotonic_time();
     listener->n_refused++;
+    listener->n_unreported[cause]++;
+    report_soon(listener);
     if (now - listener->window_start_us >= 60 * G_USEC_PER_SEC) {
         sum_up(listener);
         listener->window_start_us = now;
@@ -176,14 +209,14 @@ make_room(Listener *listener, const gchar *address)
     forget_proven(listener);
     if (g_queue_get_length(&listener->unproven) >= SAMI_HANDSHAKES_MAX) {
         SamiTlsConnection *oldest = g_queue_peek_head(&listener->unproven);
-        on_refused(sami_tls_connection_address(oldest),
+        on_refused(sami_tls_connection_address(oldest), SAMI_HANDSHAKE_LIMIT,
                    "too many handshakes at once, this was the oldest", listener);
         drop_unproven(listener, oldest);
     }
     if (g_hash_table_size(connections) <
         SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))
         return TRUE;
-    on_refused(address, "too many sessions", listener);
+    on_refused(address, SAMI_HANDSHAKE_LIMIT, "too many sessions", listener);
     return FALSE;
 }
 
@@ -202,7 +235,7 @@ take_connection(Listener *listener, int fd)
         listener->process.tls, fd, deadline_us, listener->process.context, &events, listener,
         &error);
     if (!connection) {
-        on_refused(address, error->message, listener);
+        on_refused(address, SAMI_HANDSHAKE_OTHER, error->message, listener);
         return;
     }
     g_queue_push_tail(&listener->unproven, connection);
@@ -233,7 +266,7 @@ on_connection(gint fd, GIOCondition condition, gpointer user_data)
         } else if (errno == EAGAIN) {
             break;
         } else if (!is_passing(errno)) {
-            on_refused("somebody", g_strerror(errno), listener);
+            on_refused("somebody", SAMI_HANDSHAKE_OTHER, g_strerror(errno), listener);
             watch_listener(listener, ACCEPT_PAUSE_MS);
             return G_SOURCE_REMOVE;
         }
@@ -296,6 +329,10 @@ sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel,
         g_warning("the listener cannot start: %s", error->message);
     }
     g_queue_clear(&listener.unproven);
+    if (listener.report) {
+        g_source_destroy(listener.report);
+        g_source_unref(listener.report);
+    }
     sami_network_process_clear(&listener.process);
     return is_ready ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -58,8 +58,17 @@ static void
 reload(SamiNetworkProcess *process)
 {
     g_autoptr(GError) error = NULL;
-    if (!sami_tls_reload(process->tls, process->config, &error))
-        g_warning("reload: the old certificates stay in use: %s", error->message);
+    SamiNetworkConfig fresh = process->config;
+    g_autoptr(GPtrArray) peers = fresh.load_peers ? fresh.load_peers(fresh.user_data, &error)
+                                 : fresh.peers    ? g_ptr_array_ref(fresh.peers)
+                                                  : NULL;
+    fresh.peers = peers;
+    if (error || !sami_tls_reload(process->tls, &fresh, &error)) {
+        g_warning("reload: the old peers and certificates stay in use: %s", error->message);
+        return;
+    }
+    g_clear_pointer(&process->config.peers, g_ptr_array_unref);
+    process->config.peers = g_steal_pointer(&peers);
 }
 
 static gboolean
@@ -123,7 +132,9 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
                           gboolean is_server, int channel, const gchar *user, GError **error)
 {
     pid_t parent = getppid();
-    process->config = config;
+    process->config = *config;
+    if (config->peers)
+        g_ptr_array_ref(config->peers);
     process->channel = channel;
     process->signals = -1;
     process->tls = sami_tls_new(config, is_server, error);
@@ -162,6 +173,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
     g_clear_pointer(&process->loop, g_main_loop_unref);
     g_clear_pointer(&process->context, g_main_context_unref);
     sami_tls_free(process->tls);
+    g_clear_pointer(&process->config.peers, g_ptr_array_unref);
     if (process->signals >= 0)
         close(process->signals);
 }

@@ -7,7 +7,7 @@
 typedef struct SamiNetworkProcess SamiNetworkProcess;
 
 struct SamiNetworkProcess {
-    const SamiNetworkConfig *config;
+    SamiNetworkConfig config; /* strings are the caller's; `peers` is a reference, replaced by a reload */
     int channel;
     SamiTls *tls;
     GMainContext

@@ -10,7 +10,8 @@
 
 typedef struct {
     gchar *name;             /* DNS name, lower case */
-    gchar *address;          /* "192.0.2.1:4740", "[2001:db8::1]:4740" or "host:port"; NULL for a peer that only sends to us */
+    GStrv addresses;         /* each "192.0.2.1:4740", "[2001:db8::1]:4740" or "host:port", in order of preference; NULL for a peer that only
+                                sends to us */
     gchar *certificate_file; /* PEM; pinned; NULL if the CA vouches for it */
 } SamiPeer;
 
@@ -20,7 +21,11 @@ typedef struct {
     gchar *key_file;         /* own, PEM */
     gchar *ca_file;          /* PEM bundle, NULL for pinned certificates only */
     GPtrArray *peers;        /* of SamiPeer */
-    guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5 */
+    guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5; more with several addresses, see connector.c */
+    /* For a reload, called in the network process without privileges: the peers as they are configured now, of SamiPeer (transfer full).
+     * NULL: a reload reads the files of the same peers again. */
+    GPtrArray *(*load_peers)(gpointer user_data, GError **error);
+    gpointer user_data;
 } SamiNetworkConfig;
 
 /* Both run in the forked network process until the channel to the state process closes; they return the exit status.

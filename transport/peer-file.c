@@ -5,7 +5,7 @@
 #include "transport/pki.h"
 
 #define GROUP "sami-peer"
-/* A certificate, a key and four short values; whoever sends more means something else. */
+/* A certificate, a key, some addresses and three short values; whoever sends more means something else. */
 #define PEER_FILE_MAX (64u * 1024u)
 
 typedef struct {
@@ -95,8 +95,9 @@ check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
 static gboolean
 check_values(const SamiPeerFile *peer, GError **error)
 {
+    g_auto(GStrv) addresses = NULL;
     if (!sami_value_name(peer->name, error) ||
-        (peer->address && !sami_value_endpoint(peer->address, error))) {
+        (peer->address && !(addresses = sami_value_endpoints(peer->address, error)))) {
         g_prefix_error(error, "peer file: ");
         return FALSE;
     }
@@ -116,8 +117,9 @@ sami_peer_file_parse(const gchar *text, gsize length, GError **error)
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(SamiPeerFile) peer = g_new0(SamiPeerFile, 1);
     g_autoptr(GError) local = NULL;
-    if (length > PEER_FILE_MAX || memchr(text, 0, length)) {
-        refuse(error, length > PEER_FILE_MAX ? "longer than 65536 octets" : "not a text", NULL);
+    /* GKeyFile quotes what it does not understand, as it is. */
+    if (length > PEER_FILE_MAX || !g_utf8_validate_len(text, length, NULL)) {
+        refuse(error, length > PEER_FILE_MAX ? "longer than 65536 octets" : "not a text in UTF-8", NULL);
         return NULL;
     }
     if (length == 0 || !g_key_file_load_from_data(file, text, length, G_KEY_FILE_NONE, &local)) {

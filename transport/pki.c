@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/value.h"
@@ -297,6 +298,23 @@ sami_pki_fingerprint(const gchar *pem, gsize length, GError **error)
     g_autofree gchar *base64 = g_base64_encode(digest, sizeof(digest));
     base64[strcspn(base64, "=")] = '\0';
     return g_strconcat("SHA256:", base64, NULL);
+}
+
+gboolean
+sami_pki_certificate_expiry(const gchar *pem, gsize length, gint64 *ret_expiry_s, GError **error)
+{
+    struct tm end = {0};
+    ERR_clear_error();
+    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    gboolean is_read = certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1;
+    ERR_clear_error();
+    if (!is_read) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "there is no certificate in PEM");
+        return FALSE;
+    }
+    *ret_expiry_s = (gint64) timegm(&end);
+    return TRUE;
 }
 
 gboolean

@@ -11,6 +11,8 @@ gboolean sami_pki_make_identity(const gchar *name, const gchar *certificate_file
 gboolean sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GError **error);
 /* "SHA256:…" in base64 without padding over the DER of a certificate or SPKI in a PEM text. (transfer full) */
 gchar *sami_pki_fingerprint(const gchar *pem, gsize length, GError **error);
+/* When the certificate in this PEM ends to be valid, in seconds since 1970. */
+gboolean sami_pki_certificate_expiry(const gchar *pem, gsize length, gint64 *ret_expiry_s, GError **error);
 /* Does the certificate in this PEM carry `name` as a dNSName (exact, lower case)? */
 gboolean sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GError **error);
 
@@ -18,7 +20,7 @@ gboolean sami_pki_certificate_names(const gchar *pem, gsize length, const gchar 
  * signing-key= (newlines escaped as \n by the key file). */
 typedef struct {
     gchar *name;
-    gchar *address;
+    gchar *address; /* (nullable) one, or several with commas in order of preference */
     gchar *certificate_pem;
     gchar *signing_key_pem;
 } SamiPeerFile;

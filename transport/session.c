@@ -31,6 +31,7 @@ static const FrameBounds frame_bounds[] = {
     [SAMI_FRAME_MESSAGE] = { SAMI_MESSAGE_HEADER, SAMI_MESSAGE_MAX },
     [SAMI_FRAME_CLOSE] = { 0, 0 },
     [SAMI_FRAME_ERROR] = { 0, ERROR_TEXT_MAX },
+    [SAMI_FRAME_MALFORMED] = { 0, ERROR_TEXT_MAX },
 };
 
 /* Only a process with CAP_NET_ADMIN may exceed net.core.wmem_max. Each process sizes its own
@@ -131,14 +132,14 @@ sami_session_socket_send(SamiSessionSocket *socket, SamiFrameType type, const gu
 }
 
 gboolean
-sami_session_send_text(SamiSessionSocket *session, const gchar *text, GError **error)
+sami_session_send_text(SamiSessionSocket *session, SamiFrameType type, const gchar *text,
+                       GError **error)
 {
     g_autofree gchar *valid = g_utf8_make_valid(text, -1);
     gsize length = strlen(valid);
     if (length > ERROR_TEXT_MAX)
         length = (gsize) (g_utf8_find_prev_char(valid, valid + ERROR_TEXT_MAX + 1) - valid);
-    return sami_session_socket_send(session, SAMI_FRAME_ERROR, (const guint8 *) valid, length,
-                                    error);
+    return sami_session_socket_send(session, type, (const guint8 *) valid, length, error);
 }
 
 static gboolean
@@ -156,8 +157,8 @@ check_open(const SamiFrameOpen *open, GError **error)
         rule = "version is not 1";
     else if (open->transport < 1 || open->transport > 3)
         rule = "transport is not 1, 2 or 3";
-    else if (open->message_max < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET)
-        rule = "message_max leaves no room for a signed Message";
+    else if (open->message_max < SAMI_MESSAGE_MAX_SCTP)
+        rule = "message_max is smaller than that of any transport"; /* the encoder needs room for templates */
     else if (!memchr(open->name, 0, sizeof(open->name)) ||
              !memchr(open->address, 0, sizeof(open->address)))
         rule = "a string has no end";
@@ -285,7 +286,7 @@ sami_session_socket_receive(SamiSessionSocket *socket, SamiFrameType *ret_type,
     gsize length = (gsize) n - 1;
     if (!check_frame(socket->buffer[0], length, error))
         return SAMI_RECEIVE_BAD;
-    if (socket->buffer[0] == SAMI_FRAME_ERROR &&
+    if ((socket->buffer[0] == SAMI_FRAME_ERROR || socket->buffer[0] == SAMI_FRAME_MALFORMED) &&
         !g_utf8_validate_len((const gchar *) socket->buffer + 1, length, NULL)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
                     "session socket: the text of ERROR is not UTF-8");

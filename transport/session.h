@@ -14,6 +14,8 @@ typedef enum {
     SAMI_FRAME_MESSAGE = 2, /* both ways: one whole IPFIX Message */
     SAMI_FRAME_CLOSE = 3,   /* both ways: end of writing (network -> state: the peer closed orderly); empty */
     SAMI_FRAME_ERROR = 4,   /* network -> state: the session failed; payload is UTF-8 text for the operator */
+    SAMI_FRAME_MALFORMED = 5, /* network -> state: what the peer sent is not a whole IPFIX Message (RFC 7011 §3.1). Nothing more will
+                                 be read, but the connection stands: the state process answers and sends CLOSE. Text as in ERROR */
 } SamiFrameType;
 
 #define SAMI_FRAME_MAX (1u + SAMI_MESSAGE_MAX)
@@ -50,8 +52,34 @@ gboolean sami_frame_open_parse(const guint8 *payload, gsize length, SamiFrameOpe
 /* The channel between the two processes, one SEQPACKET pair made by the supervisor before it forks.
  *   collector: listener -> state  SESSION + fd, one per accepted and authenticated session
  *   exporter:  state -> connector CONNECT {request id, text}, connector -> state SESSION {request id} + fd at once; the
- *              outcome follows on that session socket as OPEN or ERROR. */
-typedef enum { SAMI_CHANNEL_SESSION = 1, SAMI_CHANNEL_CONNECT = 2, SAMI_CHANNEL_RELOAD = 3 } SamiChannelType;
+ *              outcome follows on that session socket as OPEN or ERROR.
+ *   collector: listener -> state  REFUSED {how many since the last one, id of the cause} */
+typedef enum {
+    SAMI_CHANNEL_SESSION = 1,
+    SAMI_CHANNEL_CONNECT = 2,
+    SAMI_CHANNEL_RELOAD = 3,
+    SAMI_CHANNEL_REFUSED = 4,
+} SamiChannelType;
+
+/* Why a listener let a connection not become a session: X(symbol, id). Counters of the collector are named by the id. */
+#define SAMI_HANDSHAKE_CAUSES(X) \
+    X(OTHER, "other") /* not TLS, no TLS 1.3, the connection broke */ \
+    X(NO_CERTIFICATE, "no-certificate") \
+    X(UNKNOWN_CA, "unknown-ca") /* neither pinned nor issued by a CA of tls-ca */ \
+    X(WRONG_NAME, "wrong-name") /* believed, but it does not carry a configured peer's name */ \
+    X(NOT_VALID_NOW, "not-valid-now") /* expired, or not valid yet */ \
+    X(BY_PEER, "by-peer") /* the peer refused us: an alert */ \
+    X(TIMEOUT, "timeout") \
+    X(LIMIT, "limit") /* too many sessions or handshakes at once */
+
+typedef enum {
+#define X(symbol, id) SAMI_HANDSHAKE_##symbol,
+    SAMI_HANDSHAKE_CAUSES(X)
+#undef X
+    SAMI_N_HANDSHAKE_CAUSES
+} SamiHandshakeCause;
+
+const gchar *sami_handshake_cause_id(SamiHandshakeCause cause);
 /* text is UTF-8, at most 1024 octets; fd -1 for none. The caller keeps its descriptor and closes it. */
 gboolean sami_channel_send(int channel, SamiChannelType type, guint32 request, const gchar *text, int fd, GError **error);
 /* *ret_fd is -1 if none came; (transfer full). */

@@ -21,8 +21,15 @@
 #define LINGER_US (2 * G_USEC_PER_SEC)
 
 typedef enum { PHASE_HANDSHAKE, PHASE_PUMP, PHASE_LINGER, PHASE_DONE } Phase;
-/* READING until the peer ended; then CLOSED or FAILED is still to be told, and at last TOLD. */
-typedef enum { INWARD_READING, INWARD_CLOSED, INWARD_FAILED, INWARD_TOLD } Inward;
+/* READING until the peer ended; then CLOSED, MISFRAMED or FAILED is still to be told, and at last
+ * TOLD. */
+typedef enum {
+    INWARD_READING,
+    INWARD_CLOSED,
+    INWARD_MISFRAMED,
+    INWARD_FAILED,
+    INWARD_TOLD
+} Inward;
 /* CLOSING: close_notify is to be sent; CLOSED: it is; DROPPED: the state process is gone, flush
  * and end. */
 typedef enum { OUTWARD_OPEN, OUTWARD_CLOSING, OUTWARD_CLOSED, OUTWARD_DROPPED } Outward;
@@ -46,7 +53,7 @@ struct SamiTlsConnection {
     Phase phase;
     Inward inward;
     Outward outward;
-    gchar *failure;       /* text of FAILED */
+    gchar *failure;       /* text of MISFRAMED or FAILED */
     gchar *write_failure; /* why writing ended while reading goes on */
     gint64 deadline_us;   /* 0 for none */
     gboolean is_proven;
@@ -92,6 +99,7 @@ fail(SamiTlsConnection *c, gchar *text_take)
 {
     if (c->inward != INWARD_FAILED) {
         c->inward = INWARD_FAILED;
+        g_free(c->failure);
         c->failure = g_strdup_printf("TLS: %s at %s: %s",
                                      c->verdict.wanted ? c->verdict.wanted : c->verdict.name,
                                      c->address, text_take);
@@ -100,6 +108,16 @@ fail(SamiTlsConnection *c, gchar *text_take)
     c->out_left = 0;
     c->outward = OUTWARD_CLOSED;
     c->deadline_us = 0;
+}
+
+/* Where the next Message begins is not known any more, but the peer can still be told so. */
+static void
+misframe(SamiTlsConnection *c, gchar *text_take)
+{
+    c->inward = INWARD_MISFRAMED;
+    c->in_start = c->in_end;
+    g_free(c->failure);
+    c->failure = text_take;
 }
 
 static GIOCondition
@@ -117,15 +135,27 @@ is_retry(int ssl_error)
 /* ---- handshake ---- */
 
 static void
-fail_handshake(SamiTlsConnection *c, gchar *text_take)
+fail_handshake(SamiTlsConnection *c, SamiHandshakeCause cause, gchar *text_take)
 {
     g_autofree gchar *text = text_take;
-    if (c->session) {
+    SamiSessionSocket *session = c->session;
+    if (session && c->events->failed) {
+        /* The socket may be freed in the call, so it is not watched any more. */
+        if (c->session_watch.tag)
+            g_source_remove_unix_fd(c->source, g_steal_pointer(&c->session_watch.tag));
+        c->session_watch.condition = 0;
+        if (c->events->failed(c, session, text, c->user_data)) {
+            c->session = NULL;
+            linger(c);
+            return;
+        }
+    }
+    if (session) {
         fail(c, g_steal_pointer(&text));
         set_phase(c, PHASE_PUMP, 0);
         return;
     }
-    c->events->refused(c->address, text, c->user_data);
+    c->events->refused(c->address, cause, text, c->user_data);
     linger(c);
 }
 
@@ -146,12 +176,12 @@ begin_session(SamiTlsConnection *c)
     /* The verdict is set by the verify callback alone; a handshake that passed without it must
      * not pass. */
     if (!c->verdict.name || SSL_get_verify_result(c->ssl) != X509_V_OK) {
-        fail_handshake(c, g_strdup("the certificate was not verified"));
+        fail_handshake(c, SAMI_HANDSHAKE_OTHER, g_strdup("the certificate was not verified"));
         return;
     }
     fill_open(c, &open);
     if (!sami_tls_export(c->ssl, open.ekm)) {
-        fail_handshake(c, sami_tls_explain(SSL_ERROR_SSL, 0));
+        fail_handshake(c, SAMI_HANDSHAKE_OTHER, sami_tls_explain(SSL_ERROR_SSL, 0));
         return;
     }
     if (!c->session)
@@ -159,6 +189,8 @@ begin_session(SamiTlsConnection *c)
     gboolean is_open = c->session && sami_session_socket_send_open(c->session, &open, &error);
     explicit_bzero(open.ekm, sizeof(open.ekm));
     c->is_proven = is_open;
+    if (is_open && c->events->opened)
+        c->events->opened(c, c->user_data);
     if (is_open)
         set_phase(c, PHASE_PUMP, 0);
     else
@@ -177,12 +209,14 @@ do_handshake(SamiTlsConnection *c)
     } else if (is_retry(ssl_error)) {
         c->handshake_wants = wanted_by(ssl_error);
     } else {
+        SamiHandshakeCause cause = sami_tls_cause();
         gchar *text = sami_tls_explain(ssl_error, saved_errno);
         if (c->verdict.reason) {
             g_free(text);
             text = g_steal_pointer(&c->verdict.reason);
+            cause = c->verdict.cause;
         }
-        fail_handshake(c, text);
+        fail_handshake(c, cause, text);
     }
 }
 
@@ -200,8 +234,8 @@ peek_message(SamiTlsConnection *c, gsize *ret_length)
         return TRUE;
     guint version = (guint) at[0] << 8 | at[1], length = (guint) at[2] << 8 | at[3];
     if (version != 10 || length < SAMI_MESSAGE_HEADER) {
-        fail(c, g_strdup_printf("not an IPFIX Message: version %u, length %u (RFC 7011 §3.1)",
-                                version, length));
+        misframe(c, g_strdup_printf("not an IPFIX Message: version %u, length %u (RFC 7011 §3.1)",
+                                    version, length));
         return FALSE;
     }
     if (left >= length)
@@ -226,7 +260,8 @@ static gboolean
 deliver_messages(SamiTlsConnection *c)
 {
     gsize length;
-    while (!c->is_deaf && c->inward != INWARD_TOLD && peek_message(c, &length) && length > 0) {
+    while (!c->is_deaf && c->inward != INWARD_TOLD && c->inward != INWARD_MISFRAMED &&
+           peek_message(c, &length) && length > 0) {
         if (!send_frame(c, SAMI_FRAME_MESSAGE, c->in + c->in_start, length))
             return FALSE;
         c->in_start += length;
@@ -245,16 +280,19 @@ tell_end(SamiTlsConnection *c)
     g_autoptr(GError) error = NULL;
     gboolean is_told;
     if (c->inward == INWARD_CLOSED && c->in_end > c->in_start)
-        fail(c, g_strdup("truncated: the peer closed within a Message"));
+        misframe(c, g_strdup("truncated: the peer closed within a Message"));
     if (c->is_deaf)
         is_told = TRUE;
     else if (c->inward == INWARD_CLOSED)
         is_told = send_frame(c, SAMI_FRAME_CLOSE, NULL, 0);
     else {
-        is_told = sami_session_send_text(c->session, c->failure, &error) ||
+        gboolean is_over = c->inward == INWARD_FAILED;
+        is_told = sami_session_send_text(c->session,
+                                         is_over ? SAMI_FRAME_ERROR : SAMI_FRAME_MALFORMED,
+                                         c->failure, &error) ||
                   !g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FULL);
         c->session_is_full = !is_told;
-        if (is_told)
+        if (is_told && is_over)
             linger(c);
     }
     if (is_told)
@@ -460,7 +498,7 @@ static void
 expire(SamiTlsConnection *c)
 {
     if (c->phase == PHASE_HANDSHAKE)
-        fail_handshake(c, g_strdup("the handshake took too long"));
+        fail_handshake(c, SAMI_HANDSHAKE_TIMEOUT, g_strdup("the handshake took too long"));
     else if (c->phase == PHASE_LINGER)
         set_phase(c, PHASE_DONE, 0);
     else if (c->session_is_full) /* our own state process is the slow one */
@@ -589,7 +627,6 @@ connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket
     c->write_wants = G_IO_OUT;
     c->in = g_malloc(READ_SIZE);
     sami_address_print_peer(fd_take, c->address);
-    sami_tcp_tune(fd_take);
     if (!(c->ssl = sami_tls_open(tls, &c->verdict, fd_take, error))) {
         sami_tls_connection_free(c);
         return NULL;
@@ -606,6 +643,7 @@ SamiTlsConnection *
 sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us, GMainContext *context,
                            const SamiTlsEvents *events, gpointer user_data, GError **error)
 {
+    sami_tcp_tune(fd_take, FALSE);
     return connection_new(tls, fd_take, NULL, NULL, deadline_us, context, events, user_data, error);
 }
 

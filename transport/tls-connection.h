@@ -7,7 +7,8 @@
  * READ_SIZE octets inwards and one Message outwards are held here.
  *
  * Ends: the peer's close_notify gives CLOSE, after everything it sent; anything else that ends
- * the connection gives ERROR with a text, also after what came whole before. CLOSE from the
+ * the connection gives ERROR with a text, also after what came whole before. Octets that are no
+ * whole Message give MALFORMED: then the way out stays open until the state process closes it. CLOSE from the
  * state process sends close_notify once everything is out; then the peer's tail is still read. A
  * session socket that closes without CLOSE ends the TCP connection without close_notify, so that
  * the peer does not take the fall of our state process for an orderly end. */
@@ -23,7 +24,13 @@ typedef struct {
      * full), or NULL to drop the connection. */
     SamiSessionSocket *(*accepted)(const SamiFrameOpen *open, gpointer user_data);
     /* Server: it never came to a session. `address` and `reason` until return. */
-    void (*refused)(const gchar *address, const gchar *reason, gpointer user_data);
+    void (*refused)(const gchar *address, SamiHandshakeCause cause, const gchar *reason,
+                    gpointer user_data);
+    /* Client, both (nullable): the peer is verified and OPEN is out; or the handshake failed. TRUE: the session socket was taken
+     * (transfer full), and the session goes on elsewhere; FALSE: the reason is told on it. */
+    void (*opened)(SamiTlsConnection *connection, gpointer user_data);
+    gboolean (*failed)(SamiTlsConnection *connection, SamiSessionSocket *session, const gchar *reason,
+                       gpointer user_data);
     /* Once; the connection is freed after the call. */
     void (*finished)(SamiTlsConnection *connection, gpointer user_data);
 } SamiTlsEvents;
@@ -33,7 +40,7 @@ typedef struct {
 SamiTlsConnection *sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us,
                                               GMainContext *context, const SamiTlsEvents *events,
                                               gpointer user_data, GError **error);
-/* Also takes the session socket; every failure is told there as ERROR, beginning "TLS: NAME at
+/* Also takes the session socket, which the caller has tuned; every failure is told there as ERROR, beginning "TLS: NAME at
  * ADDRESS: ". Only if it gives NULL, nothing was told and the session socket stays the caller's. */
 SamiTlsConnection *sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name,
                                                SamiSessionSocket *session, gint64 deadline_us,

@@ -109,6 +109,11 @@ refuse(SamiTlsVerdict *verdict, X509_STORE_CTX *store, int code, gchar *reason_t
 {
     g_free(verdict->reason);
     verdict->reason = reason_take;
+    verdict->cause = code == X509_V_ERR_HOSTNAME_MISMATCH ? SAMI_HANDSHAKE_WRONG_NAME
+                     : code == X509_V_ERR_CERT_HAS_EXPIRED ||
+                             code == X509_V_ERR_CERT_NOT_YET_VALID
+                         ? SAMI_HANDSHAKE_NOT_VALID_NOW
+                         : SAMI_HANDSHAKE_UNKNOWN_CA;
     X509_STORE_CTX_set_error(store, code);
     return 0;
 }

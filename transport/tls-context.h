@@ -9,6 +9,7 @@
 #pragma once
 
 #include "transport/network.h"
+#include "transport/session.h"
 
 typedef struct SamiTls SamiTls;
 typedef struct ssl_st SSL; /* OpenSSL's; its headers stay in tls-*.c and pki.c */
@@ -19,6 +20,7 @@ typedef struct {
     gchar *wanted; /* client: the peer it wants; NULL: any configured peer */
     gchar *name;   /* set when accepted: the verified name */
     gchar *reason; /* set when refused: why, for the operator */
+    SamiHandshakeCause cause; /* set with it */
 } SamiTlsVerdict;
 
 /* Reads certificate, key, CA and pinned certificates. SAMI_ERROR_CONFIG. */
@@ -37,3 +39,5 @@ gboolean sami_tls_export(SSL *ssl, guint8 ret_ekm[32]);
 /* Empties OpenSSL's error queue and says what its first entry means to an operator; alerts of
  * the peer are explained. `saved_errno` is what a failed system call left. (transfer full) */
 gchar *sami_tls_explain(int ssl_error, int saved_errno);
+/* To be asked before: what the first entry of the queue, or none, says about a handshake. */
+SamiHandshakeCause sami_tls_cause(void);

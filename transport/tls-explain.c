@@ -39,6 +39,18 @@ static const Explanation explanations[] = {
       "truncated: the peer's octets ended without close_notify (RFC 8446 §6.1)" },
 };
 
+SamiHandshakeCause
+sami_tls_cause(void)
+{
+    gulong code = ERR_peek_error();
+    if (!code || ERR_GET_LIB(code) != ERR_LIB_SSL)
+        return SAMI_HANDSHAKE_OTHER;
+    if (ERR_GET_REASON(code) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+        return SAMI_HANDSHAKE_NO_CERTIFICATE;
+    return ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET ? SAMI_HANDSHAKE_BY_PEER
+                                                        : SAMI_HANDSHAKE_OTHER;
+}
+
 gchar *
 sami_tls_explain(int ssl_error, int saved_errno)
 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same flow is merged; another translation, a reversed flow and a taken reply tuple are refused by their names.
+# The same flow is merged, seen from either side; another translation and a taken reply tuple are refused by their names.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup && sami_start || exit 1
@@ -20,6 +20,6 @@ status=$?
 last=$(tail -n 1 "$WORK/out")
 echo "$last"
 [ $status -eq 6 ] || { echo "exit $status, not 6"; cat "$WORK/err" "$WORK"/*.log; exit 1; }
-for reason in '"nat-mismatch":1' '"nat-clash":1' '"reversed":1' '"merged":1'; do
+for reason in '"nat-mismatch":1' '"nat-clash":1' '"merged":2' '"exact":1'; do
     grep -q "$reason" <<<"$last" || { echo "no $reason"; exit 1; }
 done

@@ -1,4 +1,6 @@
-# move.sh: one kind of transfer moves and survives; sourced by the cases, which say CASE.
+# move.sh: transfers of a kind, or of several, move and survive; sourced by the cases, which say CASE.
+# shellcheck shell=bash
+: "${srcdir:?}" "${CASE:?}"
 set -uo pipefail
 . "$srcdir/tests/e2e/testbed.sh"
 CLIENTS=()
@@ -6,16 +8,20 @@ lab_start "${EVENTS:-1}" || exit 1
 if [ "${LISTENER_FIRST:-}" ]; then
     sami_setup && sami_start || exit 1
 fi
-lab_traffic "$CASE" 3 5 || exit 1
+expected=0
+for case in $CASE; do
+    lab_traffic "$case" 3 120 || exit 1
+    expected=$((expected + 3))
+done
 if [ -z "${LISTENER_FIRST:-}" ]; then
     sami_setup && sami_start || exit 1
 fi
 sami_follow || exit 1
-sleep 1
+[ ! -s "$WORK/results" ] || { echo "a transfer was over before the move: this case proves nothing"; cat "$WORK/results"; exit 1; }
 sami_move || exit 1
-wait "${CLIENTS[@]}"
 wait "$MIGRATE" || { echo "migrate ended with $?"; cat "$WORK/migrate" "$WORK"/*.log; exit 1; }
+lab_enough
 cat "$WORK/results"
-[ "$(survived)" -eq 3 ] || { cat "$WORK"/*.log; exit 1; }
+[ "$(survived)" -eq "$expected" ] || { cat "$WORK"/*.log; exit 1; }
 [ "$(lab_invalid)" -eq 0 ] || { echo "$(lab_invalid) packets INVALID at firewall 2"; exit 1; }
 grep -q "\"freeze\":\"${FREEZE:-events}\"[^}]*\"exit\"" "$WORK/migrate" || { echo "freeze was not ${FREEZE:-events}"; tail -n 1 "$WORK/migrate"; exit 1; }

@@ -5,7 +5,9 @@
 #
 # Next hops are one link-local address with static neighbours, so nothing waits for ARP or neighbour discovery.
 
+# shellcheck shell=bash
 LAB=sami$$
+LAB_MORE=() # namespaces that a case has made besides
 BUILD=${SAMI_BUILD:?}
 SRC=${srcdir:?}
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/sami-lab.XXXXXX")
@@ -23,19 +25,19 @@ lab_need() {
     ip netns del "${LAB}probe"
 }
 
-# poll SECONDS COMMAND...: until it succeeds
+# poll SECONDS COMMAND...: until it succeeds. The deadline is for a machine that does nothing else; one that does has three times as long.
 poll() {
-    local end=$((SECONDS + $1))
+    local poll_until=$((SECONDS + 3 * $1)) # not a name that what is polled may use
     shift
     until "$@"; do
-        [ $SECONDS -lt $end ] || return 1
+        [ $SECONDS -lt $poll_until ] || return 1
         sleep 0.05
     done
 }
 
 link() { # NS DEV NS DEV: a veth pair, each end with the other's MAC as its next hop
     ip link add "$2" netns "$LAB$1" type veth peer name "$4" netns "$LAB$3"
-    local n d m
+    local n m
     for n in "$1 $2 $3 $4" "$3 $4 $1 $2"; do
         # shellcheck disable=SC2086
         set -- $n
@@ -54,10 +56,11 @@ table inet filter {
         type filter hook forward priority 0; policy drop;
         ct state invalid counter name invalid drop
         ct state established,related accept
-        iifname "v" tcp dport 9000-9002 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
-        iifname "c" tcp dport 9010 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+        iifname "v" tcp dport 9000-9003 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+        iifname "c" tcp dport 9010-9011 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
         iifname "c" udp dport 9020 ct state new accept
         iifname "c" icmp type echo-request ct state new accept
+        iifname "c" icmpv6 type echo-request ct state new accept
     }
 }
 table ip nat {
@@ -70,6 +73,16 @@ table ip nat {
 }
 table ip6 nat {
     chain postrouting { type nat hook postrouting priority 100; oifname "c" ip6 saddr 2001:db8:a::13 tcp dport 9001 snat to 2001:db8:f::1; }
+}
+NFT
+}
+
+# The daemons' own connection is not in the tables that are compared and measured.
+lab_untracked() {
+    ns "$1" nft -f - <<'NFT'
+table inet management {
+    chain in { type filter hook prerouting priority -300; iifname "mgmt0" notrack; }
+    chain out { type filter hook output priority -300; oifname "mgmt0" notrack; }
 }
 NFT
 }
@@ -101,6 +114,8 @@ lab_start() {
         link cli "c$n" "fw$n" c
         link vm "v$n" "fw$n" v
         f=fw$n
+        # An interface that loses its last IPv4 address loses its routes and neighbours; masquerading does not choose this one.
+        ip -n "$LAB$f" addr add 169.254.0.2/32 dev c scope link
         ns $f sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
             net.netfilter.nf_conntrack_tcp_loose=0 net.netfilter.nf_conntrack_acct=1 \
             net.netfilter.nf_conntrack_timestamp=1 "net.netfilter.nf_conntrack_events=${1:-1}"
@@ -122,14 +137,14 @@ lab_start() {
     lab_path 1
     for n in cli vm; do
         ns $n python3 "$SRC/tests/e2e/traffic.py" server $n >"$WORK/server-$n" 2>&1 &
-        poll 10 grep -q listening "$WORK/server-$n" || { cat "$WORK/server-$n"; return 1; }
+        poll 10 grep -qs listening "$WORK/server-$n" || { echo "no traffic server at $n"; cat "$WORK/server-$n"; return 1; }
     done
 }
 
 lab_stop() {
     local n
     trap - EXIT INT TERM
-    for n in cli fw1 fw2 vm; do
+    for n in cli fw1 fw2 vm "${LAB_MORE[@]}"; do
         ip netns pids "$LAB$n" 2>/dev/null | xargs -r kill -9 2>/dev/null
         ip netns del "$LAB$n" 2>/dev/null
     done
@@ -160,29 +175,74 @@ CONF
         --nat-addresses 192.0.2.0/24,2001:db8:f::/64 >"$WORK/peer2" 2>&1 || { cat "$WORK/peer2"; return 1; }
 }
 
-# An announcement by an orchestrator is not part of this version; see require-expect in sami.conf(5).
+# The part of an orchestrator: what may come is announced where it will arrive (NO_EXPECT: it is not).
 sami_start() {
-    sed -i 's/^#* *require-expect *=.*/require-expect=false/' "$WORK"/fw2/signers.d/*.conf
-    ns fw2 "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >"$WORK/collector.log" 2>&1 &
-    ns fw1 "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" -f >"$WORK/exporter.log" 2>&1 &
+    # The processes themselves, not those of a function, for a case that ends one.
+    ip netns exec "${LAB}fw2" "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >"$WORK/collector.log" 2>&1 &
+    # shellcheck disable=SC2034
+    COLLECTOR=$! DAEMONS=($!)
+    disown # its end is no news
+    ip netns exec "${LAB}fw1" "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" -f >"$WORK/exporter.log" 2>&1 &
+    DAEMONS+=($!)
+    disown
     poll 10 test -S "$WORK/run1/exporter.sock" && poll 10 test -S "$WORK/run2/collector.sock" ||
+        { echo "a daemon does not start"; cat "$WORK"/*.log; return 1; }
+    [ -n "${NO_EXPECT:-}" ] || ctl 2 -q expect --vm 10.0.0.0/24,2001:db8:a::/64 --from fw1.example ||
         { cat "$WORK"/*.log; return 1; }
 }
 
-# lab_traffic CASE COUNT SECONDS: starts transfers and returns when all are under way
-lab_traffic() {
+# lab_launch CASE COUNT SECONDS [RESULTS [client|idle]]: starts transfers, which run until lab_enough, at most for SECONDS; lab_under_way CASE...
+# returns when all are under way
+lab_launch() {
     local side=vm
-    case $1 in in | dnat | ipv6-in) side=cli ;; esac
-    ns $side python3 "$SRC/tests/e2e/traffic.py" client "$1" "$2" "$3" "$WORK/results" >"$WORK/client-$1" 2>&1 &
+    rm -f "$WORK/enough"
+    case $1 in in | dnat | ipv6-in | udp | ipv6-udp) side=cli ;; y-x) side=y ;; esac
+    ns $side python3 "$SRC/tests/e2e/traffic.py" "${5:-client}" "$1" "$2" "$3" "${4:-$WORK/results}" >"$WORK/${5:-client}-$1" 2>&1 &
     CLIENTS+=($!)
-    poll 15 grep -q started "$WORK/client-$1" || { cat "$WORK/client-$1"; return 1; }
 }
+lab_under_way() {
+    local case
+    for case in "$@"; do poll 60 grep -qs started "$WORK/client-$case" || { cat "$WORK/client-$case"; return 1; }; done
+}
+lab_enough() { : >"$WORK/enough"; wait "${CLIENTS[@]}"; }
+lab_traffic() { lab_launch "$@" && lab_under_way "$1"; }
+
+# churn_start RATE SECONDS: connections come and go, opened by either side; churn_judge: after sami_move, waits for their end
+churn_start() {
+    local side
+    for side in cli vm; do
+        ns $side python3 "$SRC/tests/e2e/churn.py" server $side >"$WORK/churn-server-$side" 2>&1 &
+        poll 20 grep -qs listening "$WORK/churn-server-$side" || { cat "$WORK/churn-server-$side"; return 1; }
+    done
+    CHURN=()
+    for side in cli vm; do
+        ns $side python3 "$SRC/tests/e2e/churn.py" client $side "$1" "$2" "$WORK/churn-$side.log" >"$WORK/churn-$side" 2>&1 &
+        CHURN+=($!)
+    done
+    for side in cli vm; do poll 30 grep -qs started "$WORK/churn-$side" || { cat "$WORK/churn-$side"; return 1; }; done
+}
+churn_judge() {
+    local side status=0
+    "$BUILD/sami-table" -n "${LAB}fw2" print >"$WORK/churn-table"
+    wait "${CHURN[@]}"
+    "$BUILD/sami-table" -n "${LAB}fw2" print >"$WORK/churn-last"
+    for side in cli vm; do
+        printf '%s ' "opened by $side:"
+        python3 "$SRC/tests/e2e/churn.py" judge $side "$WORK/churn-$side.log" "$WORK/churn-table" "$WORK/churn-last" "$FREEZE_AT" "$RESUME_AT" || status=1
+    done
+    return $status
+}
+
+# Which firewall the VM leaves; the other one is where it goes.
+FROM=1
 
 # Holds in FOLLOW; sets ID when the snapshot is confirmed.
 sami_follow() {
-    ctl 1 migrate --vm $VM4,$VM6 --to fw2.example --json "$@" >"$WORK/migrate" 2>"$WORK/migrate.err" &
+    rm -f "$WORK/migrate" # the last one's would do for poll
+    ctl $FROM migrate --vm $VM4,$VM6 --to "fw$((3 - FROM)).example" --json "$@" >"$WORK/migrate" 2>"$WORK/migrate.err" &
+    # shellcheck disable=SC2034 # the caller waits for it
     MIGRATE=$!
-    poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate" || { cat "$WORK/migrate" "$WORK/migrate.err" "$WORK"/*.log; return 1; }
+    poll 20 grep -qs '"confirmed_snapshot":true' "$WORK/migrate" || { cat "$WORK/migrate" "$WORK/migrate.err" "$WORK"/*.log; return 1; }
     ID=$(sed -n 's/.*"id":"\([0-9a-f]*\)".*/\1/p' "$WORK/migrate" | head -n 1)
 }
 
@@ -191,17 +251,23 @@ vm_link() { ip -n "${LAB}vm" link set v1 "$1"; ip -n "${LAB}vm" link set v2 "$1"
 # The VM pauses, the state follows, the path moves, the VM resumes.
 sami_move() {
     local n
+    FREEZE_AT=$(date +%s.%N)
     for n in 1 2; do ip -n "${LAB}fw$n" link set v down; done
     if [ "${1:-}" != without ]; then
-        ctl 1 freeze "$ID" >"$WORK/freeze" 2>&1 || { cat "$WORK/freeze" "$WORK"/*.log; return 1; }
+        ctl $FROM freeze "$ID" >"$WORK/freeze" 2>&1
+        [ $? -eq "${FREEZE_EXIT:-0}" ] || { cat "$WORK/freeze" "$WORK"/*.log; return 1; }
     fi
-    for n in 1 2; do
-        ip -n "${LAB}fw$n" link set v up
-        lab_neigh "fw$n" v vm "v$n"
-        ip -n "$LAB""fw$n" route replace $VM4/32 via $HOP4 dev v onlink
-        ip -n "$LAB""fw$n" -6 route replace $VM6/128 via $HOP6 dev v onlink
-    done
-    lab_path 2
+    lab_raise $((3 - FROM))
+    lab_path $((3 - FROM))
+    RESUME_AT=$(date +%s.%N)
+    lab_raise $FROM # only now: nobody reaches a paused VM the old way
+}
+
+lab_raise() { # FIREWALL: its link to the VM, with what the link has lost
+    ip -n "${LAB}fw$1" link set v up
+    lab_neigh "fw$1" v vm "v$1"
+    ip -n "${LAB}fw$1" route replace $VM4/32 via $HOP4 dev v onlink
+    ip -n "${LAB}fw$1" -6 route replace $VM6/128 via $HOP6 dev v onlink
 }
 
 # A link that was down has lost its static neighbours.
@@ -215,6 +281,6 @@ lab_neigh() { # NS DEV PEER-NS PEER-DEV
     ip -n "$LAB$3" neigh replace "$HOP6" lladdr "$m" dev "$4" nud permanent
 }
 
-lab_invalid() { ns fw2 nft list counter inet filter invalid | sed -n 's/.*packets \([0-9]*\).*/\1/p'; }
+lab_invalid() { ns "fw${1:-2}" nft list counter inet filter invalid | sed -n 's/.*packets \([0-9]*\).*/\1/p'; }
 
 survived() { grep -c ' ok ' "$WORK/results" 2>/dev/null || true; }

@@ -6,6 +6,7 @@
 #include "common/cursor.h"
 #include "templates/codec.h"
 #include "templates/signature.h"
+#include "templates/template.h"
 #include "tests/unit/harness.h"
 
 static void
@@ -15,10 +16,14 @@ random_octets(GRand *rand, gpointer at, gsize n)
         ((guint8 *) at)[i] = (guint8) g_rand_int(rand);
 }
 
+/* Every bit of SamiHas. Which of them a protocol may have is a record rule, not one of templates. */
+#define ALL_GROUPS ((SAMI_HAS_SECCTX << 1) - 1u)
+
 static void
 generate_session(GRand *rand, SamiSession *s)
 {
-    static const guint8 protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, 47 };
+    static const guint8 protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_GRE,
+                                        IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_DCCP, IPPROTO_ESP };
     memset(s, 0, sizeof *s);
     s->key.protocol = protocols[g_rand_int_range(rand, 0, G_N_ELEMENTS(protocols))];
     s->key.family = s->key.protocol == IPPROTO_ICMP     ? 4
@@ -33,16 +38,19 @@ generate_session(GRand *rand, SamiSession *s)
         s->key.orig.dst_port = 8 << 8;
     if (s->key.protocol == IPPROTO_ICMPV6)
         s->key.orig.dst_port = 128 << 8;
+    if (sami_protocol_selector(s->key.protocol) == SAMI_SELECTOR_NONE)
+        s->key.orig.src_port = s->key.orig.dst_port = 0;
     s->key.zone = g_rand_boolean(rand) ? (guint16) g_rand_int_range(rand, 1, 65536) : 0;
     s->action = SAMI_ACTION_CREATED;
     s->flags = g_rand_boolean(rand) ? SAMI_SESSION_LATE : 0;
-    s->has = (g_rand_int(rand) & 0x7ff) | SAMI_HAS_REPLY;
+    s->has = (g_rand_int(rand) & ALL_GROUPS) | SAMI_HAS_REPLY;
     g_assert(sami_flow_key_mirror(&s->key, &s->reply));
     if (g_rand_boolean(rand)) {
         random_octets(rand, &s->reply.dst, n);
-        if (s->key.protocol == IPPROTO_TCP)
+        SamiSelector selector = sami_protocol_selector(s->key.protocol);
+        if (selector == SAMI_SELECTOR_PORTS)
             s->reply.dst_port = (guint16) g_rand_int(rand);
-        else
+        else if (selector != SAMI_SELECTOR_NONE)
             s->reply.src_port = (guint16) g_rand_int(rand);
     }
     s->status = g_rand_int(rand);
@@ -57,6 +65,24 @@ generate_session(GRand *rand, SamiSession *s)
     random_octets(rand, s->packets, 16);
     random_octets(rand, s->octets, 16);
     s->vlan = (guint16) g_rand_int_range(rand, 0, 4096);
+    s->reply_zone = (guint16) g_rand_int(rand);
+    s->sctp_state = (guint8) g_rand_int(rand);
+    random_octets(rand, s->sctp_vtag, sizeof s->sctp_vtag);
+    s->dccp_state = (guint8) g_rand_int(rand);
+    s->dccp_role = (guint8) g_rand_int(rand);
+    random_octets(rand, &s->dccp_handshake_seq, sizeof s->dccp_handshake_seq);
+    random_octets(rand, s->seqadj, sizeof s->seqadj);
+    s->synproxy_isn = g_rand_int(rand);
+    s->synproxy_its = g_rand_int(rand);
+    s->synproxy_tsoff = g_rand_int(rand);
+    g_strlcpy(s->helper, "netbios-ns", sizeof s->helper);
+    random_octets(rand, s->helper_info, sizeof s->helper_info);
+    g_strlcpy(s->secctx, "system_u:object_r:unlabeled_t:s0", sizeof s->secctx);
+    s->master = (SamiFlowKey){ .family = s->key.family, .protocol = IPPROTO_TCP, .zone = s->key.zone };
+    random_octets(rand, &s->master.orig.src, n);
+    random_octets(rand, &s->master.orig.dst, n);
+    s->master.orig.src_port = (guint16) g_rand_int(rand);
+    s->master.orig.dst_port = 21;
 }
 
 typedef struct {
@@ -95,12 +121,12 @@ round_trip(gsize message_max)
     Sink sink = { g_array_new(FALSE, TRUE, sizeof(SamiRecord)) };
     guint32 masks[40];
     for (guint i = 0; i < G_N_ELEMENTS(masks); i++)
-        masks[i] = (g_rand_int(rand) & 0x7ff) | SAMI_HAS_REPLY;
+        masks[i] = (i == 0 ? ALL_GROUPS : g_rand_int(rand) & ALL_GROUPS) | SAMI_HAS_REPLY;
     for (guint i = 0; i < 5000; i++) {
         SamiRecord record = { .kind = SAMI_RECORD_SESSION };
         g_autoptr(GError) error = NULL;
         generate_session(rand, &record.session);
-        record.session.key.zone = 5;
+        record.session.key.zone = record.session.master.zone = 5;
         record.session.flags = 0;
         record.session.has = masks[i % 2];
         if (!sami_encoder_add(encoder, &record, &error)) {
@@ -132,6 +158,56 @@ test_round_trip(void)
     round_trip(SAMI_MESSAGE_MAX_SCTP);
 }
 
+static SamiExpectation
+expectation(guint8 family)
+{
+    gsize n = family == 4 ? 4 : 16;
+    SamiExpectation e = { .key = { .family = family, .protocol = IPPROTO_UDP, .zone = 7 },
+                          .master = { .family = family, .protocol = IPPROTO_TCP, .zone = 7 }, .action = SAMI_ACTION_CREATED, .timeout_s = 5,
+                          .flags = SAMI_EXPECT_INACTIVE, .expect_class = 1, .has = SAMI_EXPECT_HAS_NAT | SAMI_EXPECT_HAS_FUNCTION | SAMI_EXPECT_HAS_HELPER,
+                          .nat_direction = 1, .nat_port = 6, .helper = "sip", .function = "nat-follow-master", .mask_src_port = G_MAXUINT16 };
+    memset(&e.mask_src, 0xff, n);
+    memset(&e.key.orig.dst, 1, n);
+    memset(&e.master.orig.src, 2, n);
+    memset(&e.nat_address, 3, n);
+    e.key.orig.src_port = 8;
+    e.key.orig.dst_port = 9;
+    e.master.orig.dst_port = 10;
+    return e;
+}
+
+/* With each of what is optional, and without. */
+static void
+test_expectations(void)
+{
+    for (guint i = 0; i < 16; i++) {
+        SamiRecord record = { .kind = SAMI_RECORD_EXPECTATION, .expectation = expectation(i & 8 ? 6 : 4) }, read;
+        SamiTemplate tmpl, matched;
+        SamiSpecifier specifiers[SAMI_TEMPLATE_FIELDS_MAX];
+        guint8 octets[512];
+        g_autoptr(GError) error = NULL;
+        record.expectation.has &= i;
+        if (i == 0)
+            record.expectation.key.zone = record.expectation.master.zone = 0;
+        sami_template_make(SAMI_RECORD_EXPECTATION, sami_record_groups(&record), 256, &tmpl);
+        CU_ASSERT_TRUE_FATAL(tmpl.length <= sizeof octets);
+        for (guint f = 0; f < tmpl.n_fields; f++) {
+            const SamiElement *e = &sami_elements[tmpl.fields[f]->element];
+            specifiers[f] = (SamiSpecifier){ e->pen, e->number, e->length };
+        }
+        CU_ASSERT_TRUE_FATAL(sami_template_match(specifiers, tmpl.n_fields, 0, 256, &matched, &error));
+        CU_ASSERT_EQUAL(matched.kind, SAMI_RECORD_EXPECTATION);
+        CU_ASSERT_EQUAL(matched.groups, tmpl.groups);
+        sami_template_pack(&tmpl, &record, octets);
+        CU_ASSERT_TRUE(sami_template_unpack(&tmpl, octets, &read, NULL));
+        CU_ASSERT_EQUAL(read.expectation.has, record.expectation.has);
+        CU_ASSERT_TRUE(sami_expectation_is_same(&read.expectation, &record.expectation));
+        CU_ASSERT_EQUAL(read.expectation.nat_port, (record.expectation.has & SAMI_EXPECT_HAS_NAT) ? 6 : 0);
+        specifiers[tmpl.n_fields - 1] = specifiers[0];
+        CU_ASSERT_FALSE(sami_template_match(specifiers, tmpl.n_fields, 0, 256, &matched, NULL));
+    }
+}
+
 static void
 test_control_records(void)
 {
@@ -139,15 +215,26 @@ test_control_records(void)
     g_autoptr(SamiDecoder) decoder = sami_decoder_new(2);
     g_autoptr(SamiKey) key = sami_key_generate();
     Sink sink = { g_array_new(FALSE, TRUE, sizeof(SamiRecord)) };
+    guint n_kinds = 0;
     for (guint k = 1; k < SAMI_N_RECORD_KINDS; k++) {
         SamiRecord record = { .kind = (SamiRecordKind) k };
         g_autoptr(GError) error = NULL;
+        if (!sami_kinds[k].name || sami_kinds[k].groups) /* a number without a record; Data Records */
+            continue;
+        n_kinds++;
         if (k == SAMI_RECORD_VM_ADDRESS4 || k == SAMI_RECORD_VM_ADDRESS6)
             record.vm_address = (SamiPrefix){ { { 10, 1 } }, k == SAMI_RECORD_VM_ADDRESS4 ? 4 : 6, 24 };
         if (k == SAMI_RECORD_RECEIPT)
             record.receipt = (SamiReceipt){ 2, 77, 1000000, 1, 1, 5, 6, 7, 8, 9, 10 };
         if (k == SAMI_RECORD_REFUSAL)
             g_strlcpy(record.refusal.detail, "why", sizeof record.refusal.detail);
+        if (k == SAMI_RECORD_FINDING) {
+            record.finding = (SamiFinding){ .severity = SAMI_SEVERITY_LOSS, .count = 12 };
+            memset(record.finding.id, 'i', sizeof record.finding.id);
+            g_strlcpy(record.finding.fix, "modprobe", sizeof record.finding.fix);
+        }
+        if (k == SAMI_RECORD_STATISTICS)
+            record.statistics = (SamiStatistics){ 4711, 3, 4, 5, 1700000000001, 1700000000002 };
         if (!sami_encoder_add(encoder, &record, &error)) {
             g_clear_error(&error);
             flush(encoder, decoder, key, &sink);
@@ -155,12 +242,66 @@ test_control_records(void)
         }
     }
     flush(encoder, decoder, key, &sink);
-    CU_ASSERT_EQUAL_FATAL(sink.records->len, SAMI_N_RECORD_KINDS - 1);
+    CU_ASSERT_EQUAL_FATAL(sink.records->len, n_kinds);
+    const SamiFinding *finding = &g_array_index(sink.records, SamiRecord, n_kinds - 1).finding; /* the last kind */
+    CU_ASSERT_EQUAL(finding->severity, SAMI_SEVERITY_LOSS);
+    CU_ASSERT_EQUAL(finding->count, 12);
+    CU_ASSERT_EQUAL(finding->id[sizeof finding->id - 1], 'i'); /* strings may fill their field */
+    CU_ASSERT_STRING_EQUAL(finding->fix, "modprobe");
     const SamiRecord *receipt = &g_array_index(sink.records, SamiRecord, SAMI_RECORD_RECEIPT - 1);
     CU_ASSERT_EQUAL(receipt->receipt.n_records, 1000000);
     CU_ASSERT_EQUAL(receipt->receipt.n_refused, 10);
     CU_ASSERT_STRING_EQUAL(g_array_index(sink.records, SamiRecord, SAMI_RECORD_REFUSAL - 1).refusal.detail, "why");
+    const SamiStatistics *statistics = &g_array_index(sink.records, SamiRecord, SAMI_RECORD_STATISTICS - 1).statistics;
+    CU_ASSERT_EQUAL(statistics->process_id, 4711);
+    CU_ASSERT_EQUAL(statistics->n_flows, 3);
+    CU_ASSERT_EQUAL(statistics->n_octets, 5);
+    CU_ASSERT_EQUAL(statistics->first_ms, 1700000000001); /* the same element twice, each in its place */
+    CU_ASSERT_EQUAL(statistics->last_ms, 1700000000002);
     g_array_unref(sink.records);
+}
+
+/* Every set of groups; a key that does not fit its template is no record. */
+static void
+test_cumulative(void)
+{
+    g_autoptr(SamiEncoder) encoder = sami_encoder_new(1, SAMI_MESSAGE_MAX);
+    g_autoptr(SamiDecoder) decoder = sami_decoder_new(1);
+    g_autoptr(SamiKey) key = sami_key_generate();
+    SamiRecord sent[48] = { 0 };
+    Sink sink = { g_array_new(FALSE, TRUE, sizeof(SamiRecord)) };
+    for (guint i = 0; i < G_N_ELEMENTS(sent); i++) {
+        SamiCumulative *c = &sent[i].cumulative;
+        sent[i].kind = SAMI_RECORD_CUMULATIVE;
+        *c = (SamiCumulative){ .set = "syn4", .origin = { 1, 2, 3 }, .key_type = 7u << 6 | 13u, .key_length = i < 24 ? 4 : 36, .has = i & 7,
+                               .family = i % 3 == 0 ? 0 : i % 3 == 1 ? 4 : 6 };
+        memset(c->key, 0x11 + (int) i, c->key_length);
+        memset(&c->source, 0x22, c->family == 4 ? 4 : c->family == 6 ? 16 : 0);
+        if (c->has & SAMI_CUMULATIVE_COUNTER)
+            c->packets = 7 + i, c->octets = (guint64) 1 << 60;
+        if (c->has & SAMI_CUMULATIVE_QUOTA)
+            c->quota_flags = SAMI_QUOTA_OVER, c->quota_used = 896, c->quota_limit = 5000;
+        if (c->has & SAMI_CUMULATIVE_TIMEOUT)
+            c->timeout_ms = 3600000, c->remaining_ms = 1234;
+        if (sami_encoder_add(encoder, &sent[i], NULL)) /* otherwise its templates have filled the Message */
+            continue;
+        flush(encoder, decoder, key, &sink);
+        CU_ASSERT_TRUE_FATAL(sami_encoder_add(encoder, &sent[i], NULL));
+    }
+    flush(encoder, decoder, key, &sink);
+    CU_ASSERT_EQUAL_FATAL(sink.records->len, G_N_ELEMENTS(sent));
+    for (guint i = 0; i < G_N_ELEMENTS(sent); i++)
+        CU_ASSERT_EQUAL(memcmp(&sent[i].cumulative, &g_array_index(sink.records, SamiRecord, i).cumulative, sizeof(SamiCumulative)), 0);
+    g_array_unref(sink.records);
+    guint8 packed[256];
+    SamiTemplate tmpl;
+    SamiRecord record;
+    sami_template_make(SAMI_RECORD_CUMULATIVE, sami_record_groups(&sent[0]), 256, &tmpl);
+    for (guint length = 0; length < 3; length++) {
+        sent[0].cumulative.key_length = (guint8[]){ 0, 16, 17 }[length];
+        sami_template_pack(&tmpl, &sent[0], packed);
+        CU_ASSERT_EQUAL(sami_template_unpack(&tmpl, packed, &record, NULL), length == 1);
+    }
 }
 
 static void
@@ -209,7 +350,7 @@ static const struct {
     { "list type", "0002000c 0100 0001 0123ffff", "unknown element" },
     { "field twice", "00020010 0100 0002 00e90001 00e90001", "twice" },
     { "incomplete session template", "0002000c 0100 0001 00e90001", "groups whole" },
-    { "unknown options template", "0003000e 0100 0001 0001 01070001", "none of the protocol" },
+    { "unknown options template", "0003000e 0100 0001 0001 01070001", "not allowed in this template" },
     { "Set 0", "00000004", "has no template" },
     { "Set 1", "00010004", "has no template" },
     { "Set 255", "00ff0004", "has no template" },
@@ -314,9 +455,38 @@ test_corruption(void)
     }
 }
 
+/* A field of each group: the whole of all these groups would be more than a template holds. */
+static void
+test_every_group(void)
+{
+    for (guint k = 0; k < SAMI_N_RECORD_KINDS; k++) {
+        const SamiKind *kind = &sami_kinds[k];
+        SamiSpecifier specifiers[SAMI_TEMPLATE_FIELDS_MAX];
+        SamiGroups seen = 0;
+        SamiTemplate tmpl;
+        g_autoptr(GError) error = NULL;
+        guint n = 0;
+        for (guint i = 0; kind->groups && i < kind->n_fields; i++) {
+            const SamiElement *e = &sami_elements[kind->fields[i].element];
+            if (!(kind->fields[i].group & ~seen))
+                continue;
+            seen |= kind->fields[i].group;
+            specifiers[n++] = (SamiSpecifier){ e->pen, e->number, e->length };
+        }
+        if (n == 0)
+            continue;
+        CU_ASSERT_FALSE(sami_template_match(specifiers, n, kind->n_scope, 256, &tmpl, &error));
+        CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
+        CU_ASSERT_EQUAL(sami_template_make((SamiRecordKind) k, seen, 256, &tmpl), kind->n_fields <= SAMI_TEMPLATE_FIELDS_MAX);
+    }
+}
+
 static const SamiTest tests[] = {
+    { "templates of every group at once", test_every_group },
     { "records survive the codec", test_round_trip },
     { "control records survive the codec", test_control_records },
+    { "cumulative records survive the codec", test_cumulative },
+    { "expectations", test_expectations },
     { "the signature covers every bit", test_signature_covers_every_bit },
     { "every broken rule is refused", test_shim_refuses },
     { "header rules", test_shim_header },

@@ -90,9 +90,44 @@ test_defaults(void)
     CU_ASSERT_EQUAL(config->max_migrations, 32);
     CU_ASSERT_EQUAL(config->max_sessions, 0);
     CU_ASSERT_TRUE(config->journal);
+    CU_ASSERT_STRING_EQUAL(config->journal_sync, "ready");
     CU_ASSERT_EQUAL(g_strv_length(config->vm_prefixes), 0);
     CU_ASSERT_EQUAL(config->peers->len + config->signers->len + config->vms->len, 0);
     CU_ASSERT_PTR_NULL(sami_config_peer(config, "nobody"));
+}
+
+/* What a reload may change, and what stays until the next start. */
+static void
+test_reload(void)
+{
+    start_over();
+    put("sami.conf", "[sami]\nname=fw1.example\nlisten=192.0.2.1:4741\nlease=60s\n");
+    g_autoptr(SamiConfig) old = load(NULL);
+    put("sami.conf", "[sami]\nname=fw1.example\nlease=90s\ntls-ca=ca.pem\nmax-sessions=7\n");
+    g_autoptr(SamiConfig) fresh = load(NULL);
+    CU_ASSERT_TRUE_FATAL(old && fresh);
+    g_autofree gchar *kept = sami_config_keep_fixed(fresh, old);
+    CU_ASSERT_STRING_EQUAL(kept, "listen, tls-ca");
+    CU_ASSERT_STRING_EQUAL(fresh->listen, "192.0.2.1:4741");
+    CU_ASSERT_PTR_NULL(fresh->tls_ca);
+    CU_ASSERT_EQUAL(fresh->lease_s, 90);
+    CU_ASSERT_EQUAL(fresh->max_sessions, 7);
+    CU_ASSERT_PTR_NULL(sami_config_keep_fixed(fresh, old));
+    /* A second owner keeps it. */
+    const SamiConfig *held = sami_config_ref(fresh);
+    sami_config_free(g_steal_pointer(&fresh));
+    CU_ASSERT_STRING_EQUAL(held->name, "fw1.example");
+    sami_config_unref(held);
+    /* Another file is broken: sami.conf alone can still be read. */
+    g_autofree gchar *path = g_build_filename(directory, "sami.conf", NULL);
+    put("signers.d/x.conf", "[signer]\nnonsense=1\n");
+    SamiConfig *whole = load(NULL);
+    CU_ASSERT_PTR_NULL(whole);
+    sami_config_free(whole);
+    g_autoptr(SamiConfig) main_only = sami_config_load_main(path, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(main_only);
+    CU_ASSERT_EQUAL(main_only->lease_s, 90);
+    CU_ASSERT_EQUAL(main_only->signers->len, 0);
 }
 
 static void
@@ -103,16 +138,19 @@ test_everything(void)
     put("sami.conf", "# comment\n\n[sami]\n name = fw1.example "
                      "\nlisten=192.0.2.1:4741\nuser=\njournal=false\nrun-dir=run\n"
                      "vm-prefixes=10.0.0.0/24, "
-                     "2001:db8::/64\ndeadline=500ms\nlease=2m\ngrace=0\nmax-sessions=4294967295\n");
+                     "2001:db8::/64\ndeadline=500ms\nlease=2m\ngrace=0\nmax-sessions=4294967295\n"
+                     "[cumulative syn]\nset=syn4\n[cumulative black-6]\ntable = ip6 raw\nset=b\nkind=blacklist\nselect=all\n"
+                     "max-elements=7\n");
     put("peers.d/fw2.example.conf",
-        "[peer]\naddress=fw2.example:4740\ncertificate=fw2.crt\nsigning-key=/keys/fw2.pub\n");
+        "[peer]\naddress=fw2.example:4740, [2001:db8::2]:4740\ncertificate=fw2.crt\nsigning-key=/keys/fw2.pub\n");
     put("peers.d/b.conf", "[peer]\nname=plain.example\naddress=[2001:db8::1]:4739\ncertificate=p."
                           "crt\nreceipts=false\n");
     put("peers.d/.hidden.conf", "nonsense");
     put("peers.d/README", "nonsense");
     put("signers.d/fw2.example.conf", "[signer]\nkeys=a.pub,b.pub\nallow-prefixes=10.0.0.0/"
-                                      "24\nzones=0,0x10,65535\nunscoped=true\n");
-    put("vms.d/web 1.conf", "[vm]\naddresses=10.0.0.13,2001:db8::13\n");
+                                      "24\nzones=0,0x10,65535\nunscoped=true\nvlans=10,20\n"
+                                      "map-addresses=10.0.0.0/24:10.1.0.0/24, 2001:db8:a::/64:2001:db8:b::/64\nmap-labels=3:7\n");
+    put("vms.d/web 1.conf", "[vm]\naddresses=10.0.0.13,2001:db8::13\nvlan=10\n");
     g_autoptr(SamiConfig) config = load(&error);
     CU_ASSERT_PTR_NULL(error);
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -124,9 +162,21 @@ test_everything(void)
     CU_ASSERT_EQUAL(config->lease_s, 120);
     CU_ASSERT_EQUAL(config->grace_ms, 0);
     CU_ASSERT_EQUAL(config->max_sessions, 4294967295u);
+    CU_ASSERT_EQUAL(config->cumulatives->len, 2);
+    const SamiConfigCumulative *syn = config->cumulatives->pdata[0], *black = sami_config_cumulative(config, "black-6");
+    CU_ASSERT_STRING_EQUAL(syn->name, "syn");
+    CU_ASSERT_STRING_EQUAL(syn->table, "inet filter");
+    CU_ASSERT_STRING_EQUAL(syn->kind, "counter");
+    CU_ASSERT_STRING_EQUAL(syn->select, "vm");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(black);
+    CU_ASSERT_STRING_EQUAL(black->table, "ip6 raw");
+    CU_ASSERT_STRING_EQUAL(black->kind, "blacklist");
+    CU_ASSERT_EQUAL(black->max_elements, 7);
+    CU_ASSERT_PTR_NULL(sami_config_cumulative(config, "syn4"));
     CU_ASSERT_EQUAL(config->peers->len, 2);
     const SamiConfigPeer *peer = sami_config_peer(config, "fw2.example");
     CU_ASSERT_PTR_NOT_NULL_FATAL(peer);
+    CU_ASSERT_TRUE(g_strv_equal((const gchar *const *)peer->addresses, (const gchar *[]){"fw2.example:4740", "[2001:db8::2]:4740", NULL}));
     CU_ASSERT_TRUE(is_path(peer->certificate_file, "peers.d/fw2.crt"));
     CU_ASSERT_STRING_EQUAL(peer->signing_key_file, "/keys/fw2.pub");
     CU_ASSERT_TRUE(peer->receipts);
@@ -137,9 +187,14 @@ test_everything(void)
     CU_ASSERT_EQUAL(g_strv_length(signer->nat_addresses), 0);
     CU_ASSERT_STRING_EQUAL(signer->kinds[0], "session");
     CU_ASSERT_TRUE(signer->unscoped && signer->require_expect);
+    CU_ASSERT_STRING_EQUAL(signer->vlans[1], "20");
+    CU_ASSERT_STRING_EQUAL(signer->map_addresses[1], "2001:db8:a::/64:2001:db8:b::/64");
+    CU_ASSERT_EQUAL(g_strv_length(signer->map_marks), 0);
+    CU_ASSERT_EQUAL(config->mark_mask, 0xffffffffu);
     const SamiConfigVm *vm = sami_config_vm(config, "web 1");
     CU_ASSERT_PTR_NOT_NULL_FATAL(vm);
     CU_ASSERT_STRING_EQUAL(vm->addresses[1], "2001:db8::13");
+    CU_ASSERT_EQUAL(vm->vlan, 10);
 }
 
 #define HEAD "[sami]\nname=fw1.example\n"
@@ -163,8 +218,20 @@ static const Bad bad[] = {
     {"sami.conf", "[sami]\n=1\n", "sami.conf:2", "key=value", "allowed"},
     {"sami.conf", "[sami]\n\n[sami]\n", "sami.conf:3", "[sami]", "once"},
     {"sami.conf", "[peer]\n", "sami.conf:1", "[peer]", "[sami]"},
-    {"sami.conf", HEAD "[cumulative foo]\n", "sami.conf:3", "cumulative",
-     "not available in this version"},
+    {"sami.conf", HEAD "[cumulative foo]\n", "sami.conf", "set", "name of an nft set"},
+    {"sami.conf", HEAD "[cumulative foo bar]\nset=s\n", "sami.conf:3", "cumulative", "letters"},
+    {"sami.conf", HEAD "[cumulative ]\nset=s\n", "sami.conf:3", "cumulative", "letters"},
+    {"sami.conf", HEAD "[cumulative]\nset=s\n", "sami.conf:3", "cumulative", "[cumulative NAME]"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\n[cumulative a]\n", "sami.conf:5", "cumulative a", "once"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\nset=t\n", "sami.conf:5", "set", "first in line 4"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\ntable=filter\n", "sami.conf:5", "table", "inet filter"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s t\n", "sami.conf:4", "set", "name of an nft set"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\nkind=set\n", "sami.conf:5", "kind", "counter,blacklist"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\nselect=some\n", "sami.conf:5", "select", "vm,all"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\nmax-elements=0\n", "sami.conf:5", "max-elements", "1 to"},
+    {"sami.conf", HEAD "[cumulative a]\nset=s\nlease=2s\n", "sami.conf:5", "lease", "max-elements"},
+    {"sami.conf", "[cumulative a]\nset=s\n", "sami.conf", "[sami]", "missing"},
+    {"peers.d/a.conf", "[cumulative a]\nset=s\n", "peers.d/a.conf:1", "cumulative", "[peer]"},
     {"sami.conf", HEAD "name=b\n", "sami.conf:3", "name", "first in line 2"},
     {"sami.conf", HEAD "color=red\n", "sami.conf:3", "color", "max-sessions"},
     {"sami.conf", HEAD "name[de]=b\n", "sami.conf:3", "name[de]", "allowed"},
@@ -181,6 +248,7 @@ static const Bad bad[] = {
      "not available in this version"},
     {"sami.conf", HEAD "certificate=\n", "sami.conf:3", "certificate", "leave the key out"},
     {"sami.conf", HEAD "journal=yes\n", "sami.conf:3", "journal", "true or false"},
+    {"sami.conf", HEAD "journal-sync=always\n", "sami.conf:3", "journal-sync", "allowed: ready,none"},
     {"sami.conf", HEAD "journal=1\n", "sami.conf:3", "journal", "true or false"},
     {"sami.conf", HEAD "vm-prefixes=10.0.0.0/33\n", "sami.conf:3", "vm-prefixes", "10.0.0.0/24"},
     {"sami.conf", HEAD "vm-prefixes=10.0.0.1,,10.0.0.2\n", "sami.conf:3", "vm-prefixes",
@@ -190,6 +258,9 @@ static const Bad bad[] = {
     {"sami.conf", HEAD "local-prefixes=web\n", "sami.conf:3", "local-prefixes", "10.0.0.0/24"},
     {"sami.conf", HEAD "ignore-addresses=10.0.0.0/24\n", "sami.conf:3", "ignore-addresses",
      "10.0.0.13"},
+    {"sami.conf", HEAD "vlans=10\n", "sami.conf:3", "vlans", "10:1"},
+    {"sami.conf", HEAD "vlans=10:1,20:1\n", "sami.conf:3", "vlans: '10:1' and '20:1'", "inverse"},
+    {"sami.conf", HEAD "mark-mask=0x100000000\n", "sami.conf:3", "mark-mask", "0 to 4294967295"},
     {"sami.conf", HEAD "deadline=2\n", "sami.conf:3", "deadline", "10ms to 1h"},
     {"sami.conf", HEAD "deadline=9ms\n", "sami.conf:3", "deadline", "10ms to 1h"},
     {"sami.conf", HEAD "deadline=2 s\n", "sami.conf:3", "deadline", "10ms to 1h"},
@@ -227,8 +298,12 @@ static const Bad bad[] = {
      "nat-addresses", "10.0.0.0/24"},
     {"signers.d/a.conf", SIGNER_HEAD "zones=65536\n", "signers.d/a.conf:3", "zones", "0 to 65535"},
     {"signers.d/a.conf", SIGNER_HEAD "zones=\n", "signers.d/a.conf:3", "zones", "1 to"},
-    {"signers.d/a.conf", SIGNER_HEAD "kinds=session,cumulative\n", "signers.d/a.conf:3", "kinds",
-     "not available in this version"},
+    {"signers.d/a.conf", SIGNER_HEAD "vlans=0\n", "signers.d/a.conf:3", "vlans", "1 to 4094"},
+    {"signers.d/a.conf", SIGNER_HEAD "map-addresses=10.0.0.0/24:10.1.0.0/23\n", "signers.d/a.conf:3", "map-addresses", "same length"},
+    {"signers.d/a.conf", SIGNER_HEAD "map-addresses=10.0.0.0/24:10.1.0.0/24,10.0.0.9:10.2.0.9\n", "signers.d/a.conf:3", "map-addresses",
+     "inverse"},
+    {"signers.d/a.conf", SIGNER_HEAD "map-marks=1:1,0x1/0xff:2\n", "signers.d/a.conf:3", "map-marks", "inverse"},
+    {"signers.d/a.conf", SIGNER_HEAD "map-labels=1:200\n", "signers.d/a.conf:3", "map-labels", "0 to 127"},
     {"signers.d/a.conf", SIGNER_HEAD "kinds=flows\n", "signers.d/a.conf:3", "kinds",
      "allowed: session"},
     {"signers.d/a.conf", SIGNER_HEAD "max-sessions=-1\n", "signers.d/a.conf:3", "max-sessions",
@@ -240,6 +315,7 @@ static const Bad bad[] = {
     {"signers.d/a.conf", SIGNER_HEAD "[signer]\n", "signers.d/a.conf:3", "[signer]", "once"},
     {"vms.d/web1.conf", "[vm]\n", "vms.d/web1.conf", "addresses", "1 to 64"},
     {"vms.d/web1.conf", "[vm]\naddresses=\n", "vms.d/web1.conf:2", "addresses", "1 to 64"},
+    {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.1\nvlan=4095\n", "vms.d/web1.conf:3", "vlan", "0 to 4094"},
     {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.0/24\n", "vms.d/web1.conf:2", "addresses",
      "10.0.0.13"},
 };
@@ -381,7 +457,7 @@ main(void)
     static const SamiTest tests[] = {
         {"defaults", test_defaults},  {"all keys", test_everything}, {"bad files", test_bad},
         {"no file", test_missing},    {"table of keys", test_table}, {"values", test_values},
-        {"manual page", test_manual},
+        {"manual page", test_manual}, {"reload", test_reload},
     };
     return sami_test_main("config", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }

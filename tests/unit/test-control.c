@@ -17,6 +17,7 @@
 static gchar *directory, *path;
 static SamiControlServer *server;
 static SamiControlClient *kept; /* of "keep" */
+static gint is_answered; /* on_request() has run to its end */
 static guint n_requests, n_hangups;
 
 static void
@@ -24,6 +25,24 @@ on_hangup(gpointer user_data)
 {
     n_hangups++;
     g_clear_pointer(&kept, sami_control_client_unref);
+}
+
+typedef struct {
+    guint number;
+    gchar id[8];
+} Item;
+
+static void
+answer_select(SamiControlClient *client, JsonObject *request)
+{
+    Item items[] = {{1, "ab12"}, {2, "ab34"}, {3, "cd56"}};
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    for (guint i = 0; i < G_N_ELEMENTS(items); i++)
+        g_ptr_array_add(all, &items[i]);
+    const Item *found = sami_control_select(client, request, all, G_STRUCT_OFFSET(Item, id));
+    JsonObject *answer = json_object_new();
+    json_object_set_int_member(answer, "number", found ? found->number : 0);
+    sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL); /* of no effect behind a refusal */
 }
 
 static void
@@ -34,6 +53,10 @@ on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
     if (!strcmp(cmd, "keep")) {
         kept = sami_control_client_ref(client);
         sami_control_client_on_hangup(client, on_hangup, NULL);
+        return;
+    }
+    if (!strcmp(cmd, "select")) {
+        answer_select(client, request);
         return;
     }
     for (gint64 i = 0; i < json_object_get_int_member_with_default(request, "events", 0); i++) {
@@ -50,6 +73,7 @@ on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
                         is_bad ? "no such thing" : NULL);
     sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "a second last line goes nowhere");
     sami_control_event(client, json_object_new());
+    g_atomic_int_set(&is_answered, 1);
 }
 
 static int
@@ -74,11 +98,11 @@ tear_down(void)
     return is_left;
 }
 
-/* Turns the loop until `*flag` or 5 seconds. */
+/* Turns the loop until `*flag`, or for so long that something must be wrong, sanitizers and a busy machine included. */
 static gboolean
 spin(const gint *flag)
 {
-    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
     while (!g_atomic_int_get(flag) && g_get_monotonic_time() < end) {
         g_main_context_iteration(NULL, FALSE);
         g_usleep(200);
@@ -98,7 +122,7 @@ typedef struct {
     GError *error;
     guint n_events;
     gint64 n_skipped, last;
-    gulong slow_us;
+    gboolean is_slow; /* reads no further before all events have been sent */
     gint is_done;
 } Call;
 
@@ -109,8 +133,8 @@ on_event(JsonObject *event, gpointer user_data)
     call->n_events++;
     call->n_skipped += json_object_get_int_member_with_default(event, "skipped", 0);
     call->last = json_object_get_int_member(event, "i");
-    if (call->n_events == 1)
-        g_usleep(call->slow_us);
+    while (call->is_slow && !g_atomic_int_get(&is_answered))
+        g_usleep(200);
 }
 
 static gpointer
@@ -164,11 +188,33 @@ test_call(void)
     clear_call(&refused);
 }
 
+static void
+test_select(void)
+{
+    static const struct {
+        const gchar *request;
+        gint64 number; /* 0: refused */
+    } rows[] = {{"{\"cmd\":\"select\",\"id\":\"ab3\"}", 2},  {"{\"cmd\":\"select\",\"id\":\"cd56\"}", 3},
+                {"{\"cmd\":\"select\",\"id\":\"ab\"}", 0},   {"{\"cmd\":\"select\",\"id\":\"ef\"}", 0},
+                {"{\"cmd\":\"select\",\"id\":\"cd567\"}", 0}, {"{\"cmd\":\"select\",\"id\":\"\"}", 0},
+                {"{\"cmd\":\"select\"}", 0}};
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Call call = {0};
+        end_call(&call, begin_call(&call, rows[i].request));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(call.answer);
+        CU_ASSERT_EQUAL(json_object_get_int_member(call.answer, "exit"), rows[i].number ? SAMI_EXIT_DONE : SAMI_EXIT_USAGE);
+        CU_ASSERT_EQUAL(json_object_get_int_member_with_default(call.answer, "number", 0), rows[i].number);
+        CU_ASSERT_EQUAL(json_object_has_member(call.answer, "error"), rows[i].number == 0);
+        clear_call(&call);
+    }
+}
+
 /* Events that a slow client has no room for are counted, and nothing else is lost. */
 static void
 test_slow(void)
 {
-    Call call = {.slow_us = 50000};
+    Call call = {.is_slow = TRUE};
+    g_atomic_int_set(&is_answered, 0);
     end_call(&call, begin_call(&call, "{\"cmd\":\"many\",\"events\":50000}"));
     CU_ASSERT_PTR_NOT_NULL(call.answer);
     CU_ASSERT_TRUE(call.n_events > 1 && call.n_events < 50000);
@@ -234,6 +280,8 @@ static const Bad bad[] = {
     {"{\"cmd\":{}}", 2, "cmd"},
     {"{\"cmd\":\"\xff\"}", 2, "UTF-8"},
     {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
+    {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "comment"},
+    {"{\"cmd\":\"\\ud83u\\dde00\"}", 2, "escape"},
 };
 
 static void
@@ -400,7 +448,7 @@ test_gone(void)
     SamiControlServer *second = sami_control_server_new(other, NULL, on_request, NULL, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(second);
     GThread *thread = begin_call(&call, "{\"cmd\":\"keep\"}");
-    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
     while (!kept && g_get_monotonic_time() < end)
         g_main_context_iteration(NULL, FALSE);
     sami_control_server_free(second);
@@ -436,6 +484,7 @@ main(void)
 {
     static const SamiTest tests[] = {
         {"a call", test_call},
+        {"one by a prefix of its id", test_select},
         {"a slow client", test_slow},
         {"bad requests", test_bad},
         {"a long request", test_too_long},

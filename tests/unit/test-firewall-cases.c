@@ -1,6 +1,8 @@
 /* What every implementation of firewall/firewall.h has to do: linked with one backend each. */
 #include "tests/unit/test-firewall.h"
 
+#include "firewall/expect.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -667,6 +669,94 @@ test_delete_in_dump(void)
     check_headroom(firewall, 0);
 }
 
+static int
+expect_one(SamiFirewall *firewall, SamiExpectOpKind kind, const SamiExpectation *e)
+{
+    g_autoptr(GError) error = NULL;
+    SamiExpectOp op = { .kind = kind, .expectation = e, .result = -1 };
+    CU_ASSERT_TRUE(sami_firewall_expect(firewall, &op, 1, &error));
+    CU_ASSERT_PTR_NULL(error);
+    return op.result;
+}
+
+static void
+take(const SamiExpectation *e, gpointer user_data)
+{
+    g_array_append_vals(user_data, e, 1);
+}
+
+static guint
+expected(SamiFirewall *firewall, const SamiFlowKey *master, SamiExpectation *ret_last)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GArray) found = g_array_new(FALSE, TRUE, sizeof(SamiExpectation));
+    CU_ASSERT_TRUE(sami_firewall_expectations(firewall, master, take, found, &error));
+    CU_ASSERT_PTR_NULL(error);
+    if (found->len > 0)
+        *ret_last = g_array_index(found, SamiExpectation, found->len - 1);
+    return found->len;
+}
+
+/* What the ftp helper makes of 227 from a translated server. */
+static SamiExpectation
+passive(const SamiSession *master, guint16 port)
+{
+    SamiExpectation e = { .key = master->key, .master = master->key, .mask_src = test_address("255.255.255.255"), .flags = 0, .timeout_s = 77,
+                          .action = SAMI_ACTION_CREATED, .has = SAMI_EXPECT_HAS_NAT | SAMI_EXPECT_HAS_FUNCTION, .nat_port = port,
+                          .function = "nat-follow-master" };
+    e.key.orig.src_port = 0;
+    e.key.orig.dst_port = port;
+    return e;
+}
+
+static void
+test_expectations(void)
+{
+    g_autoptr(SamiFirewall) firewall = backend_new();
+    SamiSession master = test_session(IPPROTO_TCP, "10.0.0.1", 1000, "198.51.100.1", 21), other = master;
+    SamiExpectation e, last = { .has = 0 };
+    master.key.zone = 7; /* the kernel says no zone of an expectation */
+    other.key.orig.src_port = 1001;
+    CU_ASSERT_TRUE(sami_flow_key_mirror(&other.key, &other.reply));
+    e = passive(&master, 40000);
+    CU_ASSERT_EQUAL(expected(firewall, &master.key, &last), 0);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &e), ENOENT);
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_CREATE, &other), 0);
+    CU_ASSERT_EQUAL(expected(firewall, &other.key, &last), 0); /* without helper: the kernel does not even end the dump */
+    SamiExpectation of_other = passive(&other, 40000);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &of_other), EOPNOTSUPP);
+    master.has |= SAMI_HAS_HELPER;
+    memcpy(master.helper, "ftp", 4);
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_CREATE, &master), 0);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &e), 0);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &e), EEXIST);
+    CU_ASSERT_EQUAL_FATAL(expected(firewall, &master.key, &last), 1);
+    CU_ASSERT_TRUE(sami_expectation_is_same(&last, &e));
+    CU_ASSERT_EQUAL(last.has, SAMI_EXPECT_HAS_NAT | SAMI_EXPECT_HAS_FUNCTION | SAMI_EXPECT_HAS_HELPER | SAMI_EXPECT_HAS_ID);
+    CU_ASSERT_STRING_EQUAL(last.helper, "ftp");
+    CU_ASSERT_STRING_EQUAL(last.function, "nat-follow-master");
+    CU_ASSERT_EQUAL(last.nat_port, 40000);
+    CU_ASSERT_TRUE(last.timeout_s > 77); /* the helper's own, whatever the creation says */
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_SET_TIMEOUT, &e), 0);
+    CU_ASSERT_EQUAL(expected(firewall, NULL, &last), 1);
+    CU_ASSERT_TRUE(last.timeout_s <= 77 && last.timeout_s >= 75);
+    CU_ASSERT_EQUAL(last.key.zone, 0);
+
+    SamiExpectation newer = passive(&master, 40001); /* one a master: the oldest goes without a word */
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &newer), 0);
+    CU_ASSERT_EQUAL_FATAL(expected(firewall, &master.key, &last), 1);
+    CU_ASSERT_EQUAL(last.key.orig.dst_port, 40001);
+    SamiExpectation wrong = last;
+    wrong.id++;
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_DELETE, &wrong), ENOENT);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_DELETE, &last), 0);
+    CU_ASSERT_EQUAL(expected(firewall, &master.key, &last), 0);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_DELETE, &newer), ENOENT);
+    CU_ASSERT_EQUAL(expect_one(firewall, SAMI_EXPECT_CREATE, &e), 0);
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_DELETE, &master), 0); /* and all that it expects */
+    CU_ASSERT_EQUAL(expected(firewall, NULL, &last), 0);
+}
+
 static void
 test_nothing(void)
 {
@@ -692,6 +782,7 @@ test_firewall_main(const gchar *suite, const SamiTest *own, guint n_own)
         { "events and barrier", test_events },
         { "filters", test_filters },
         { "deletion during a dump", test_delete_in_dump },
+        { "expectations", test_expectations },
         { "nothing to do", test_nothing },
     };
     g_autofree SamiTest *all = g_new(SamiTest, G_N_ELEMENTS(shared) + n_own);

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "firewall/attributes.h"
@@ -161,6 +162,66 @@ test_two_listeners(void)
     CU_ASSERT_EQUAL(n_b, 300);
 }
 
+/* What is set on creation only, and every protocol that has a state of its own. */
+static void
+test_rare_attributes(void)
+{
+    static const struct {
+        guint8 protocol;
+        guint16 src_port, dst_port;
+        guint32 has;
+    } rows[] = {
+        {IPPROTO_TCP, 40000, 21, SAMI_HAS_TCP | SAMI_HAS_HELPER},
+        {IPPROTO_TCP, 40001, 80, SAMI_HAS_TCP | SAMI_HAS_SEQADJ | SAMI_HAS_SYNPROXY},
+        {IPPROTO_TCP, 40002, 80, SAMI_HAS_TCP | SAMI_HAS_MASTER},
+        {IPPROTO_SCTP, 40003, 80, SAMI_HAS_SCTP},
+        {IPPROTO_GRE, 0x1234, 0x5678, 0},
+        {IPPROTO_UDPLITE, 40004, 80, 0},
+        {IPPROTO_UDP, 40005, 80, SAMI_HAS_REPLY_ZONE},
+        {89, 0, 0, 0},
+    };
+    g_autoptr(SamiFirewall) firewall = backend_new();
+    SamiFlowKey first = {.family = 4};
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        SamiSession s = {.key = {.family = 4, .protocol = rows[i].protocol, .orig = {.src_port = rows[i].src_port, .dst_port = rows[i].dst_port}},
+                         .has = rows[i].has | SAMI_HAS_REPLY | SAMI_HAS_TIMEOUT, .timeout_s = 60, .tcp_state = SAMI_TCP_STATE_ESTABLISHED,
+                         .sctp_state = 4, .sctp_vtag = {0x12345678, 0x9abcdef0}, .seqadj = {{1000, -5, 7}, {2000, 3, -4}}, .synproxy_isn = 1,
+                         .synproxy_its = 2, .synproxy_tsoff = 3, .helper = "ftp", .reply_zone = 9, .master = first};
+        SamiSession found = {0};
+        memcpy(s.key.orig.src.octets, (guint8[4]){10, 0, 0, 1}, 4);
+        memcpy(s.key.orig.dst.octets, (guint8[4]){10, 9, 0, 1}, 4);
+        sami_flow_key_mirror(&s.key, &s.reply);
+        CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_CREATE, &s), 0);
+        CU_ASSERT_TRUE(test_get(firewall, &s.key, &found));
+        CU_ASSERT_EQUAL(found.has & rows[i].has, rows[i].has);
+        CU_ASSERT_TRUE(sami_session_same_fixed(&s, &found, 0));
+        CU_ASSERT_EQUAL(memcmp(&s.reply, &found.reply, sizeof s.reply), 0);
+        if (rows[i].has & SAMI_HAS_SCTP)
+            CU_ASSERT_TRUE(found.sctp_state == 4 && found.sctp_vtag[0] == 0x12345678 && found.sctp_vtag[1] == 0x9abcdef0);
+        if (i == 0)
+            first = s.key;
+    }
+    empty(firewall);
+}
+
+/* Timeout and the bit that fixes it, in one update; what comes later changes neither. */
+static void
+test_fixed_timeout(void)
+{
+    g_autoptr(SamiFirewall) firewall = backend_new();
+    SamiSession s = {.key = {.family = 4, .protocol = IPPROTO_UDP, .orig = {.src_port = 1, .dst_port = 2}},
+                     .has = SAMI_HAS_REPLY | SAMI_HAS_TIMEOUT | SAMI_HAS_STATUS, .status = SAMI_IPS_SEEN_REPLY | SAMI_IPS_CONFIRMED, .timeout_s = 60};
+    SamiSession found = {0};
+    sami_flow_key_mirror(&s.key, &s.reply);
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_CREATE, &s), 0);
+    s.timeout_s = 500;
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_UPDATE_FIXED, &s), 0);
+    CU_ASSERT_TRUE(test_get(firewall, &s.key, &found));
+    CU_ASSERT_TRUE((found.status & SAMI_IPS_FIXED_TIMEOUT) && found.timeout_s > 490);
+    CU_ASSERT_EQUAL(test_apply(firewall, SAMI_OP_UPDATE_TIMEOUT, &s), EPERM);
+    empty(firewall);
+}
+
 int
 main(void)
 {
@@ -168,6 +229,8 @@ main(void)
         {"answers that are lost", test_lost_answers},
         {"permission", test_permission},
         {"two listeners", test_two_listeners},
+        {"attributes that are set on creation only", test_rare_attributes},
+        {"fixed timeout", test_fixed_timeout},
     };
     if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0) {
         fprintf(stderr, "SKIP: a network namespace of its own needs root\n");

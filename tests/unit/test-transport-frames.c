@@ -164,7 +164,7 @@ test_error_text(void)
     while (text->len < 3000)
         g_string_append(text, "\xc3\xa4"); /* two octets each: the bound falls within a character */
     make_pair();
-    CU_ASSERT(sami_session_send_text(left, text->str, NULL));
+    CU_ASSERT(sami_session_send_text(left, SAMI_FRAME_ERROR, text->str, NULL));
     CU_ASSERT_EQUAL(receive(&type, &payload, &length), SAMI_RECEIVE_FRAME);
     CU_ASSERT(type == SAMI_FRAME_ERROR && length == 1023);
     drop_pair();

@@ -110,7 +110,7 @@ peer_free(gpointer data)
 {
     SamiPeer *peer = data;
     g_free(peer->name);
-    g_free(peer->address);
+    g_strfreev(peer->addresses);
     g_free(peer->certificate_file);
     g_free(peer);
 }
@@ -129,7 +129,7 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
         g_auto(GStrv) halves = g_strsplit(list[i], "=", 2);
         SamiPeer *peer = g_new0(SamiPeer, 1);
         peer->name = g_strdup(halves[0]);
-        peer->address = g_strdup(address);
+        peer->addresses = address ? g_strsplit(address, ",", -1) : NULL;
         peer->certificate_file = *halves[1] ? lab_path(halves[1], ".crt") : NULL;
         g_ptr_array_add(lab->config.peers, peer);
     }
@@ -234,12 +234,14 @@ lab_session(LabProcess *lab, int timeout_ms)
     guint32 request;
     g_autofree gchar *text = NULL;
     int fd = -1;
-    if (!wait_readable(lab->channel, timeout_ms) ||
-        sami_channel_receive(lab->channel, &type, &request, &text, &fd, NULL) !=
-            SAMI_RECEIVE_FRAME ||
-        fd < 0)
-        return NULL;
-    return sami_session_socket_new(fd);
+    do {
+        g_clear_pointer(&text, g_free);
+        if (!wait_readable(lab->channel, timeout_ms) ||
+            sami_channel_receive(lab->channel, &type, &request, &text, &fd, NULL) !=
+                SAMI_RECEIVE_FRAME)
+            return NULL;
+    } while (type == SAMI_CHANNEL_REFUSED);
+    return fd < 0 ? NULL : sami_session_socket_new(fd);
 }
 
 SamiSessionSocket *

@@ -1,0 +1,257 @@
+/* The Transport Sessions of a migration: opened, lost, resumed within the lease (PROTOCOL §3, LIFECYCLE §1). */
+#include "exporter/kinds.h"
+#include "exporter/migration-internal.h"
+
+#include <string.h>
+
+#define STALE_US G_USEC_PER_SEC /* timeouts have whole seconds */
+
+gboolean
+sami_migration_connect(SamiMigration *m, GError **error)
+{
+    m->request = ++m->exporter->last_request;
+    return sami_channel_send(m->exporter->channel, SAMI_CHANNEL_CONNECT, m->request, m->peer->name, -1, error);
+}
+
+void
+sami_migration_attach(SamiMigration *m, int fd)
+{
+    sami_link_start(m, fd);
+}
+
+/* A lost session: tried again until the lease ends, since the collector keeps what it has as long (LIFECYCLE §1). */
+
+static gboolean
+on_reconnect(gpointer user_data)
+{
+    SamiMigration *m = user_data;
+    g_autoptr(GError) error = NULL;
+    m->reconnect_timer = 0;
+    if (!sami_migration_connect(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_lease(gpointer user_data)
+{
+    SamiMigration *m = user_data;
+    g_autofree gchar *text = NULL;
+    m->lease_timer = 0;
+    text = g_strdup_printf(m->replication    ? "%s did not come back within %u s; it keeps what it has"
+                           : sami_migration_is_undecided(m) ? "%s did not come back within the lease of %u s; the VM may run behind it already, nothing is removed"
+                                           : "%s did not come back within the lease of %u s; it rolls back by itself",
+                           m->peer->name, m->config->lease_s);
+    sami_migration_fail(m, SAMI_EXIT_FAILED, text);
+    return G_SOURCE_REMOVE;
+}
+
+void
+sami_migration_lost(SamiMigration *m, const gchar *why)
+{
+    const SamiConfig *config = m->config;
+    sami_link_stop(m);
+    g_clear_handle_id(&m->hello_timer, g_source_remove);
+    if (sami_exporter_is_over(m->state)) {
+        g_idle_add(sami_migration_drained, m);
+        return;
+    }
+    if (m->has_final) /* nothing is waited for any more */
+        return;
+    sami_migration_plan_answer(m);
+    if (!m->is_known) {
+        sami_migration_fail(m, SAMI_EXIT_FAILED, why);
+        return;
+    }
+    if (!m->lease_timer) {
+        g_autofree gchar *quoted = g_strescape(why, NULL);
+        g_warning("%.8s: the session with %s is lost: %s; tried again every %u ms for %u s", m->hex, m->peer->name, quoted,
+                  config->reconnect_ms, config->lease_s);
+        m->exporter->n_lost++;
+        m->lost_us = g_get_monotonic_time();
+        m->lease_timer = g_timeout_add_seconds(config->lease_s, on_lease, m);
+        sami_exporter_tell(m, "lost");
+    }
+    if (!m->reconnect_timer)
+        m->reconnect_timer = g_timeout_add(config->reconnect_ms, on_reconnect, m);
+}
+
+/* Later than max-delay no answer to the hello would be believed (PROTOCOL §2). */
+static gboolean
+on_hello_timeout(gpointer user_data)
+{
+    SamiMigration *m = user_data;
+    g_autofree gchar *text = g_strdup_printf("%s has not answered the hello within max-delay, %" G_GUINT64_FORMAT " ms", m->peer->name,
+                                             m->stream->max_delay_ms);
+    m->hello_timer = 0;
+    m->exporter->n_answers_missing++;
+    sami_migration_lost(m, text);
+    return G_SOURCE_REMOVE;
+}
+
+/* A session that stands is no reason to wait for ever: its collector may say nothing, or nothing that counts. Between the freeze marker and READY it is the
+ * deadline that speaks, and the operator who decides. */
+static gboolean
+on_no_answer(gpointer user_data)
+{
+    SamiMigration *m = user_data;
+    const gchar *to = m->state == SAMI_STATE_ABORT || m->state == SAMI_STATE_UNDO ? "abort"
+                      : m->state == SAMI_STATE_SETTLE                            ? "settle marker"
+                                                                                 : "snapshot marker";
+    g_autofree gchar *text = g_strdup_printf("%s has not answered the %s within the lease of %u s; %s", m->peer->name, to, m->config->lease_s,
+                                             sami_migration_is_undecided(m) ? "the VM may run behind it already, nothing is removed" : "it rolls back by itself");
+    m->answer_timer = 0;
+    m->exporter->n_answers_missing++;
+    sami_migration_fail(m, SAMI_EXIT_FAILED, text);
+    return G_SOURCE_REMOVE;
+}
+
+/* Counts the lease anew; of an abort once. Without a session it counts from its loss already (lease_timer). */
+void
+sami_migration_plan_answer(SamiMigration *m)
+{
+    gboolean is_undoing = m->state == SAMI_STATE_ABORT || m->state == SAMI_STATE_UNDO;
+    gboolean is_due = m->state == SAMI_STATE_SETTLE ? m->settle_counter != 0 && !m->has_final
+                      : m->state == SAMI_STATE_PREPARE || m->state == SAMI_STATE_FOLLOW
+                          ? m->snapshot_counter != 0 && !m->is_snapshot_confirmed && m->peer->receipts && !m->replication
+                          : is_undoing;
+    if (is_undoing && m->answer_timer && m->is_undoing)
+        return;
+    m->is_undoing = is_undoing;
+    g_clear_handle_id(&m->answer_timer, g_source_remove);
+    if (is_due && (m->is_bound || is_undoing))
+        m->answer_timer = g_timeout_add_seconds(m->config->lease_s, on_no_answer, m);
+}
+
+/* PROTOCOL §3 step 1. */
+void
+sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_HELLO };
+    guint64 now_ms = (guint64) (g_get_monotonic_time() / 1000);
+    gboolean is_resume = m->stream != NULL;
+    if (is_resume) {
+        sami_link_flush(m, FALSE); /* into the ring, while its templates are known */
+        sami_stream_reopen(m->stream, open->ekm, now_ms);
+    } else {
+        m->stream = sami_stream_new(SAMI_ROLE_EXPORTER, m->exporter->key, open->ekm, open->message_max, now_ms,
+                                    m->config->max_delay_ms);
+        m->stream->peer_key = m->peer_key;
+        m->stream->counter_out = 1; /* after the hello, which is 0 in every session */
+        memcpy(m->stream->migration_id, m->id, 16);
+    }
+    sami_random(m->stream->nonce_e, sizeof m->stream->nonce_e);
+    record.hello.version = 1;
+    record.hello.pen = SAMI_PEN;
+    memcpy(record.hello.nonce, m->stream->nonce_e, 32);
+    sami_key_public(m->exporter->key, record.hello.public_key);
+    g_strlcpy(record.hello.destination, m->peer->name, sizeof record.hello.destination);
+    record.hello.opening = is_resume && !m->is_unknown_there ? SAMI_OPENING_RESUME : SAMI_OPENING_NEW;
+    record.hello.generation = m->generation;
+    sami_link_open(m, &record);
+    if (m->peer->receipts && !m->hello_timer)
+        m->hello_timer = g_timeout_add((guint) m->stream->max_delay_ms + 1, on_hello_timeout, m);
+    if (!m->peer->receipts)
+        sami_migration_begin_plain(m);
+}
+
+/* Messages that the collector has not received are lost: what they said is dumped again. */
+static void
+make_good(SamiMigration *m, guint64 next)
+{
+    gboolean is_marker_received = m->marker_counter != 0 && m->marker_counter < next;
+    m->has_gap = TRUE;
+    sami_kinds_forget(m);
+    m->snapshot_counter = m->snapshot_counter < next ? m->snapshot_counter : 0;
+    m->settle_counter = m->settle_counter < next ? m->settle_counter : 0;
+    if (m->state == SAMI_STATE_ABORT || m->state == SAMI_STATE_UNDO) {
+        sami_say_abort(m, SAMI_ABORT_OPERATOR);
+        return;
+    }
+    if (m->state == SAMI_STATE_FREEZE && is_marker_received) { /* READY follows; only creations after the marker are missing */
+        g_warning("%.8s: creations after the freeze marker were lost", m->hex);
+        m->has_lost_late = TRUE;
+        sami_source_update(m->source);
+        return;
+    }
+    m->has_lost_late = m->state == SAMI_STATE_SETTLE || m->state == SAMI_STATE_READY;
+    if (m->state == SAMI_STATE_READY) { /* held, and stays so; the audit finds what was lost */
+        sami_source_update(m->source);
+        return;
+    }
+    if (m->state == SAMI_STATE_SETTLE && m->settle_counter) { /* FINAL follows */
+        g_warning("%.8s: creations after the settle marker were lost", m->hex);
+        return;
+    }
+    if (m->state != SAMI_STATE_SETTLE) /* of an earlier freeze; means nothing to a collector that follows */
+        sami_say_marker(m, SAMI_MARKER_THAW);
+    if (m->state == SAMI_STATE_FREEZE) { /* the marker was lost with them */
+        m->is_freeze_asked = TRUE;
+        m->marker_counter = 0;
+        m->freeze_mode = SAMI_FREEZE_SCAN;
+        sami_source_set_mode(m->source, SAMI_SOURCE_FOLLOW);
+    }
+    sami_migration_start_epoch(m);
+}
+
+static void
+on_resumed(SamiMigration *m, guint64 next)
+{
+    guint n_shifted = 0;
+    /* The collector takes off a timeout what its Message was under way since it was signed, and it is signed anew now. */
+    gint64 away_us = g_get_monotonic_time() - m->lost_us;
+    gboolean is_audited = m->settle_counter != 0 && m->settle_counter < next;
+    gboolean is_stale = m->state == SAMI_STATE_SETTLE && !is_audited && away_us >= STALE_US;
+    gboolean is_whole = sami_link_resume(m, next, is_stale, &n_shifted);
+    g_clear_handle_id(&m->lease_timer, g_source_remove);
+    m->has_resumed = TRUE;
+    m->exporter->n_resumed++;
+    g_message("%.8s: resumed with %s after %.1f s, from Message %" G_GUINT64_FORMAT "%s", m->hex, m->peer->name,
+              (double) away_us / 1e6, next, is_whole ? "" : " with a new dump");
+    m->lost_us = 0;
+    sami_exporter_tell(m, "resumed");
+    guint64 *counters[] = { &m->marker_counter, &m->snapshot_counter, &m->settle_counter };
+    for (guint i = 0; is_whole && i < G_N_ELEMENTS(counters); i++)
+        if (*counters[i] >= next)
+            *counters[i] += n_shifted;
+    sami_link_flush(m, FALSE);
+    if (!is_whole)
+        make_good(m, next);
+    else if (m->source)
+        sami_source_update(m->source);
+    sami_migration_plan_answer(m);
+}
+
+void
+sami_migration_bound(SamiMigration *m, const SamiHelloReply *reply)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean is_resume = m->is_known;
+    g_clear_handle_id(&m->hello_timer, g_source_remove);
+    memcpy(m->stream->nonce_c, reply->nonce_c, 32);
+    sami_stream_bind(m->stream, m->peer->name);
+    m->is_bound = m->is_known = TRUE;
+    m->is_unknown_there = FALSE;
+    m->sessions_max = reply->sessions_max;
+    m->peer_lease_s = reply->lease_s;
+    if (is_resume) {
+        on_resumed(m, reply->next_counter);
+        return;
+    }
+    sami_say_types(m);
+    sami_say_begin(m);
+    if (m->state == SAMI_STATE_PREPARE && !sami_migration_open_source(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+}
+
+/* A plain collector (receipts=false) never answers: everything stays under B0, nothing is confirmed, nothing can be resumed. */
+void
+sami_migration_begin_plain(SamiMigration *m)
+{
+    g_autoptr(GError) error = NULL;
+    m->is_bound = TRUE;
+    sami_say_types(m);
+    sami_say_begin(m);
+    if (!sami_migration_open_source(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+}

@@ -1,0 +1,128 @@
+/* The facts of firewall/host.h, from the kernel. */
+#include "firewall/host.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "firewall/attributes.h"
+#include "firewall/ops.h"
+
+#define SYSCTLS "/proc/sys/net/netfilter/"
+
+static gint64
+read_sysctl(const gchar *name)
+{
+    g_autofree gchar *path = g_strconcat(SYSCTLS, name, NULL), *text = NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoll(text, NULL, 10) : -1;
+}
+
+static void
+add(GArray *list, guint8 family, const void *address)
+{
+    SamiPrefix prefix = {.family = family, .length = family == 4 ? 32 : 128};
+    memcpy(prefix.address.octets, address, family == 4 ? 4 : 16);
+    g_array_append_val(list, prefix);
+}
+
+GArray *
+sami_host_addresses(GError **error)
+{
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "addresses of the interfaces: %s", g_strerror(errno));
+        return NULL;
+    }
+    GArray *list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
+    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET)
+            add(list, 4, &((const struct sockaddr_in *)(const void *)one->ifa_addr)->sin_addr);
+        else if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET6)
+            add(list, 6, &((const struct sockaddr_in6 *)(const void *)one->ifa_addr)->sin6_addr);
+    }
+    freeifaddrs(all);
+    return list;
+}
+
+SamiHostFacts *
+sami_host_read(SamiFirewall *firewall)
+{
+    static const gchar *const names[SAMI_N_SYSCTLS] = {
+        [SAMI_SYSCTL_EVENTS] = "nf_conntrack_events",       [SAMI_SYSCTL_TIMESTAMP] = "nf_conntrack_timestamp",
+        [SAMI_SYSCTL_ACCT] = "nf_conntrack_acct",           [SAMI_SYSCTL_TCP_LOOSE] = "nf_conntrack_tcp_loose",
+        [SAMI_SYSCTL_TCP_BE_LIBERAL] = "nf_conntrack_tcp_be_liberal",
+    };
+    SamiHostFacts *facts = g_new0(SamiHostFacts, 1);
+    g_autoptr(GError) error = NULL;
+    for (guint i = 0; i < SAMI_N_SYSCTLS; i++)
+        facts->sysctls[i] = read_sysctl(names[i]);
+    facts->n_buckets = read_sysctl("nf_conntrack_buckets");
+    facts->addresses = sami_host_addresses(NULL);
+    if (!sami_firewall_headroom(firewall, &facts->n_entries, &facts->n_max, NULL))
+        facts->n_entries = facts->n_max = 0;
+    facts->ruleset = sami_ruleset_read(&error);
+    if (!facts->ruleset)
+        facts->ruleset_error = g_strdup(error->message);
+    return facts;
+}
+
+void
+sami_host_facts_free(SamiHostFacts *facts)
+{
+    if (!facts)
+        return;
+    sami_ruleset_free(facts->ruleset);
+    g_free(facts->ruleset_error);
+    if (facts->addresses)
+        g_array_unref(facts->addresses);
+    g_free(facts);
+}
+
+/* Between two addresses of documentation (RFC 5737, RFC 3849), which nobody's flow has. */
+static SamiFlowKey
+make_key(guint8 family, guint8 protocol)
+{
+    static const guint8 ipv4[2][4] = {{192, 0, 2, 254}, {198, 51, 100, 254}};
+    static const guint8 ipv6[4] = {0x20, 0x01, 0x0d, 0xb8};
+    SamiFlowKey key = {.family = family, .protocol = protocol, .orig = {.src_port = 9, .dst_port = 9}};
+    memcpy(&key.orig.src, family == 4 ? ipv4[0] : ipv6, 4);
+    memcpy(&key.orig.dst, family == 4 ? ipv4[1] : ipv6, 4);
+    if (family == 6)
+        key.orig.dst.octets[15] = 1;
+    return key;
+}
+
+static void
+put_refused(struct nlmsghdr *nlh, const gchar *helper)
+{
+    struct nlattr *nest = mnl_attr_nest_start(nlh, CTA_HELP);
+    mnl_attr_put_strz(nlh, CTA_HELP_NAME, helper);
+    mnl_attr_nest_end(nlh, nest);
+    /* Of two attributes of one type the kernel takes the last. EBUSY, before the entry is in the table. */
+    mnl_attr_put_u32(nlh, CTA_STATUS, htonl(IPS_CONFIRMED | IPS_DYING));
+}
+
+gint
+sami_host_has_helper(const gchar *name, guint8 family, guint8 protocol)
+{
+    guint8 buffer[SAMI_CT_MESSAGE_MAX + 64], reply[4096];
+    SamiSession s = {.key = make_key(family, protocol), .has = SAMI_HAS_TIMEOUT | SAMI_HAS_REPLY, .timeout_s = 1};
+    struct mnl_socket *socket = strlen(name) < 16 && sami_flow_key_mirror(&s.key, &s.reply) ? sami_linux_socket(0, sizeof reply, NULL) : NULL;
+    int failure = 0;
+    if (!socket)
+        return -1;
+    struct nlmsghdr *nlh = sami_ct_message(buffer, IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, family, 1);
+    sami_ct_put(nlh, &s, SAMI_OP_CREATE);
+    put_refused(nlh, name);
+    /* EAGAIN: the kernel has just loaded the helper's module. */
+    for (guint i = 0; i < 2 && (i == 0 || failure == EAGAIN); i++) {
+        gssize n = mnl_socket_sendto(socket, nlh, nlh->nlmsg_len) < 0 ? -1 : mnl_socket_recvfrom(socket, reply, sizeof reply);
+        const struct nlmsghdr *answer = (const void *)reply;
+        failure = n > 0 && mnl_nlmsg_ok(answer, (int)n) && answer->nlmsg_type == NLMSG_ERROR ? sami_linux_errno(answer) : EPROTO;
+    }
+    mnl_socket_close(socket);
+    return failure == EBUSY ? 1 : failure == EOPNOTSUPP ? 0 : -1;
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SIGHUP: a broken configuration is reported and the old one stays; a new peer and its signer are believed; a signer whose file is gone is
+# revoked, its running migration ends with a refusal and leaves nothing, and nobody else's notices.
+set -uo pipefail
+. "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_start && sami_setup || exit 1
+# A second source on firewall 1, another firewall in name, keys and configuration.
+ctl3() { ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw3" "$@"; }
+fail() { echo "$*"; cat "$WORK"/out* "$WORK"/*.log "$WORK"/migrate* 2>/dev/null; exit 1; }
+ctl3 setup --name fw3.example --address 10.255.0.1:4741 >"$WORK/out" 2>&1 || fail "setup"
+sed -i '/^\(run-dir\|journal-dir\|vm-prefixes\|user\|control-group\) *=/d' "$WORK/fw3/sami.conf"
+printf 'run-dir=%s\njournal-dir=%s\nvm-prefixes=10.0.0.0/24\nuser=nobody\n' "$WORK/run3" "$WORK/journal3" >>"$WORK/fw3/sami.conf"
+mkdir -p "$WORK/run3"
+sami_start || exit 1
+ns fw1 "$BUILD/sami-exporter" -c "$WORK/fw3/sami.conf" -f >"$WORK/exporter3.log" 2>&1 &
+poll 10 test -S "$WORK/run3/exporter.sock" || fail "no second exporter"
+EXPORTER3=$(pgrep -o -f "sami-exporter -c $WORK/fw3")
+COLLECTOR=$(pgrep -o -f "sami-collector -c $WORK/fw2")
+count() { # N-CTL NAME VALUE
+    [ "$("ctl$1" stats --json | sed -n "s/.*\"$2\" *: *\([0-9]*\).*/\1/p" | head -n 1)" = "$3" ]
+}
+ctl1() { ctl 1 "$@"; }
+ctl2() { ctl 2 "$@"; }
+add() { ns fw1 conntrack -I -p tcp -s "$1" -d $CLI4 --sport "$2" --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1; }
+here() { [ "$(ns fw2 conntrack -L 2>/dev/null | grep -c "src=$1 dst=$CLI4")" -eq "$2" ]; }
+VM3=10.0.0.33
+add $VM4 1001; add $VM4 1002; add $VM3 1001; add $VM3 1002
+
+# The exporter learns its destination, the collector its source.
+ctl3 migrate --vm $VM3 --to fw2.example >"$WORK/out" 2>&1
+[ $? -eq 2 ] || fail "a peer that is not configured"
+ctl3 peer add "$WORK/fw2/fw2.example.peer" --send --yes >"$WORK/out" 2>&1 || fail "peer add"
+kill -HUP "$EXPORTER3"
+poll 10 count 3 reloads_total 1 || fail "the exporter did not reload"
+ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "a peer that is not believed there"
+ctl 2 peer add "$WORK/fw3/fw3.example.peer" --receive --yes --allow 10.0.0.0/24 >"$WORK/out" 2>&1 || fail "peer add there"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reloads_total 1 || fail "the collector did not reload"
+ctl 2 -q expect --vm $VM3 --from fw3.example || fail "expect"
+
+# Both hold in FOLLOW.
+sami_follow || exit 1
+ctl3 migrate --vm $VM3 --to fw2.example --json >"$WORK/migrate3" 2>&1 &
+MIGRATE3=$!
+poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate3" || fail "no snapshot of the new source"
+here $VM4 2 && here $VM3 2 || fail "not in the kernel"
+
+# A broken file: nothing changes.
+cp "$WORK/fw2/signers.d/fw3.example.conf" "$WORK/good"
+echo 'nonsense=1' >>"$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total 1 || fail "a broken file was not reported"
+grep -q 'nonsense' "$WORK/collector.log" || fail "not said which key"
+count 2 reloads_total 1 || fail "a broken file was loaded"
+here $VM3 2 || fail "a broken file took entries away"
+
+# A reload that changes nothing for them.
+cp "$WORK/good" "$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reloads_total 2 || fail "not reloaded"
+here $VM3 2 && here $VM4 2 || fail "a reload took entries away"
+
+# Revoked.
+rm "$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+wait "$MIGRATE3"
+[ $? -eq 3 ] && grep -q 'revoked' "$WORK/migrate3" || fail "the revoked one did not end with a refusal"
+poll 10 here $VM3 0 || fail "the revoked one left entries"
+here $VM4 2 || fail "the other one lost entries"
+ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
+[ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "still believed"
+ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "the other one does not go on"
+wait "$MIGRATE" || fail "the other one ended with $?"

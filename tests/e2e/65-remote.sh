@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# samictl -H: the words arrive as they were given, the exit status comes back, ssh's own failures are told from it, and no host is an option.
+# With an ssh that runs the command here and says what it got, then with a real sshd.
+set -uo pipefail
+. "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_start && sami_setup && sami_start || exit 1
+fail() { echo "FAILED: $*"; cat "$WORK/argv" "$WORK/out" "$WORK/err" "$WORK/sshd.log" 2>/dev/null; exit 1; }
+samictl=$BUILD/samictl
+mkdir "$WORK/bin" "$WORK/there"
+cat >"$WORK/there/samictl" <<THERE
+#!/bin/sh
+exec $BUILD/samictl --config-dir $WORK/fw2 "\$@"
+THERE
+cat >"$WORK/bin/ssh" <<'SSH'
+#!/bin/bash
+printf '%s\n' "$@" >"$ARGV"
+[ -z "${OWN:-}" ] || exit "$OWN"
+PATH=$THERE:$PATH exec sh -c "${!#}"
+SSH
+chmod +x "$WORK/bin/ssh" "$WORK/there/samictl"
+export ARGV=$WORK/argv THERE=$WORK/there
+unset SAMI_SSH
+
+remote() { # EXIT-STATUS ARGUMENTS...
+    local want=$1 got
+    shift
+    rm -f "$WORK/argv"
+    PATH=$WORK/bin:$PATH "$samictl" "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    got=$?
+    [ "$got" -eq "$want" ] || fail "samictl $*: $got, not $want"
+}
+names=("with  spaces" "quote'and\"quote" '$(touch pwned);`touch pwned`' 'a\b&|<>*?[x]~#!' $'line\nend' '-k')
+same() { # HOST: what it says is what it says there
+    ctl 2 status --json >"$WORK/want"
+    remote 0 -H "$1" status --json
+    cmp -s "$WORK/want" "$WORK/out" || fail "another answer"
+    remote 0 -H "$1" stats
+    grep -q '^collector .*refused_' "$WORK/out" || fail "no counters"
+    remote 2 -H "$1" resolve 0123abcd --keep
+    remote 0 -H "$1" -s "$WORK/run2/collector.sock" status --json
+    remote 9 -H "$1" -s "$WORK/nowhere.sock" status
+    grep -q 'systemctl start' "$WORK/err" || fail "its words do not come back"
+    (cd "$WORK" && for name in "${names[@]}"; do remote 0 -H "$1" keygen "$WORK/key$name" && [ -e "$WORK/key$name.pub" ] || fail "not '$name'"; done)
+    [ -z "$(find . "$WORK" "$HOME" -maxdepth 1 -name pwned)" ] || fail "a word was run"
+    rm -f "$WORK"/key*
+}
+
+echo "--- an ssh that runs it here"
+same root@fw2.example
+remote 0 -H root@fw2.example -q status --json
+[ "$(cat "$WORK/argv")" = "$(printf '%s\n' root@fw2.example "samictl 'status' '--quiet' '--json'")" ] || fail "other words"
+remote 0 statu --host=fw2 --json
+[ "$(head -n 1 "$WORK/argv")" = fw2 ] || fail "another host"
+remote 9 -H fw2 migrate --vm 10.0.0.13 --vm 10.0.0.14 --to fw1.example --json -- sh -c "exit 3" 'a  b'
+grep -qxF "samictl 'migrate' '--json' '--vm=10.0.0.13' '--vm=10.0.0.14' '--to=fw1.example' '--' 'sh' '-c' 'exit 3' 'a  b'" "$WORK/argv" || fail "other words"
+
+echo "--- what ssh itself says"
+OWN=255 remote 1 -H fw2 status
+grep -q 'ssh to fw2 failed' "$WORK/err" || fail "not said"
+OWN=127 remote 1 -H fw2 status
+grep -q 'fw2 cannot run samictl' "$WORK/err" || fail "not said"
+
+echo "--- no host, and wrong usage: ssh is not run"
+for host in -oProxyCommand=false -l root@-oProxyCommand=false '' @fw2 root@ 'a b' 'a;b' '$(id)' $'a\nb'; do
+    remote 2 -H "$host" status
+    [ ! -e "$WORK/argv" ] || fail "'$host' was called"
+done
+remote 2 -H fw2 status --to x
+[ ! -e "$WORK/argv" ] || fail "wrong usage was sent"
+remote 0 -H fw2 status --help
+[ ! -e "$WORK/argv" ] || fail "help was asked for there"
+
+echo "--- a real sshd"
+sshd=$(PATH=$PATH:/usr/sbin command -v sshd) && ssh=$(command -v ssh) && command -v ssh-keygen >/dev/null ||
+    lab_skip "all but the real sshd has passed (packages openssh-server, openssh-client)"
+ssh-keygen -q -t ed25519 -N '' -f "$WORK/host_key" && ssh-keygen -q -t ed25519 -N '' -f "$WORK/user_key" && ssh-keygen -q -t ed25519 -N '' -f "$WORK/other_key" ||
+    fail "no keys"
+# Without PAM a locked account may not log in, with PAM a container's often cannot.
+pam=no
+case $(getent shadow root | cut -d: -f2) in '!'*) pam=yes ;; esac
+cat >"$WORK/sshd.conf" <<CONF
+Port 2222
+ListenAddress 127.0.0.1
+HostKey $WORK/host_key
+PidFile none
+AuthorizedKeysFile $WORK/user_key.pub
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UsePAM $pam
+SetEnv PATH=$WORK/there:/usr/bin:/bin
+CONF
+printf '[127.0.0.1]:2222 %s\n' "$(cut -d' ' -f1,2 "$WORK/host_key.pub")" >"$WORK/known"
+client_conf() {
+    cat <<CONF
+Host fw2.example
+    HostName 127.0.0.1
+    Port 2222
+    User root
+    IdentityFile $1
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile $WORK/known
+    GlobalKnownHostsFile none
+    StrictHostKeyChecking yes
+    BatchMode yes
+    LogLevel ERROR
+CONF
+}
+client_conf "$WORK/user_key" >"$WORK/ssh.conf"
+client_conf "$WORK/other_key" >"$WORK/other.conf"
+made=''
+[ -d /run/sshd ] || { mkdir -m 755 /run/sshd && made=1; } # where sshd's process without privileges lives
+trap '[ -z "$made" ] || rmdir /run/sshd; lab_stop' EXIT
+ip netns exec "${LAB}fw2" "$sshd" -D -e -f "$WORK/sshd.conf" >"$WORK/sshd.log" 2>&1 &
+poll 20 grep -q 'Server listening' "$WORK/sshd.log" || fail "no sshd"
+export SAMI_SSH="ip netns exec ${LAB}fw2 $ssh -F $WORK/ssh.conf" # the real one, not that of remote()
+same fw2.example
+export SAMI_SSH="ip netns exec ${LAB}fw2 $ssh -F $WORK/other.conf"
+remote 1 -H fw2.example status
+grep -q 'Permission denied' "$WORK/err" && grep -q 'ssh to fw2.example failed' "$WORK/err" || fail "not said"
+exit 0

@@ -1,0 +1,54 @@
+# see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
+# Otherwise it replays tests/fuzz/seeds/TARGET in the check.
+FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-frame fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
+	fuzz-signature fuzz-template
+check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
+EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
+FUZZ_LIBS = $(SAMI_CORE_LIBS)
+
+if FUZZING
+FUZZ_FLAGS = -fsanitize=fuzzer
+FUZZ_DRIVER = tests/fuzz/fuzz.h
+FUZZ_MUTATOR = tests/fuzz/mutate.c
+else
+TESTS += $(FUZZ_TARGETS)
+FUZZ_FLAGS =
+FUZZ_DRIVER = tests/fuzz/fuzz.h tests/fuzz/replay.c
+FUZZ_MUTATOR =
+endif
+
+fuzz_config_SOURCES = tests/fuzz/config.c $(FUZZ_DRIVER)
+fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_config_LDADD = $(FUZZ_LIBS)
+fuzz_conntrackd_SOURCES = tests/fuzz/conntrackd.c $(FUZZ_DRIVER)
+fuzz_conntrackd_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_conntrackd_LDADD = libctl.a $(FUZZ_LIBS)
+fuzz_control_SOURCES = tests/fuzz/control.c $(FUZZ_DRIVER)
+fuzz_control_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_control_LDADD = $(FUZZ_LIBS)
+fuzz_decode_SOURCES = tests/fuzz/decode.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
+fuzz_decode_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_decode_LDADD = $(FUZZ_LIBS)
+fuzz_frame_SOURCES = tests/fuzz/frame.c $(FUZZ_DRIVER)
+fuzz_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_frame_LDADD = $(FUZZ_LIBS)
+fuzz_netlink_SOURCES = tests/fuzz/netlink.c $(FUZZ_DRIVER)
+fuzz_netlink_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_netlink_LDADD = $(FUZZ_LIBS)
+fuzz_peer_file_SOURCES = tests/fuzz/peer-file.c $(FUZZ_DRIVER)
+fuzz_peer_file_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_peer_file_LDADD = $(FUZZ_LIBS)
+fuzz_receipt_SOURCES = tests/fuzz/receipt.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
+fuzz_receipt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_receipt_LDADD = $(FUZZ_LIBS)
+fuzz_session_SOURCES = tests/fuzz/session.c $(FUZZ_DRIVER)
+fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_session_LDADD = $(FUZZ_LIBS)
+fuzz_signature_SOURCES = tests/fuzz/signature.c $(FUZZ_DRIVER)
+fuzz_signature_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_signature_LDADD = $(FUZZ_LIBS)
+fuzz_template_SOURCES = tests/fuzz/template.c $(FUZZ_DRIVER)
+fuzz_template_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_template_LDADD = $(FUZZ_LIBS)
+fuzz_seeds_SOURCES = tests/fuzz/make-seeds.c tests/fuzz/fuzz.h
+fuzz_seeds_LDADD = $(FUZZ_LIBS)

@@ -1,0 +1,201 @@
+/* Writes the generated seeds: seeds DIRECTORY. What it writes is what the encoder, the netlink builder and the frames make of
+ * sample records; journals of real migrations and hand-written texts lie beside them. */
+#include "tests/fuzz/fuzz.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "firewall/attributes.h"
+#include "templates/stream.h"
+#include "transport/session.h"
+
+static void
+save(const gchar *directory, const gchar *target, const gchar *name, gconstpointer data, gsize size)
+{
+    g_autofree gchar *parent = g_build_filename(directory, target, NULL);
+    g_autofree gchar *path = g_build_filename(parent, name, NULL);
+    g_mkdir_with_parents(parent, 0755);
+    if (!g_file_set_contents_full(path, data, (gssize)size, G_FILE_SET_CONTENTS_NONE, 0644, NULL))
+        g_error("cannot write %s", path);
+}
+
+static void
+add_related(SamiSession *s)
+{
+    s->has |= SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO | SAMI_HAS_MASTER | SAMI_HAS_SECCTX | SAMI_HAS_REPLY_ZONE;
+    g_strlcpy(s->helper, "ftp", sizeof s->helper);
+    g_strlcpy(s->secctx, "system_u:object_r:packet_t:s0", sizeof s->secctx);
+    s->helper_info[0] = 1;
+    s->reply_zone = 7;
+    s->master = s->key;
+    s->master.protocol = IPPROTO_TCP;
+    if (s->key.protocol != IPPROTO_TCP)
+        return;
+    s->has |= SAMI_HAS_SEQADJ | SAMI_HAS_SYNPROXY;
+    s->seqadj[0] = (SamiSeqAdj){1000, -5, 7};
+    s->seqadj[1] = (SamiSeqAdj){2000, 0, -1};
+    s->synproxy_isn = 1, s->synproxy_its = 2, s->synproxy_tsoff = 3;
+}
+
+/* Every protocol, family and translation, and all optional fields with bit 3 of n. */
+static SamiSession
+sample(guint n)
+{
+    static const guint8 protocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_GRE, IPPROTO_UDPLITE, IPPROTO_ESP, IPPROTO_DCCP};
+    SamiSession s = {.key = {.family = n & 1 ? 6 : 4}, .action = SAMI_ACTION_CREATED, .status = 14, .timeout_s = 100,
+                     .has = SAMI_HAS_REPLY | SAMI_HAS_STATUS | SAMI_HAS_TIMEOUT};
+    const guint8 vm6[16] = {0x20, 1, 0xd, 0xb8, 0, 0xa, [15] = 13}, peer6[16] = {0x20, 1, 0xd, 0xb8, 0, 0xc, [15] = 10};
+    memcpy(s.key.orig.src.octets, s.key.family == 4 ? (guint8[16]){10, 0, 0, 13} : vm6, 16);
+    memcpy(s.key.orig.dst.octets, s.key.family == 4 ? (guint8[16]){198, 51, 100, 10} : peer6, 16);
+    s.key.protocol = protocols[n / 2 % G_N_ELEMENTS(protocols)];
+    if (s.key.protocol == IPPROTO_ICMP && s.key.family == 6)
+        s.key.protocol = IPPROTO_ICMPV6;
+    s.key.orig.src_port = (guint16)(40000 + n);
+    s.key.orig.dst_port = s.key.protocol == IPPROTO_ICMP ? 8 << 8 : s.key.protocol == IPPROTO_ICMPV6 ? 128 << 8 : 443;
+    if (sami_protocol_selector(s.key.protocol) == SAMI_SELECTOR_NONE)
+        s.key.orig.src_port = s.key.orig.dst_port = 0;
+    sami_flow_key_mirror(&s.key, &s.reply);
+    if (n & 2)
+        s.reply.dst.octets[3] ^= 1, s.status |= SAMI_IPS_SRC_NAT;
+    if (s.key.protocol == IPPROTO_TCP)
+        s.has |= SAMI_HAS_TCP | SAMI_HAS_WSCALE, s.tcp_state = SAMI_TCP_STATE_ESTABLISHED, s.tcp_wscale[0] = 7;
+    if (n & 8) {
+        s.has |= SAMI_HAS_MARK | SAMI_HAS_LABELS | SAMI_HAS_ID | SAMI_HAS_START | SAMI_HAS_COUNTERS | SAMI_HAS_VLAN;
+        s.mark = 7, s.labels[3] = 1, s.flow_id = 99, s.start_ns = 1700000000000000000u, s.flags = SAMI_SESSION_LATE;
+        add_related(&s);
+    }
+    if (s.key.protocol == IPPROTO_SCTP)
+        s.has |= SAMI_HAS_SCTP, s.sctp_state = 4, s.sctp_vtag[0] = 0x12345678, s.sctp_vtag[1] = 1;
+    if (s.key.protocol == IPPROTO_DCCP)
+        s.has |= SAMI_HAS_DCCP, s.dccp_state = 4, s.dccp_role = 1, s.dccp_handshake_seq = 0x123456789abc;
+    return s;
+}
+
+static void
+flush(SamiStream *stream, GByteArray *out)
+{
+    const guint8 *message;
+    gsize length;
+    if (!sami_stream_take(stream, 1, 1700000000, FALSE, &message, &length, NULL))
+        g_error("take");
+    g_byte_array_append(out, message, (guint)length);
+}
+
+static void
+add(SamiStream *stream, const SamiRecord *record, GByteArray *out)
+{
+    g_autoptr(GError) error = NULL;
+    if (sami_encoder_add(stream->encoder, record, &error))
+        return;
+    flush(stream, out);
+    if (!sami_encoder_add(stream->encoder, record, NULL))
+        g_error("%s", error->message);
+}
+
+/* A whole direction: control records of every kind, then sessions `from` up to `to`. */
+static void
+save_stream(const gchar *directory, const gchar *target, const gchar *name, guint8 role, guint from, guint to)
+{
+    const guint8 ekm[32] = {0};
+    g_autoptr(SamiKey) key = sami_key_generate();
+    g_autoptr(SamiStream) stream = sami_stream_new(role, key, ekm, SAMI_MESSAGE_MAX, 0, 30000);
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    for (guint kind = SAMI_RECORD_HELLO; kind < SAMI_N_RECORD_KINDS; kind++) {
+        SamiRecord record = {.kind = kind};
+        gboolean is_reverse = kind == SAMI_RECORD_HELLO_REPLY || kind == SAMI_RECORD_FINDING || kind == SAMI_RECORD_KIND_COUNT ||
+                              (kind >= SAMI_RECORD_RECEIPT && kind <= SAMI_RECORD_REFUSAL);
+        if (!sami_kinds[kind].name)
+            continue;
+        if (kind == SAMI_RECORD_CUMULATIVE)
+            record.cumulative = (SamiCumulative){.set = "syn4", .key_type = 7, .key_length = 4, .key = {192, 0, 2, 1}, .family = 4, .has = 7};
+        if (kind == SAMI_RECORD_REFUSAL)
+            g_strlcpy(record.refusal.detail, "a \"detail\"", sizeof record.refusal.detail);
+        if (kind == SAMI_RECORD_HELLO || kind == SAMI_RECORD_BEGIN)
+            g_strlcpy(kind == SAMI_RECORD_HELLO ? record.hello.destination : record.begin.destination, "fw2.example", 32);
+        if (is_reverse == (role == SAMI_ROLE_COLLECTOR))
+            add(stream, &record, out);
+    }
+    for (guint i = from; i < to; i++) {
+        SamiRecord record = {.kind = SAMI_RECORD_SESSION, .session = sample(i)};
+        add(stream, &record, out);
+    }
+    flush(stream, out);
+    save(directory, target, name, out->data, out->len);
+    if (from == 0) /* the first Message alone */
+        save(directory, "signature", name, out->data, (gsize)out->data[2] << 8 | out->data[3]);
+}
+
+static void
+save_sample(const gchar *directory, guint n)
+{
+    guint8 buffer[SAMI_CT_MESSAGE_MAX] = {0}, packed[1024] = {0};
+    g_autofree gchar *name = g_strdup_printf("sample-%02u", n);
+    SamiTemplate tmpl;
+    SamiRecord record = {.kind = SAMI_RECORD_SESSION, .session = sample(n)};
+    SamiGroups groups = sami_record_groups(&record);
+    struct nlmsghdr *nlh = sami_ct_message(buffer, 0, 0, record.session.key.family, 1);
+    sami_ct_put(nlh, &record.session, SAMI_OP_CREATE);
+    save(directory, "netlink", name, buffer, nlh->nlmsg_len);
+    sami_template_make(SAMI_RECORD_SESSION, groups, 256, &tmpl);
+    memcpy(packed, &groups, sizeof groups);
+    sami_template_pack(&tmpl, &record, packed + sizeof groups);
+    save(directory, "session", name, packed, sizeof groups + tmpl.length);
+}
+
+static void
+save_templates(const gchar *directory)
+{
+    guint8 set[SAMI_TEMPLATE_SET_MAX];
+    SamiTemplate tmpl;
+    for (guint kind = 0; kind < SAMI_N_RECORD_KINDS; kind++) {
+        SamiRecord record = {.kind = (SamiRecordKind)kind};
+        g_autofree gchar *name = g_strdup_printf("kind-%02u", kind);
+        if (!sami_kinds[kind].name) /* a number without a record */
+            continue;
+        if (kind == SAMI_RECORD_SESSION)
+            record.session = sample(9);
+        sami_template_make(record.kind, sami_record_groups(&record), 256, &tmpl);
+        gsize length = sami_template_write(&tmpl, set, sizeof set);
+        set[3] = tmpl.n_scope ? 3 : 2; /* the target's first octet is the Set's id, where the header ended */
+        save(directory, "template", name, set + 3, length - 3);
+    }
+}
+
+static void
+save_frames(const gchar *directory)
+{
+    int fds[2];
+    guint8 frame[2048];
+    SamiFrameOpen open = {.version = 1, .transport = 1, .message_max = SAMI_MESSAGE_MAX,
+                          .name = "fw1.example", .address = "[2001:db8::1]:4740"};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) != 0)
+        g_error("socketpair");
+    g_autoptr(SamiSessionSocket) session = sami_session_socket_new(fds[0]);
+    for (guint i = 0; i < 4; i++) {
+        g_autofree gchar *name = g_strdup_printf("frame-%u", i);
+        gboolean is_sent = i == 0   ? sami_session_socket_send_open(session, &open, NULL)
+                           : i == 1 ? sami_session_socket_send(session, SAMI_FRAME_CLOSE, NULL, 0, NULL)
+                           : i == 2 ? sami_session_socket_send(session, SAMI_FRAME_ERROR, (const guint8 *)"no", 2, NULL)
+                                    : sami_channel_send(fds[0], SAMI_CHANNEL_CONNECT, 5, "fw2.example", -1, NULL);
+        gssize n = is_sent ? recv(fds[1], frame, sizeof frame, 0) : -1;
+        if (n <= 0)
+            g_error("frame %u", i);
+        save(directory, "frame", name, frame, (gsize)n);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc != 2)
+        g_error("usage: fuzz-seeds DIRECTORY");
+    save_stream(argv[1], "decode", "plain", SAMI_ROLE_EXPORTER, 0, 8);
+    save_stream(argv[1], "decode", "full", SAMI_ROLE_EXPORTER, 8, 16);
+    save_stream(argv[1], "receipt", "every-kind", SAMI_ROLE_COLLECTOR, 0, 0);
+    for (guint i = 0; i < 16; i++)
+        save_sample(argv[1], i);
+    save_templates(argv[1]);
+    save_frames(argv[1]);
+    return 0;
+}

@@ -1,0 +1,5 @@
+# Tools that tests and benchmarks use.
+check_PROGRAMS += sami-table
+sami_table_SOURCES = tests/tools/table.c tests/tools/kernel-table.c tests/tools/kernel-table.h
+sami_table_LDADD = $(MNL_LIBS) $(GLIB_LIBS)
+EXTRA_DIST += tests/tools/machine-table.sh

@@ -1,0 +1,26 @@
+check_PROGRAMS += test-collector test-ledger-file
+TESTS += test-collector test-ledger-file
+test_collector_SOURCES = tests/unit/test-collector.c tests/unit/harness.h
+test_collector_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+test_ledger_file_SOURCES = tests/unit/test-ledger-file.c tests/unit/harness.h
+test_ledger_file_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+check_PROGRAMS += test-replica
+TESTS += test-replica
+test_replica_SOURCES = tests/unit/test-replica.c tests/unit/harness.h
+test_replica_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+check_PROGRAMS += test-apply
+TESTS += test-apply
+test_apply_SOURCES = tests/unit/test-apply.c tests/unit/harness.h
+test_apply_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+# Source and sink in one program; what is between them is left out.
+check_PROGRAMS += test-cumulative
+TESTS += test-cumulative
+test_cumulative_SOURCES = tests/unit/test-cumulative.c tests/unit/harness.h
+test_cumulative_LDADD = libcollector.a libexporter.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+check_PROGRAMS += test-map
+TESTS += test-map
+test_map_SOURCES = tests/unit/test-map.c tests/unit/harness.h
+test_map_LDADD = libexporter.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)

@@ -1,0 +1,496 @@
+/* What records do to the kernel, against the fake one: flows that grow, begin anew, are merged, and are taken back. */
+#include <netinet/in.h>
+#include <string.h>
+
+#include "collector/apply.h"
+#include "common/limits.h"
+#include "firewall/expect.h"
+#include "firewall/fake.h"
+#include "tests/unit/harness.h"
+
+static SamiFirewall *world;
+static SamiApply *apply;
+static GPtrArray *others;
+
+static int
+set_up(void)
+{
+    return 0;
+}
+
+static void
+begin(void)
+{
+    SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
+    world = sami_firewall_fake_new(0);
+    apply = sami_apply_new(60, all, signer);
+    sami_budget_unref(all);
+    sami_budget_unref(signer);
+    others = g_ptr_array_new();
+    g_ptr_array_add(others, apply);
+    apply->firewall = world;
+    apply->batch = sami_apply_batch_new();
+    apply->others = others;
+}
+
+static void
+end(void)
+{
+    sami_apply_batch_free(apply->batch);
+    sami_apply_free(apply);
+    g_ptr_array_unref(others);
+    sami_firewall_free(world);
+}
+
+static SamiSession
+flow(guint8 protocol, guint32 status)
+{
+    SamiSession s = { .has = SAMI_HAS_STATUS | SAMI_HAS_TIMEOUT | SAMI_HAS_REPLY, .action = SAMI_ACTION_CREATED, .status = SAMI_IPS_CONFIRMED | status,
+                      .timeout_s = 30 };
+    s.key.family = 4;
+    s.key.protocol = protocol;
+    s.key.orig = (SamiTuple){ .src = { { 10, 0, 0, 13 } }, .dst = { { 198, 51, 100, 1 } }, .src_port = 1000, .dst_port = 53 };
+    sami_flow_key_mirror(&s.key, &s.reply);
+    if (protocol == IPPROTO_TCP) {
+        s.has |= SAMI_HAS_TCP;
+        s.tcp_state = SAMI_TCP_STATE_ESTABLISHED;
+    }
+    return s;
+}
+
+/* is_redumping: the collector expects entries to be there and builds no messages ahead. */
+static void
+say_while(SamiSession s, SamiAction action, gboolean is_redumping)
+{
+    SamiApplyItem item = { .session = s };
+    item.session.action = (guint8) action;
+    g_autofree guint8 *messages = sami_apply_build(&item, 1, 60, is_redumping);
+    CU_ASSERT_TRUE(sami_apply_records(apply, &item, 1, 1, 0, NULL));
+}
+
+static void
+say(SamiSession s, SamiAction action)
+{
+    say_while(s, action, FALSE);
+}
+
+static gboolean
+get(const SamiSession *s, SamiSession *ret)
+{
+    gboolean is_found = FALSE;
+    CU_ASSERT_TRUE(sami_firewall_get(world, &s->key, 1, ret, &is_found, NULL));
+    return is_found;
+}
+
+/* Opened while the VM is followed: first seen without a reply, then with it. What arrives must let the next packet of either side pass. */
+static void
+check_growth(guint8 protocol, gboolean is_after_marker)
+{
+    SamiSession young = flow(protocol, 0), grown = flow(protocol, SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED), found;
+    begin();
+    say(young, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(get(&young, &found));
+    CU_ASSERT_EQUAL(found.status & SAMI_IPS_SEEN_REPLY, 0);
+    if (is_after_marker) /* the audit */
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    say(grown, is_after_marker ? SAMI_ACTION_CREATED : SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE(get(&grown, &found));
+    CU_ASSERT_EQUAL(found.status & (SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED), SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED);
+    CU_ASSERT_EQUAL(apply->n_accepted, 1);
+    end();
+}
+
+static void
+test_growth(void)
+{
+    static const guint8 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+    for (guint i = 0; i < G_N_ELEMENTS(protocols); i++) {
+        check_growth(protocols[i], FALSE);
+        check_growth(protocols[i], TRUE);
+    }
+}
+
+/* What packets have made of it here is not overwritten. */
+static void
+test_touched(void)
+{
+    SamiSession young = flow(IPPROTO_TCP, 0), closing = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+    begin();
+    say(young, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_touch(world, &young.key, 0, 100));
+    closing.tcp_state = 7;
+    say(closing, SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE(get(&young, &found));
+    CU_ASSERT_EQUAL(found.tcp_state, SAMI_TCP_STATE_ESTABLISHED);
+    end();
+}
+
+/* The same addresses, but another window scale: a new flow without an event between, which no update can make of the old one. */
+static void
+test_anew(void)
+{
+    SamiSession s = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+    begin();
+    say(s, SAMI_ACTION_CREATED);
+    s.has |= SAMI_HAS_WSCALE;
+    s.tcp_flags[0] = s.tcp_flags[1] = SAMI_TCP_FLAG_WINDOW_SCALE;
+    s.tcp_wscale[0] = s.tcp_wscale[1] = 7;
+    say(s, SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE(get(&s, &found));
+    CU_ASSERT_TRUE(found.has & SAMI_HAS_WSCALE);
+    CU_ASSERT_EQUAL(found.tcp_wscale[1], 7);
+    end();
+}
+
+/* Created behind the freeze marker, it keeps the time that it has at the source and not the lease's, in the audit as before it. */
+static void
+test_late(void)
+{
+    begin();
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    for (guint is_redumping = 0; is_redumping < 2; is_redumping++) {
+        SamiSession s = flow(IPPROTO_TCP, 0), found;
+        s.key.orig.src_port = s.reply.dst_port = (guint16) (2000 + is_redumping);
+        s.timeout_s = 500;
+        s.flags |= SAMI_SESSION_LATE;
+        say_while(s, SAMI_ACTION_CREATED, is_redumping != 0);
+        CU_ASSERT_TRUE(get(&s, &found));
+        CU_ASSERT_EQUAL(found.timeout_s, 500);
+    }
+    end();
+}
+
+/* In doubt no audit comes: an open flow keeps the time that its record had, not the lease, unless packets have given it another. */
+static void
+test_in_doubt(void)
+{
+    SamiReadBack reading = { 0 };
+    SamiSession s[2], found;
+    guint at = 0;
+    begin();
+    for (guint i = 0; i < 2; i++) {
+        s[i] = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+        s[i].key.orig.src_port = s[i].reply.dst_port = (guint16) (3000 + i);
+        s[i].timeout_s = 5000;
+        say(s[i], SAMI_ACTION_CREATED);
+    }
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE(sami_firewall_fake_touch(world, &s[1].key, 0, 100));
+    for (guint i = 0; at < sami_ledger_size(apply->ledger) && i < 10; i++)
+        CU_ASSERT_TRUE(sami_apply_read_back(apply, &at, &reading, NULL));
+    sami_read_back_clear(&reading);
+    CU_ASSERT_TRUE(get(&s[0], &found));
+    CU_ASSERT_EQUAL(found.timeout_s, 5000);
+    CU_ASSERT_TRUE(get(&s[1], &found));
+    CU_ASSERT_NOT_EQUAL(found.timeout_s, 5000);
+    end();
+}
+
+/* Exactly what was created goes; what traffic has made since, with the same addresses, stays. */
+static void
+test_rollback(void)
+{
+    SamiSession s = flow(IPPROTO_TCP, 0), other = flow(IPPROTO_UDP, 0), found;
+    SamiRemoval removal = { 0 };
+    SamiOp again = { .kind = SAMI_OP_CREATE, .session = &other };
+    guint at = 0;
+    begin();
+    say(s, SAMI_ACTION_CREATED);
+    say(other, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &other.key));
+    g_usleep(2000); /* past the window of its batch */
+    CU_ASSERT_TRUE(sami_firewall_apply(world, &again, 1, NULL));
+    CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_FALSE(get(&s, &found));
+    CU_ASSERT_TRUE(get(&other, &found));
+    CU_ASSERT_EQUAL(removal.n_removed, 1);
+    CU_ASSERT_EQUAL(removal.n_left, 1);
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+    end();
+}
+
+/* A control connection, and the i-th child or expectation of it. */
+static SamiSession
+master_flow(void)
+{
+    SamiSession s = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED);
+    s.has |= SAMI_HAS_HELPER;
+    memcpy(s.helper, "ftp", 4);
+    return s;
+}
+
+static SamiSession
+child_flow(guint i)
+{
+    SamiSession s = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+    s.has |= SAMI_HAS_MASTER;
+    s.master = s.key;
+    s.key.orig.src_port = (guint16) (2000 + i);
+    sami_flow_key_mirror(&s.key, &s.reply);
+    return s;
+}
+
+static void
+add_foreign(SamiSession s)
+{
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &s };
+    CU_ASSERT_TRUE(sami_firewall_apply(world, &op, 1, NULL));
+    CU_ASSERT_EQUAL(op.result, 0);
+}
+
+/* Before its master, in one Message or in another. */
+static void
+test_children(void)
+{
+    SamiSession found, child = child_flow(0);
+    SamiApplyItem items[] = { { .session = child_flow(1) }, { .session = master_flow() }, { .session = child_flow(2) } };
+    begin();
+    say(child, SAMI_ACTION_CREATED);
+    CU_ASSERT_FALSE(get(&child, &found));
+    CU_ASSERT_EQUAL(apply->n_records, 1);
+    g_autofree guint8 *messages = sami_apply_build(items, G_N_ELEMENTS(items), 60, FALSE);
+    CU_ASSERT_TRUE(sami_apply_records(apply, items, G_N_ELEMENTS(items), 2, 0, NULL));
+    for (guint i = 0; i < 3; i++) {
+        SamiSession s = child_flow(i);
+        CU_ASSERT_TRUE_FATAL(get(&s, &found));
+        CU_ASSERT_TRUE(found.has & SAMI_HAS_MASTER);
+    }
+    CU_ASSERT_EQUAL(apply->n_records, 4);
+    CU_ASSERT_EQUAL(apply->n_accepted, 4);
+    SamiRemoval removal = { 0 };
+    guint at = 0;
+    while (at < sami_ledger_size(apply->ledger))
+        CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_removed, 4);
+    CU_ASSERT_EQUAL(removal.n_gone, 0);
+    end();
+}
+
+/* It does not come; and what has its addresses here is somebody else's. */
+static void
+test_orphans(void)
+{
+    SamiSession found, child = child_flow(0), ended = child_flow(1), late = child_flow(2);
+    begin();
+    add_foreign(master_flow());
+    say(child, SAMI_ACTION_CREATED);
+    say(ended, SAMI_ACTION_CREATED);
+    say(ended, SAMI_ACTION_DELETED);
+    CU_ASSERT_FALSE(get(&child, &found));
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE(get(&child, &found));
+    CU_ASSERT_FALSE(found.has & SAMI_HAS_MASTER);
+    CU_ASSERT_FALSE(get(&ended, &found));
+    late.flags = SAMI_SESSION_LATE;
+    say(late, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(get(&late, &found));
+    CU_ASSERT_FALSE(found.has & SAMI_HAS_MASTER);
+    SamiReadBack reading = { 0 };
+    guint at = 0;
+    while (at < sami_ledger_size(apply->ledger))
+        CU_ASSERT_TRUE(sami_apply_read_back(apply, &at, &reading, NULL));
+    sami_read_back_clear(&reading);
+    CU_ASSERT_EQUAL(apply->degraded[SAMI_REASON_NO_MASTER], 2);
+    end();
+}
+
+/* The queue is bounded: beyond it they go in alone. */
+static void
+test_many_children(void)
+{
+    SamiSession found;
+    begin();
+    for (guint i = 0; i <= SAMI_CHILDREN_MAX; i++)
+        say(child_flow(i), SAMI_ACTION_CREATED);
+    SamiSession first = child_flow(0), last = child_flow(SAMI_CHILDREN_MAX);
+    CU_ASSERT_FALSE(get(&first, &found));
+    CU_ASSERT_TRUE(get(&last, &found));
+    say(master_flow(), SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(get(&first, &found));
+    CU_ASSERT_EQUAL(apply->n_accepted, SAMI_CHILDREN_MAX + 2);
+    CU_ASSERT_EQUAL(apply->n_records, SAMI_CHILDREN_MAX + 2);
+    end();
+}
+
+static SamiExpectation
+expectation(guint16 port)
+{
+    SamiSession master = master_flow();
+    SamiExpectation e = { .key = master.key, .master = master.key, .action = SAMI_ACTION_CREATED, .timeout_s = 100 };
+    memset(&e.mask_src, 0xff, 4);
+    e.key.orig.src_port = 0;
+    e.key.orig.dst_port = port;
+    return e;
+}
+
+static void
+say_expected(SamiExpectation e, guint32 age_s)
+{
+    SamiExpectationItem item = { .expectation = e };
+    sami_apply_expect(apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000 - age_s * 1000);
+}
+
+static void
+take(const SamiExpectation *e, gpointer user_data)
+{
+    g_array_append_vals(user_data, e, 1);
+}
+
+static guint
+n_expected(SamiExpectation *ret_first)
+{
+    g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(SamiExpectation));
+    CU_ASSERT_TRUE(sami_firewall_expectations(world, NULL, take, found, NULL));
+    if (found->len > 0)
+        *ret_first = g_array_index(found, SamiExpectation, 0);
+    return found->len;
+}
+
+static void
+check_counts(guint64 n_created, guint64 n_present, SamiReason reason)
+{
+    CU_ASSERT_EQUAL(apply->expected.n_applied, n_created);
+    CU_ASSERT_EQUAL(apply->expected.n_unchanged, n_present);
+    CU_ASSERT_EQUAL(apply->expected.n_refused, reason == SAMI_REASON_NONE ? 0 : 1);
+    CU_ASSERT_EQUAL(apply->n_refused, 0); /* which is of sessions */
+    CU_ASSERT_TRUE(reason == SAMI_REASON_NONE || apply->refused[reason] == 1);
+}
+
+/* At the marker, with what is left of its time; taken back by a thaw, and by a rollback if it is still ours. */
+static void
+test_expectations(void)
+{
+    SamiExpectation found;
+    SamiRemoval removal = { 0 };
+    begin();
+    say_expected(expectation(40000), 0);
+    say_expected(expectation(40000), 10); /* said again, by a session that was resumed */
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    say(master_flow(), SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL_FATAL(n_expected(&found), 1);
+    CU_ASSERT_TRUE(found.timeout_s >= 88 && found.timeout_s <= 90);
+    check_counts(1, 0, SAMI_REASON_NONE);
+    CU_ASSERT_TRUE(sami_apply_thaw(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    say_expected(expectation(40001), 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL_FATAL(n_expected(&found), 1);
+    CU_ASSERT_EQUAL(found.key.orig.dst_port, 40001);
+    guint at = 0;
+    CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_expectations, 1);
+    CU_ASSERT_EQUAL(removal.n_removed, 1);
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    end();
+}
+
+/* One that a helper here made anew has its whole time. */
+static void
+test_expected_anew(void)
+{
+    SamiExpectation e = expectation(40000), found;
+    SamiExpectOp ops[] = { { .kind = SAMI_EXPECT_DELETE, .expectation = &e }, { .kind = SAMI_EXPECT_CREATE, .expectation = &e } };
+    SamiRemoval removal = { 0 };
+    begin();
+    say(master_flow(), SAMI_ACTION_CREATED);
+    say_expected(e, 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE(sami_firewall_expect(world, ops, 2, NULL));
+    CU_ASSERT_EQUAL(ops[1].result, 0);
+    CU_ASSERT_TRUE(sami_apply_thaw(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 1);
+    say_expected(e, 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    guint at = 0;
+    CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_expectations_left + removal.n_expectations, 0); /* the second one was not created by us */
+    end();
+}
+
+static void
+check_refused(SamiSession master, gboolean is_ours, SamiExpectation e, guint32 age_s, SamiReason reason)
+{
+    SamiExpectation found;
+    begin();
+    if (is_ours)
+        say(master, SAMI_ACTION_CREATED);
+    else
+        add_foreign(master);
+    say_expected(e, age_s);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    check_counts(0, 0, reason);
+    end();
+}
+
+static void
+test_refused_expectations(void)
+{
+    SamiSession helpless = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+    SamiExpectation elsewhere = expectation(40000);
+    elsewhere.key.orig.dst.octets[3] = 77; /* listed for its NAT by the policy, and not what this flow is translated to */
+    check_refused(master_flow(), FALSE, expectation(40000), 0, SAMI_REASON_EXPECTATION_MASTER);
+    check_refused(helpless, TRUE, expectation(40000), 0, SAMI_REASON_EXPECTATION_HELPER);
+    check_refused(master_flow(), TRUE, expectation(40000), 101, SAMI_REASON_EXPECTATION_LATE);
+    check_refused(master_flow(), TRUE, elsewhere, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+}
+
+/* The flow was here, and its helper waits for something that packets here have announced: that stays. */
+static void
+test_present_expectation(void)
+{
+    SamiExpectation mine = expectation(50000), found;
+    SamiExpectOp op = { .kind = SAMI_EXPECT_CREATE, .expectation = &mine };
+    begin();
+    add_foreign(master_flow());
+    CU_ASSERT_TRUE(sami_firewall_expect(world, &op, 1, NULL));
+    say(master_flow(), SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(apply->n_merged, 1);
+    say_expected(expectation(40000), 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL_FATAL(n_expected(&found), 1);
+    CU_ASSERT_EQUAL(found.key.orig.dst_port, 50000);
+    check_counts(0, 1, SAMI_REASON_NONE);
+    CU_ASSERT_TRUE(sami_apply_thaw(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 1);
+    end();
+}
+
+/* The kernel gives one flow of ftp one expectation: what was evicted is not said to be there. */
+static void
+test_evicted_expectation(void)
+{
+    SamiExpectation found;
+    begin();
+    say(master_flow(), SAMI_ACTION_CREATED);
+    say_expected(expectation(40000), 0);
+    say_expected(expectation(40001), 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL_FATAL(n_expected(&found), 1);
+    CU_ASSERT_EQUAL(apply->expected.n_applied, 1);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_UNVERIFIED], 1);
+    end();
+}
+
+int
+main(void)
+{
+    static const SamiTest tests[] = {
+        { "a flow that grows gets its status bits", test_growth },
+        { "packets win over records", test_touched },
+        { "a flow that began anew is created anew", test_anew },
+        { "a late flow has its own time", test_late },
+        { "in doubt, a flow has the time of its record", test_in_doubt },
+        { "a rollback takes exactly its own", test_rollback },
+        { "masters come before their children", test_children },
+        { "children without a master", test_orphans },
+        { "more children than can wait", test_many_children },
+        { "expectations come at the marker, and go", test_expectations },
+        { "an expectation that was made anew stays", test_expected_anew },
+        { "refused expectations", test_refused_expectations },
+        { "what is expected already stays", test_present_expectation },
+        { "what was evicted is not there", test_evicted_expectation },
+    };
+    return sami_test_main("apply", tests, G_N_ELEMENTS(tests), set_up, NULL);
+}

@@ -1,0 +1,335 @@
+/* Listener and connector against peers that speak TLS, or not even that, and break the rules. */
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/unit/harness.h"
+#include "tests/unit/transport-pair.h"
+
+/* ---- a bare server for the connector ---- */
+
+static int
+bare_server(guint *ret_port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_FATAL(bind(fd, (struct sockaddr *) &address, length) == 0 && listen(fd, 1) == 0);
+    getsockname(fd, (struct sockaddr *) &address, &length);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void
+test_server_is_no_server(void)
+{
+    guint port;
+    int server = bare_server(&port);
+    g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", port);
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    at_client = lab_request(&connector, "fw2.example");
+    int fd = accept(server, NULL, NULL);
+    CU_ASSERT_EQUAL(send(fd, "220 mail.example ESMTP\r\n", 24, MSG_NOSIGNAL), 24);
+    g_autofree gchar *garbage = lab_error(at_client);
+    CU_ASSERT(garbage && strstr(garbage, "not TLS"));
+    g_clear_pointer(&at_client, sami_session_socket_free);
+    close(fd);
+    at_client = lab_request(&connector,
+                            "fw2.example"); /* accepted by the backlog, answered by nobody */
+    g_autofree gchar *silence = lab_error(at_client);
+    CU_ASSERT(silence && strstr(silence, "took too long"));
+    g_clear_pointer(&at_client, sami_session_socket_free);
+    at_client = lab_request(&connector, "fw2.example"); /* given up while waiting */
+    pair_stop();
+    close(server);
+}
+
+/* The addresses of a peer are tried in their order: past one that refuses, one that never answers, and one where somebody else is. */
+static void
+test_next_address(void)
+{
+    SamiFrameOpen server, client;
+    guint silent_port, other_port;
+    int silent = bare_server(&silent_port), other = bare_server(&other_port);
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
+    g_autofree gchar *good = g_strdup_printf("127.0.0.1:%u", listener.port);
+    g_autofree gchar *addresses = g_strdup_printf("127.0.0.1:1,127.0.0.1:%u,127.0.0.1:%u,%s", other_port, silent_port, good);
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", addresses);
+    at_client = lab_request(&connector, "fw2.example");
+    int fd = accept(other, NULL, NULL);
+    CU_ASSERT_EQUAL(send(fd, "220 mail.example ESMTP\r\n", 24, MSG_NOSIGNAL), 24);
+    CU_ASSERT(lab_opened(at_client, &client));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(at_server && lab_opened(at_server, &server));
+    CU_ASSERT_STRING_EQUAL(client.address, good);
+    if (at_server)
+        pair_exchange(3, 3);
+    close(fd);
+    pair_stop();
+    /* None is good: each is named with its own reason. */
+    g_autofree gchar *bad = g_strdup_printf("127.0.0.1:1,127.0.0.1:%u", other_port);
+    g_autofree gchar *begin = g_strdup_printf("cannot connect to fw2.example at 127.0.0.1:1: Connection refused; at 127.0.0.1:%u: ", other_port);
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", bad);
+    at_client = lab_request(&connector, "fw2.example");
+    fd = accept(other, NULL, NULL);
+    CU_ASSERT_EQUAL(send(fd, "220 mail.example ESMTP\r\n", 24, MSG_NOSIGNAL), 24);
+    g_autofree gchar *text = lab_error(at_client);
+    CU_ASSERT(text && g_str_has_prefix(text, begin) && strstr(text, "not TLS"));
+    g_clear_pointer(&at_client, sami_session_socket_free);
+    at_client = lab_request(&connector, "fw2.example"); /* given up while the second waits */
+    pair_stop();
+    close(fd);
+    close(silent);
+    close(other);
+}
+
+/* ---- a bare client for the listener ---- */
+
+typedef struct {
+    int fd;
+    SSL_CTX *context;
+    SSL *ssl;
+} Bare;
+
+static int
+bare_connect(void)
+{
+    struct timeval timeout = { 10, 0 };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((guint16) listener.port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+    return fd;
+}
+
+/* stem NULL: without certificate. */
+static gboolean
+bare_open(Bare *bare, const gchar *stem, int max_version)
+{
+    bare->fd = bare_connect();
+    bare->context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(bare->context, max_version);
+    if (stem) {
+        g_autofree gchar *crt = lab_path(stem, ".crt"), *key = lab_path(stem, ".key");
+        SSL_CTX_use_certificate_chain_file(bare->context, crt);
+        SSL_CTX_use_PrivateKey_file(bare->context, key, SSL_FILETYPE_PEM);
+    }
+    bare->ssl = SSL_new(bare->context);
+    SSL_set_fd(bare->ssl, bare->fd);
+    return SSL_connect(bare->ssl) == 1;
+}
+
+static void
+bare_close(Bare *bare)
+{
+    SSL_free(bare->ssl);
+    SSL_CTX_free(bare->context);
+    close(bare->fd);
+    ERR_clear_error();
+}
+
+/* The reason that SSL_read() fails with. */
+static int
+bare_reason(Bare *bare)
+{
+    gchar octet;
+    ERR_clear_error();
+    int n = SSL_read(bare->ssl, &octet, 1);
+    return n > 0 ? 0 : ERR_GET_REASON(ERR_peek_error());
+}
+
+static void
+test_client_without_certificate(void)
+{
+    Bare bare;
+    pair_start_pinned();
+    bare_open(&bare, NULL, TLS1_3_VERSION);
+    CU_ASSERT_EQUAL(bare_reason(&bare), SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED);
+    bare_close(&bare);
+    CU_ASSERT_FALSE(bare_open(&bare, "fw1", TLS1_2_VERSION));
+    CU_ASSERT_EQUAL(ERR_GET_REASON(ERR_peek_error()), SSL_R_TLSV1_ALERT_PROTOCOL_VERSION);
+    bare_close(&bare);
+    at_server = lab_session(&listener, 50);
+    CU_ASSERT_PTR_NULL(at_server);
+    pair_stop();
+}
+
+static void
+test_no_resumption(void)
+{
+    Bare bare;
+    pair_start_pinned();
+    CU_ASSERT(bare_open(&bare, "fw1", TLS1_3_VERSION));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    SSL_set_mode(bare.ssl, SSL_MODE_AUTO_RETRY);
+    g_clear_pointer(&at_server, sami_session_socket_free);
+    gchar octet;
+    SSL_read(bare.ssl, &octet, 1); /* up to the end: a ticket would have been read */
+    CU_ASSERT_FALSE(SSL_SESSION_is_resumable(SSL_get0_session(bare.ssl)));
+    bare_close(&bare);
+    pair_stop();
+}
+
+static void
+test_garbage(void)
+{
+    gchar answer[64];
+    SamiFrameOpen server, client;
+    pair_start_pinned();
+    int fds[3] = { bare_connect(), bare_connect(), bare_connect() };
+    CU_ASSERT(send(fds[0], "GET / HTTP/1.0\r\n\r\n", 18, 0) == 18);
+    CU_ASSERT(send(fds[1], "\0\12\0\20ABCDABCDABCDABCDABCDABCD", 28, 0) == 28);
+    close(fds[2]);
+    for (guint i = 0; i < 2; i++) { /* perhaps an alert, then the end, no reset */
+        ssize_t n;
+        while ((n = recv(fds[i], answer, sizeof(answer), 0)) > 0)
+            ;
+        CU_ASSERT_EQUAL(n, 0);
+        close(fds[i]);
+    }
+    if (pair_meet(&server, &client)) /* and it still serves */
+        pair_exchange(3, 3);
+    pair_stop();
+}
+
+typedef struct {
+    const gchar *octets;
+    gsize length;
+    guint n_messages;     /* that come whole before the error */
+    gboolean is_notified; /* the client sends close_notify */
+    const gchar *text;
+} BadStream;
+
+#define GOOD "\0\12\0\20ABCDABCDABCD"
+static const BadStream bad_streams[] = {
+    { GOOD "\0\12\0\3ABCDABCDABCD", 32, 1, FALSE, "version 10, length 3" },
+    { GOOD GOOD "\0\11\0\20ABCDABCDABCD", 48, 2, FALSE, "version 9, length 16" },
+    { "\0\12\0\17", 4, 0, FALSE, "version 10, length 15" },
+    { GOOD, 16, 1, FALSE, "truncated" },
+    { GOOD "\0\12\0\20ABCD", 24, 1, FALSE, "truncated" },
+    { GOOD "\0\12\0\20ABCD", 24, 1, TRUE, "closed within a Message" },
+    { "\0", 1, 0, TRUE, "closed within a Message" },
+};
+
+/* What the peer sent is no IPFIX, and it is told so: the way back is open until the state process closes it. */
+static void
+answer_bad_stream(Bare *bare)
+{
+    gchar octets[64];
+    CU_ASSERT(sami_session_socket_send(at_server, SAMI_FRAME_MESSAGE, (const guint8 *) GOOD, 16, NULL));
+    CU_ASSERT(sami_session_socket_send(at_server, SAMI_FRAME_CLOSE, NULL, 0, NULL));
+    int n = SSL_read(bare->ssl, octets, sizeof(octets));
+    CU_ASSERT(n == 16 && !memcmp(octets, GOOD, 16));
+    n = SSL_read(bare->ssl, octets, sizeof(octets));
+    CU_ASSERT(n == 0 && SSL_get_error(bare->ssl, n) == SSL_ERROR_ZERO_RETURN);
+}
+
+static void
+run_bad_stream(const BadStream *bad)
+{
+    Bare bare;
+    SamiFrameOpen open;
+    SamiFrameType type;
+    guint8 *payload;
+    gsize length;
+    CU_ASSERT(bare_open(&bare, "fw1", TLS1_3_VERSION));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(lab_opened(at_server, &open));
+    CU_ASSERT_EQUAL(SSL_write(bare.ssl, bad->octets, (int) bad->length), (int) bad->length);
+    if (bad->is_notified)
+        SSL_shutdown(bare.ssl);
+    else if (strstr(bad->text, "truncated"))
+        shutdown(bare.fd, SHUT_WR);
+    for (guint i = 0; i < bad->n_messages; i++) {
+        CU_ASSERT_EQUAL(lab_receive(at_server, &type, &payload, &length), SAMI_RECEIVE_FRAME);
+        CU_ASSERT(type == SAMI_FRAME_MESSAGE && length == 16 && !memcmp(payload, GOOD, 16));
+    }
+    CU_ASSERT_EQUAL(lab_receive(at_server, &type, &payload, &length), SAMI_RECEIVE_FRAME);
+    gboolean is_broken = strcmp(bad->text, "truncated") == 0;
+    CU_ASSERT_EQUAL(type, is_broken ? SAMI_FRAME_ERROR : SAMI_FRAME_MALFORMED);
+    g_autofree gchar *text = g_strndup((const gchar *) payload, length);
+    CU_ASSERT(strstr(text, bad->text) && (!is_broken || strstr(text, "fw1.example")));
+    if (!is_broken)
+        answer_bad_stream(&bare);
+    pair_expect_end(at_server);
+    g_clear_pointer(&at_server, sami_session_socket_free);
+    bare_close(&bare);
+}
+
+static void
+test_bad_streams(void)
+{
+    pair_start_pinned();
+    for (guint i = 0; i < G_N_ELEMENTS(bad_streams); i++)
+        run_bad_stream(&bad_streams[i]);
+    pair_stop();
+}
+
+/* One octet a record, one Message in many. */
+static void
+test_dribble(void)
+{
+    Bare bare;
+    SamiFrameOpen open;
+    SamiFrameType type;
+    guint8 *payload;
+    gsize length;
+    pair_start_pinned();
+    CU_ASSERT(bare_open(&bare, "fw1", TLS1_3_VERSION));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(lab_opened(at_server, &open));
+    for (guint i = 0; i < 48; i++)
+        CU_ASSERT_EQUAL(SSL_write(bare.ssl, (GOOD GOOD GOOD) + i, 1), 1);
+    SSL_shutdown(bare.ssl);
+    for (guint i = 0; i < 3; i++)
+        CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME &&
+                  type == SAMI_FRAME_MESSAGE);
+    CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME &&
+              type == SAMI_FRAME_CLOSE);
+    bare_close(&bare);
+    pair_stop();
+}
+
+/* More half-open connections than there is room for: an honest peer still gets in. */
+static void
+test_half_open_flood(void)
+{
+    int fds[SAMI_HANDSHAKES_MAX + 20];
+    SamiFrameOpen server, client;
+    pair_start_pinned();
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        fds[i] = bare_connect();
+    if (pair_meet(&server, &client))
+        pair_exchange(3, 3);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        close(fds[i]);
+    pair_stop();
+}
+
+/* ---- the process ---- */
+
+static const SamiTest tests[] = {
+    { "server is no server", test_server_is_no_server },
+    { "next address", test_next_address },
+    { "client without certificate or TLS 1.3", test_client_without_certificate },
+    { "no resumption", test_no_resumption },
+    { "garbage", test_garbage },
+    { "bad streams", test_bad_streams },
+    { "dribble", test_dribble },
+    { "half-open flood", test_half_open_flood },
+};
+
+int
+main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    return sami_test_main("transport bare", tests, G_N_ELEMENTS(tests), pair_set_up, pair_tear_down);
+}
