@@ -364,17 +364,12 @@ read_records(SamiDecoder *decoder, guint n_records, SamiRecordFunc func, gpointe
     return TRUE;
 }
 
-gboolean
-sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data,
-                  GError **error)
+/* `body` octets of the Message are what libfixbuf sees. */
+static gboolean
+read_body(SamiDecoder *decoder, guint8 *message, gsize body, gboolean has_signature, SamiRecordFunc func, gpointer user_data, GError **error)
 {
     guint n_records = 0;
-    if (length < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "Message of %zu octets", length);
-        return FALSE;
-    }
-    gsize body = length - SAMI_SIGNATURE_SET;
-    if (!sami_shim_check(decoder->shim, message, body, TRUE, on_template, decoder, &n_records, error))
+    if (!sami_shim_check(decoder->shim, message, body, has_signature, on_template, decoder, &n_records, error))
         return FALSE;
     if (decoder->template_error) {
         g_propagate_error(error, g_steal_pointer(&decoder->template_error));
@@ -396,4 +391,27 @@ sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecor
     is_read = is_read && read_records(decoder, n_records, func, user_data, error);
     memcpy(message, header, sizeof header);
     return is_read;
+}
+
+gboolean
+sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data,
+                  GError **error)
+{
+    if (length < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "Message of %zu octets", length);
+        return FALSE;
+    }
+    return read_body(decoder, message, length - SAMI_SIGNATURE_SET, TRUE, func, user_data, error);
+}
+
+gboolean
+sami_decoder_read_unsigned(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error)
+{
+    return read_body(decoder, message, length, FALSE, func, user_data, error);
+}
+
+void
+sami_decoder_start_at(SamiDecoder *decoder, guint32 sequence)
+{
+    sami_shim_start_at(decoder->shim, sequence);
 }

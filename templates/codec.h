@@ -44,3 +44,7 @@ typedef void (*SamiRecordFunc)(const SamiRecord *record, gpointer user_data);
 /* Takes a whole signed and verified Message (the signature Set is cut off here; Length in `message` is changed during the call and
  * restored). Calls func for each record in order. After FALSE (SAMI_ERROR_MALFORMED, SAMI_ERROR_PEN) the session has to end. */
 gboolean sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error);
+/* The same for a Message that has no signature Set. Nothing that came over a network may get here. */
+gboolean sami_decoder_read_unsigned(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error);
+/* Before the first Message: its Sequence Number, where a file begins within a Transport Session. */
+void sami_decoder_start_at(SamiDecoder *decoder, guint32 sequence);

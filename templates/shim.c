@@ -32,6 +32,12 @@ sami_shim_free(SamiShim *shim)
     g_free(shim);
 }
 
+void
+sami_shim_start_at(SamiShim *shim, guint32 sequence)
+{
+    shim->sequence = sequence;
+}
+
 const SamiTemplate *
 sami_shim_template(const SamiShim *shim, guint16 id)
 {

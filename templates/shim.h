@@ -14,6 +14,9 @@ SamiShim *sami_shim_new(guint32 domain);
 void sami_shim_free(SamiShim *shim);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiShim, sami_shim_free)
 
+/* Before the first Message: its Sequence Number, 0 unless said. */
+void sami_shim_start_at(SamiShim *shim, guint32 sequence);
+
 /* A new template was defined by the Message being checked. */
 typedef void (*SamiTemplateFunc)(const SamiTemplate *tmpl, gpointer user_data);
 

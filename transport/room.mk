@@ -12,5 +12,7 @@ libtransport_a_SOURCES = \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
 	transport/pki.c transport/pki.h transport/peer-file.c \
-	transport/daemon.c transport/daemon.h
+	transport/daemon.c transport/daemon.h \
+	transport/input.c transport/input.h \
+	transport/capture.c transport/capture.h
 EXTRA_DIST += transport/README

@@ -20,10 +20,13 @@ BEGIN {
     may["tests"] = "common templates transport firewall exporter collector replay ctl packaging tests"
     # File that includes -> header of another room, where the room as a whole may not.
     also["man", "exporter/machine.h"] = also["man", "collector/machine.h"] = 1
+    # What a signer may bring, and what its records do to the kernel, is the same for a file as for a stream.
+    also["replay", "collector/signers.h"] = also["replay", "collector/map.h"] = also["replay", "collector/apply.h"] = 1
     also["ctl", "transport/pki.h"] = also["ctl", "templates/signature.h"] = 1
     # Third party -> files that may know it. Tests check those files and may look past them.
     only["fixbuf"] = "^(templates/codec\\.c|tests/)"
     only["openssl"] = "^(templates/signature\\.c|transport/(tls|dtls|pki)[a-z-]*\\.[ch]|tests/)"
+    only["pcap"] = "^(transport/capture[a-z-]*\\.[ch]|tests/)"
     only["usrsctp.h"] = "^transport/sctp[a-z-]*\\.c"
     only["libmnl"] = only["libnetfilter_conntrack"] = only["libnftnl"] = "^(firewall/|tests/)"
 }

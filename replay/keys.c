@@ -1,0 +1,97 @@
+#include "replay/keys.h"
+
+#include <string.h>
+
+struct ReplayKeys {
+    GPtrArray *signers; /* of SamiSigner */
+    GArray *keys;       /* of ReplayKey; those of signers first */
+    GPtrArray *loaded;  /* of SamiKey that are not a signer's */
+};
+
+static void
+key_clear(gpointer data)
+{
+    g_free(((ReplayKey *) data)->name);
+}
+
+void
+replay_keys_free(ReplayKeys *keys)
+{
+    if (!keys)
+        return;
+    g_clear_pointer(&keys->keys, g_array_unref);
+    g_clear_pointer(&keys->loaded, g_ptr_array_unref);
+    g_clear_pointer(&keys->signers, g_ptr_array_unref);
+    g_free(keys);
+}
+
+static void
+add(ReplayKeys *keys, const gchar *name, SamiKey *key, const SamiSigner *signer, gboolean is_own)
+{
+    ReplayKey row = { g_strdup(name), key, signer, is_own };
+    g_array_append_val(keys->keys, row);
+    if (!signer)
+        g_ptr_array_add(keys->loaded, key);
+}
+
+static gboolean
+add_config(ReplayKeys *keys, const SamiConfig *config, GError **error)
+{
+    keys->signers = sami_signers_load(config, NULL, error);
+    for (guint i = 0; keys->signers && i < keys->signers->len; i++) {
+        const SamiSigner *signer = keys->signers->pdata[i];
+        for (guint k = 0; k < signer->keys->len; k++)
+            add(keys, signer->config->name, signer->keys->pdata[k], signer, FALSE);
+    }
+    if (!keys->signers)
+        return FALSE;
+    for (guint i = 0; i < config->peers->len; i++) {
+        const SamiConfigPeer *peer = config->peers->pdata[i];
+        SamiKey *key = peer->signing_key_file ? sami_key_load_public(peer->signing_key_file, error) : NULL;
+        if (peer->signing_key_file && !key)
+            return FALSE;
+        if (key)
+            add(keys, peer->name, key, NULL, FALSE);
+    }
+    /* Ours may be readable by root only, and whoever reads a journal is somebody else. */
+    SamiKey *own = sami_key_load_private(config->signing_key, NULL);
+    if (own)
+        add(keys, config->name, own, NULL, TRUE);
+    return TRUE;
+}
+
+ReplayKeys *
+replay_keys_load(Replay *replay, GError **error)
+{
+    g_autoptr(ReplayKeys) keys = g_new0(ReplayKeys, 1);
+    keys->keys = g_array_new(FALSE, FALSE, sizeof(ReplayKey));
+    g_array_set_clear_func(keys->keys, key_clear);
+    keys->loaded = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
+    if (!replay_load_config(replay, error) || (replay->config && !add_config(keys, replay->config, error)))
+        return NULL;
+    for (guint i = 0; replay->args.keys && replay->args.keys[i]; i++) {
+        SamiKey *key = sami_key_load_public(replay->args.keys[i], error);
+        g_autofree gchar *name = g_path_get_basename(replay->args.keys[i]);
+        if (!key)
+            return NULL;
+        add(keys, name, key, NULL, FALSE);
+    }
+    return g_steal_pointer(&keys);
+}
+
+const ReplayKey *
+replay_keys_find(const ReplayKeys *keys, const guint8 key_id[SAMI_KEY_ID])
+{
+    for (guint i = 0; i < keys->keys->len; i++) {
+        const ReplayKey *row = &g_array_index(keys->keys, ReplayKey, i);
+        if (memcmp(sami_key_id(row->key), key_id, SAMI_KEY_ID) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+guint
+replay_keys_count(const ReplayKeys *keys)
+{
+    return keys->keys->len;
+}

@@ -1,0 +1,12 @@
+noinst_LIBRARIES += libreplay.a
+libreplay_a_SOURCES = \
+	replay/cli.c replay/replay.h \
+	replay/keys.c replay/keys.h \
+	replay/progress.c \
+	replay/stats.c \
+	replay/strict.c replay/strict.h
+
+bin_PROGRAMS += sami-replay
+sami_replay_SOURCES = replay/main.c
+sami_replay_LDADD = libreplay.a libcollector.a $(SAMI_CORE_LIBS)
+EXTRA_DIST += replay/README

@@ -1,0 +1,162 @@
+#include "replay/strict.h"
+
+#include <string.h>
+
+#include "common/cursor.h"
+
+struct ReplayStrict {
+    const ReplayKeys *keys;
+    const ReplayKey *key;
+    SamiDecoder *decoder;  /* NULL before the first Message */
+    SamiSignature first;   /* what every later one has to repeat */
+    SamiSignature last;    /* of the Message taken last */
+    guint8 binding[32];    /* of the second Message and all that follow (PROTOCOL §3) */
+    guint n_messages;
+    guint32 export_time;
+    gboolean is_signed;
+    gboolean is_broken;
+};
+
+ReplayStrict *
+replay_strict_new(const ReplayKeys *keys)
+{
+    ReplayStrict *strict = g_new0(ReplayStrict, 1);
+    strict->keys = keys;
+    return strict;
+}
+
+void
+replay_strict_free(ReplayStrict *strict)
+{
+    if (!strict)
+        return;
+    sami_decoder_free(strict->decoder);
+    g_free(strict);
+}
+
+static gboolean G_GNUC_PRINTF(4, 5)
+refuse(SamiReason *ret_reason, SamiReason reason, GError **error, const gchar *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree gchar *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    *ret_reason = reason;
+    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_SIGNATURE, text);
+    return FALSE;
+}
+
+/* What PROTOCOL §2 step (3) asks of the second Message and all that follow. The binding may change once, after the first Message: that is a
+ * hello, under B0. */
+static gboolean
+check_session(ReplayStrict *strict, const SamiSignature *now, SamiReason *ret_reason, GError **error)
+{
+    const SamiSignature *first = &strict->first;
+    if (now->role != first->role)
+        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u after role %u (PROTOCOL 2)", now->role, first->role);
+    if (memcmp(now->migration_id, first->migration_id, sizeof now->migration_id) != 0)
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature of another migration (PROTOCOL 2)");
+    if (memcmp(now->key_id, first->key_id, sizeof now->key_id) != 0)
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature with another key: a session uses one (PROTOCOL 2)");
+    if (now->counter != strict->last.counter + 1)
+        return refuse(ret_reason, SAMI_REASON_WRONG_COUNTER, error, "counter %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT " (PROTOCOL 2)",
+                      now->counter, strict->last.counter);
+    if (strict->n_messages > 1 && memcmp(now->binding, strict->binding, sizeof now->binding) != 0)
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature bound to another session (PROTOCOL 3)");
+    if (strict->last.flags & SAMI_SIGNATURE_LAST)
+        return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "a Message after the last one (PROTOCOL 2)");
+    return TRUE;
+}
+
+static gboolean
+check_first(const SamiSignature *now, SamiReason *ret_reason, GError **error)
+{
+    static const guint8 none[32];
+    if (now->role < SAMI_ROLE_EXPORTER || now->role > SAMI_ROLE_FILE)
+        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u (PROTOCOL 2)", now->role);
+    if (now->role == SAMI_ROLE_FILE && (now->counter != 0 || memcmp(now->binding, none, sizeof none) != 0))
+        return refuse(ret_reason, now->counter ? SAMI_REASON_WRONG_COUNTER : SAMI_REASON_WRONG_SESSION, error,
+                      "a recorded file begins with counter 0 and no binding (PROTOCOL 5)");
+    return TRUE;
+}
+
+/* TRUE: it may be decoded; *ret_is_signed: it ends in a signature's Set. */
+static gboolean
+check_signature(ReplayStrict *strict, const SamiInputMessage *message, gboolean force_unsigned, SamiSignature *now, gboolean *ret_is_signed,
+                SamiReason *ret_reason, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    *ret_is_signed = sami_signature_read(message->octets, message->length, now, &local);
+    if (!*ret_is_signed && (strict->is_signed || !force_unsigned || !g_error_matches(local, SAMI_ERROR, SAMI_ERROR_SIGNATURE)))
+        return refuse(ret_reason, SAMI_REASON_NOT_SIGNED, error, "%s", local->message);
+    if (!*ret_is_signed)
+        return TRUE;
+    if (strict->n_messages > 0 && !strict->is_signed)
+        return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "a signed Message after unsigned ones");
+    if (now->algorithm != 1)
+        return refuse(ret_reason, SAMI_REASON_BAD_SIGNATURE, error, "signature algorithm %u; known is 1, Ed25519 (PROTOCOL 2)", now->algorithm);
+    if (!(strict->n_messages == 0 ? check_first(now, ret_reason, error) : check_session(strict, now, ret_reason, error)))
+        return FALSE;
+    const ReplayKey *key = replay_keys_find(strict->keys, now->key_id);
+    if (!key && !force_unsigned)
+        return refuse(ret_reason, SAMI_REASON_UNKNOWN_SIGNER, error, "no key %02x%02x%02x%02x… is known (signers.d, --key)", now->key_id[0],
+                      now->key_id[1], now->key_id[2], now->key_id[3]);
+    if (key && !sami_signature_verify(key->key, message->octets, message->length))
+        return refuse(ret_reason, SAMI_REASON_BAD_SIGNATURE, error, "the signature of %s does not verify (RFC 8032)", key->name);
+    strict->key = key;
+    return TRUE;
+}
+
+gboolean
+replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gboolean force_unsigned, SamiRecordFunc func, gpointer user_data,
+                      SamiReason *ret_reason, GError **error)
+{
+    SamiSignature now = { 0 };
+    gboolean is_signed = FALSE;
+    SamiReader r;
+    if (strict->is_broken)
+        return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "not read: a Message before it was refused");
+    strict->is_broken = TRUE; /* unless it turns out well */
+    if (!check_signature(strict, message, force_unsigned, &now, &is_signed, ret_reason, error))
+        return FALSE;
+    sami_reader_init(&r, message->octets + 4, SAMI_MESSAGE_HEADER - 4);
+    guint32 export_time = (guint32) sami_reader_uint(&r, 4), sequence = (guint32) sami_reader_uint(&r, 4);
+    if (strict->n_messages == 0) {
+        strict->decoder = sami_decoder_new(is_signed && now.role == SAMI_ROLE_COLLECTOR ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
+        strict->first = now;
+        strict->is_signed = is_signed;
+        /* The file of a replication begins with its generation (PROTOCOL 5), and a foreign one where its writer began. */
+        sami_decoder_start_at(strict->decoder, sequence);
+    } else if (strict->n_messages == 1) {
+        memcpy(strict->binding, now.binding, sizeof strict->binding);
+    }
+    gboolean is_read = is_signed ? sami_decoder_read(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, error)
+                                 : sami_decoder_read_unsigned(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, error);
+    if (!is_read) {
+        *ret_reason = g_error_matches(*error, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED;
+        return FALSE;
+    }
+    strict->last = now;
+    strict->export_time = export_time;
+    strict->n_messages++;
+    strict->is_broken = FALSE;
+    return TRUE;
+}
+
+const ReplayKey *
+replay_strict_key(const ReplayStrict *strict)
+{
+    return strict->key;
+}
+
+const SamiSignature *
+replay_strict_signature(const ReplayStrict *strict)
+{
+    return &strict->last;
+}
+
+guint32
+replay_strict_export_time(const ReplayStrict *strict)
+{
+    return strict->export_time;
+}
