@@ -114,7 +114,7 @@ wait "${MIGRATES[x]}" || fail "migrate of x ended with $?"
 running "one after the other"
 finished "one after the other"
 
-echo "--- one that has only merged is aborted, then both freeze at once; the later READY owns the flows"
+echo "--- one that has only merged is aborted, then both freeze at once; one of them owns all flows"
 path 1 3
 for n in 1 2 3; do "$BUILD/sami-table" -n "${LAB}fw$n" flush; done
 transfers
@@ -133,15 +133,15 @@ path 2 2
 resumed
 wait "${MIGRATES[x]}" || fail "migrate of x ended with $?"
 wait "${MIGRATES[y]}" || fail "migrate of y ended with $?"
-later=$(grep ' FREEZE -> READY ' "$WORK/collector.log" | tail -n 1)
+# Which freeze the injecting thread had last is not in the log, whose lines come when the journals are on the disk.
+read -r owner other < <([ "$(owns x)" -eq 0 ] && echo y x || echo x y)
 at_later=$(grep -n ' FREEZE -> READY ' "$WORK/collector.log" | tail -n 1 | cut -d: -f1)
-head -n "$at_later" "$WORK/collector.log" | grep -q "\(${IDS[x]:0:8}\|${IDS[y]:0:8}\) SETTLE -> DONE" &&
-    echo "the earlier one was done before the later READY: its entries are this firewall's, nothing passes" ||
-for one in x y; do
-    want=0
-    case $later in *" ${IDS[$one]:0:8} "*) want=$N ;; esac
-    [ "$(owns $one)" -eq $want ] || fail "$one owns $(owns $one), not $want; the later READY: $later"
-done
-echo "the later READY owns: $later"
+if head -n "$at_later" "$WORK/collector.log" | grep -q "\(${IDS[x]:0:8}\|${IDS[y]:0:8}\) SETTLE -> DONE"; then
+    echo "the earlier one was done before the later READY: its entries are this firewall's, nothing passes"
+elif [ "$(owns "$owner")" -eq $N ] && [ "$(owns "$other")" -eq 0 ]; then
+    echo "$owner owns all of them"
+else
+    fail "x owns $(owns x), y owns $(owns y): not one of them $N"
+fi
 running "at once"
 finished "at once"

@@ -35,8 +35,8 @@ hub=$(many_peak $HUB sami-collector state)
 exporter=0
 for ((i = 1; i <= 8; i++)); do p=$(many_peak $i sami-exporter state); [ "$p" -le $exporter ] || exporter=$p; done
 echo "peaks: collector $hub KiB (idle $idle_hub), largest exporter $exporter KiB (idle $idle_exporter)"
-# A ledger entry is 96 octets; a migration has its encoder, decoder and batches.
-[ $((hub - idle_hub)) -le $((ENTRIES * 96 / 1024 + ALL * 512 + 8192)) ] || fail "the collector grew by $((hub - idle_hub)) KiB"
+# A ledger entry is 96 octets; a migration has its encoder, decoder and batches, and on a fast machine all of them run at once.
+[ $((hub - idle_hub)) -le $((ENTRIES * 96 / 1024 + ALL * 1024 + 8192)) ] || fail "the collector grew by $((hub - idle_hub)) KiB"
 [ $((exporter - idle_exporter)) -le $((VMS * 2048 + 8192)) ] || fail "an exporter grew by $((exporter - idle_exporter)) KiB"
 
 echo "--- morning: back, from one exporter to eight collectors"
