@@ -3,6 +3,7 @@ libreplay_a_SOURCES = \
 	replay/cli.c replay/replay.h \
 	replay/keys.c replay/keys.h \
 	replay/progress.c \
+	replay/reader.c replay/reader.h \
 	replay/stats.c \
 	replay/strict.c replay/strict.h
 

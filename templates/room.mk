@@ -5,6 +5,7 @@ libtemplates_a_SOURCES = \
 	templates/elements.c templates/elements.h \
 	templates/finding.c templates/finding.h \
 	templates/records.h \
+	templates/registry.c templates/registry.h \
 	templates/template.c templates/template.h \
 	templates/shim.c templates/shim.h \
 	templates/signature.c templates/signature.h \

@@ -636,6 +636,31 @@ sami_template_unpack(const SamiTemplate *tmpl, const guint8 *at, SamiRecord *ret
     return !kind->finish || kind->finish(tmpl, ret, error);
 }
 
+/* What libfixbuf turns round on its way in: integers, times and IPv4 addresses. */
+static gboolean
+is_swapped(SamiElementType type)
+{
+    return type != SAMI_TYPE_OCTETS && type != SAMI_TYPE_STRING && type != SAMI_TYPE_IPV6;
+}
+
+gboolean
+sami_template_unpack_wire(const SamiTemplate *tmpl, const guint8 *octets, SamiRecord *ret, GError **error)
+{
+    guint8 packed[SAMI_TEMPLATE_FIELDS_MAX * 256];
+    SamiReader r;
+    guint8 *at = packed;
+    sami_reader_init(&r, octets, tmpl->length);
+    for (guint i = 0; i < tmpl->n_fields; i++) {
+        const SamiElement *e = &sami_elements[tmpl->fields[i]->element];
+        if (is_swapped(e->type) && e->length > 1)
+            write_host(at, e->length, sami_reader_uint(&r, e->length));
+        else
+            memcpy(at, sami_reader_take(&r, e->length), e->length);
+        at += e->length;
+    }
+    return sami_template_unpack(tmpl, packed, ret, error);
+}
+
 void
 sami_flow_key_pack(const SamiFlowKey *key, guint8 ret_octets[40])
 {

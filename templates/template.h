@@ -129,3 +129,5 @@ void sami_template_pack(const SamiTemplate *tmpl, const SamiRecord *record, guin
 /* Fills defaults of absent groups. FALSE with SAMI_ERROR_MALFORMED if a value cannot be (a wrong record kind, a session
  * without port or identifier group where its protocol has them). */
 gboolean sami_template_unpack(const SamiTemplate *tmpl, const guint8 *octets, SamiRecord *ret, GError **error);
+/* The same from the record as it is on the wire, `tmpl->length` octets. */
+gboolean sami_template_unpack_wire(const SamiTemplate *tmpl, const guint8 *octets, SamiRecord *ret, GError **error);

@@ -24,7 +24,7 @@ BEGIN {
     also["replay", "collector/signers.h"] = also["replay", "collector/map.h"] = also["replay", "collector/apply.h"] = 1
     also["ctl", "transport/pki.h"] = also["ctl", "templates/signature.h"] = 1
     # Third party -> files that may know it. Tests check those files and may look past them.
-    only["fixbuf"] = "^(templates/codec\\.c|tests/)"
+    only["fixbuf"] = "^(templates/(codec|registry)\\.c|tests/)"
     only["openssl"] = "^(templates/signature\\.c|transport/(tls|dtls|pki)[a-z-]*\\.[ch]|tests/)"
     only["pcap"] = "^(transport/capture[a-z-]*\\.[ch]|tests/)"
     only["usrsctp.h"] = "^transport/sctp[a-z-]*\\.c"
