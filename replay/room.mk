@@ -1,11 +1,13 @@
 noinst_LIBRARIES += libreplay.a
 libreplay_a_SOURCES = \
 	replay/cli.c replay/replay.h \
+	replay/filter.c replay/filter.h \
 	replay/keys.c replay/keys.h \
 	replay/progress.c \
 	replay/reader.c replay/reader.h \
 	replay/stats.c \
-	replay/strict.c replay/strict.h
+	replay/strict.c replay/strict.h \
+	replay/value.c replay/value.h
 
 bin_PROGRAMS += sami-replay
 sami_replay_SOURCES = replay/main.c

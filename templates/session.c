@@ -158,15 +158,22 @@ static const struct {
     { IPPROTO_SCTP, "sctp" }, { IPPROTO_GRE, "gre" }, { IPPROTO_UDPLITE, "udplite" }, { IPPROTO_DCCP, "dccp" },
 };
 
+const gchar *
+sami_protocol_name(guint8 protocol)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(protocol_names); i++)
+        if (protocol_names[i].protocol == protocol)
+            return protocol_names[i].name;
+    return NULL;
+}
+
 gchar *
 sami_flow_key_to_string(const SamiFlowKey *key)
 {
     gchar src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], number[8];
-    const gchar *name = number;
-    for (guint i = 0; i < G_N_ELEMENTS(protocol_names); i++)
-        if (protocol_names[i].protocol == key->protocol)
-            name = protocol_names[i].name;
+    const gchar *name = sami_protocol_name(key->protocol);
     g_snprintf(number, sizeof number, "ip%u", key->protocol);
+    name = name ? name : number;
     guint8 family = (guint8) (key->family & ~SAMI_FLOW_KEY_VLAN);
     const gchar *segment = family == key->family ? "zone" : "vlan";
     format_address(family, &key->orig.src, src);

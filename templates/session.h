@@ -156,6 +156,8 @@ typedef enum {
     SAMI_SELECTOR_GRE,
 } SamiSelector;
 SamiSelector sami_protocol_selector(guint8 protocol);
+/* "tcp"; NULL for one without a tracker. (transfer none) (nullable) */
+const gchar *sami_protocol_name(guint8 protocol);
 
 /* The untranslated reply of `key`: addresses and ports swapped; for ICMP the identifier is kept and the type is
  * the answer's type. FALSE if an ICMP type has no answer (ret_reply is then untouched). */

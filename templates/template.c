@@ -662,6 +662,21 @@ sami_template_unpack_wire(const SamiTemplate *tmpl, const guint8 *octets, SamiRe
 }
 
 void
+sami_template_pack_wire(const SamiTemplate *tmpl, const SamiRecord *record, guint8 *octets)
+{
+    SamiWriter w;
+    sami_template_pack(tmpl, record, octets);
+    sami_writer_init(&w, octets, tmpl->length);
+    for (guint i = 0; i < tmpl->n_fields; i++) {
+        const SamiElement *e = &sami_elements[tmpl->fields[i]->element];
+        if (is_swapped(e->type) && e->length > 1)
+            sami_writer_uint(&w, read_host(w.at, e->length), e->length);
+        else
+            w.at += e->length;
+    }
+}
+
+void
 sami_flow_key_pack(const SamiFlowKey *key, guint8 ret_octets[40])
 {
     SamiWriter w;

@@ -131,3 +131,5 @@ void sami_template_pack(const SamiTemplate *tmpl, const SamiRecord *record, guin
 gboolean sami_template_unpack(const SamiTemplate *tmpl, const guint8 *octets, SamiRecord *ret, GError **error);
 /* The same from the record as it is on the wire, `tmpl->length` octets. */
 gboolean sami_template_unpack_wire(const SamiTemplate *tmpl, const guint8 *octets, SamiRecord *ret, GError **error);
+/* The record as it is on the wire: `tmpl->length` octets. */
+void sami_template_pack_wire(const SamiTemplate *tmpl, const SamiRecord *record, guint8 *ret_octets);
