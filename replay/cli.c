@@ -61,6 +61,9 @@ typedef struct {
 } Verb;
 
 static const Verb verbs[] = {
+    { "dump", replay_dump, "FILE...", 1, G_MAXUINT, "json,wide,follow,count,config,key," INPUT "," FILTERS, "show Messages and records",
+      "A heading a Message, with whose signature it has, then its records; what breaks a rule is said on standard error, and reading goes on.\n"
+      "With --wide also templates and every field. With --json an object a record, every field by name." },
     { "stats", replay_stats, "FILE", 1, 1, "json," INPUT "," FILTERS, "count what is in it", "" },
 };
 

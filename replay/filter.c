@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/value.h"
+#include "replay/names.h"
 
 struct ReplayFilter {
     GArray *prefixes;  /* of SamiPrefix */
@@ -65,9 +66,10 @@ parse_kinds(GStrv texts, guint64 *ret, GError **error)
         for (guint k = 0; k < SAMI_N_RECORD_KINDS; k++) {
             if (sami_kinds[k].n_fields == 0)
                 continue;
-            if (!strcmp(sami_kinds[k].name, texts[i]))
-                bit = (guint64) 1 << k;
-            g_string_append_printf(all, ", %s", sami_kinds[k].name);
+            if (!strcmp(replay_kind_name(k), texts[i]))
+                bit |= (guint64) 1 << k;
+            if (k != SAMI_RECORD_VM_ADDRESS6)
+                g_string_append_printf(all, ", %s", replay_kind_name(k));
         }
         if (!bit) {
             g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--kind: '%s' is none of %s", texts[i], all->str);

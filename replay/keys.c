@@ -95,3 +95,14 @@ replay_keys_count(const ReplayKeys *keys)
 {
     return keys->keys->len;
 }
+
+ReplayVerdict
+replay_keys_judge(const ReplayKeys *keys, const ReplayMessage *message, const ReplayKey **ret_key)
+{
+    *ret_key = message->is_signed ? replay_keys_find(keys, message->signature.key_id) : NULL;
+    if (!message->is_signed)
+        return REPLAY_UNSIGNED;
+    if (!*ret_key)
+        return REPLAY_UNKNOWN_KEY;
+    return sami_signature_verify((*ret_key)->key, message->input.octets, message->input.length) ? REPLAY_GOOD : REPLAY_BAD_SIGNATURE;
+}

@@ -17,8 +17,8 @@ replay_progress_begin(ReplayProgress *progress, const Replay *replay, const Sami
                                   .is_wanted = size > 0 && !replay->args.is_quiet && isatty(STDERR_FILENO) };
 }
 
-static void
-clear(ReplayProgress *progress)
+void
+replay_progress_hide(ReplayProgress *progress)
 {
     if (progress && progress->is_shown)
         fputs("\r\033[K", stderr);
@@ -50,7 +50,7 @@ replay_progress(ReplayProgress *progress)
 void
 replay_progress_end(ReplayProgress *progress)
 {
-    clear(progress);
+    replay_progress_hide(progress);
     progress->is_wanted = FALSE;
 }
 
@@ -64,6 +64,6 @@ replay_say(FILE *stream, ReplayProgress *progress, const gchar *format, ...)
     for (gchar *at = text; *at; at++)
         if (((guchar) *at < 0x20 && *at != '\n') || *at == 0x7f)
             *at = '?';
-    clear(progress);
+    replay_progress_hide(progress);
     fputs(text, stream);
 }

@@ -573,3 +573,13 @@ replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handl
     g_propagate_prefixed_error(error, g_steal_pointer(&trouble), "%s: ", path);
     return FALSE;
 }
+
+void
+replay_say_fault(const gchar *path, ReplayProgress *progress, const ReplayFault *fault)
+{
+    if (fault->message)
+        replay_say(stderr, progress, "%s: Message %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT ", octet %zu: %s\n", path, fault->message->number,
+                   fault->message->input.offset, fault->within, fault->text);
+    else
+        replay_say(stderr, progress, "%s: at %" G_GUINT64_FORMAT ": %s\n", path, fault->offset, fault->text);
+}

@@ -97,3 +97,5 @@ void replay_reader_closed(ReplayReader *reader, guint32 session);
  * losses not. */
 gboolean replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handlers, gpointer user_data, const gboolean *stop,
                      ReplayProgress *progress, guint64 *ret_n_faults, GError **error);
+/* "FILE: Message 3 at 624, octet 20: TEXT" on standard error, clear of the bar. */
+void replay_say_fault(const gchar *path, ReplayProgress *progress, const ReplayFault *fault);

@@ -64,6 +64,8 @@ typedef struct {
 } ReplayProgress;
 void replay_progress_begin(ReplayProgress *progress, const Replay *replay, const SamiInput *input, const gchar *path);
 void replay_progress(ReplayProgress *progress);
+/* Out of the way of what is printed next. */
+void replay_progress_hide(ReplayProgress *progress);
 void replay_progress_end(ReplayProgress *progress);
 /* printf to `stream` with control characters of the arguments made harmless, the bar out of the way first; newlines of the format stay. */
 void replay_say(FILE *stream, ReplayProgress *progress, const gchar *format, ...) G_GNUC_PRINTF(3, 4);

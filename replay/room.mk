@@ -1,8 +1,10 @@
 noinst_LIBRARIES += libreplay.a
 libreplay_a_SOURCES = \
 	replay/cli.c replay/replay.h \
+	replay/dump.c \
 	replay/filter.c replay/filter.h \
 	replay/keys.c replay/keys.h \
+	replay/names.c replay/names.h \
 	replay/progress.c \
 	replay/reader.c replay/reader.h \
 	replay/stats.c \
