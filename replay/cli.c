@@ -43,6 +43,7 @@ static const Option options[] = {
     { "count", 'n', G_OPTION_ARG_STRING, ARG(count), "N", "stop after N records" },
     { "follow", 'f', G_OPTION_ARG_NONE, ARG(is_following), NULL, "go on at the end of a file that grows, until interrupted" },
     { "wide", 'w', G_OPTION_ARG_NONE, ARG(is_wide), NULL, "every field of a record, not only the usual ones" },
+    { "unsigned", 0, G_OPTION_ARG_NONE, ARG(is_unsigned_fine), NULL, "that nothing is signed is no finding: of other exporters' files" },
     { "live", 0, G_OPTION_ARG_NONE, ARG(is_live), NULL, "compare with the table of this firewall" },
 };
 
@@ -64,7 +65,10 @@ static const Verb verbs[] = {
     { "dump", replay_dump, "FILE...", 1, G_MAXUINT, "json,wide,follow,count,config,key," INPUT "," FILTERS, "show Messages and records",
       "A heading a Message, with whose signature it has, then its records; what breaks a rule is said on standard error, and reading goes on.\n"
       "With --wide also templates and every field. With --json an object a record, every field by name." },
-    { "stats", replay_stats, "FILE", 1, 1, "json," INPUT "," FILTERS, "count what is in it", "" },
+    { "validate", replay_validate, "FILE...", 1, G_MAXUINT, "json,unsigned,config,key," INPUT, "check every rule of Messages, signatures and records",
+      "A line a Message, and one for each rule that is broken. Exit status 3 if there is any, which a key that is not known is too: then nobody\n"
+      "vouches for what is there. Of what a signer's policy would let in: inject --dry-run." },
+    { "stats", replay_stats, "FILE...", 1, G_MAXUINT, "json,config,key," INPUT "," FILTERS, "count what is in it", "" },
 };
 
 static const Option *

@@ -161,6 +161,8 @@ append_fields(GString *out, const ReplayRecord *record, gboolean is_wide)
     ReplayValue value;
     while (replay_walk(&walk, &value)) {
         guint type = value.field->element.type;
+        if (!is_wide && record->ours && value.field->element.pen == SAMI_PEN && value.field->element.number == sami_elements[SAMI_E_RECORD_KIND].number)
+            continue; /* its name stands in front */
         /* Long binary fields, and strings that are empty, say nothing to people. */
         if (!is_wide && record->ours && value.length > 8 && ((type == SAMI_TYPE_OCTETS) || (type == SAMI_TYPE_STRING && is_empty(&value))))
             continue;
@@ -403,7 +405,7 @@ replay_dump(Replay *replay, GError **error)
     for (guint i = 0; replay->args.operands[i] && !dump.stop; i++) {
         guint64 n;
         dump.path = replay->args.operands[i];
-        if (!replay_read(replay, dump.path, &handlers, &dump, &dump.stop, &dump.progress, &n, error))
+        if (!replay_read(replay, dump.path, &handlers, &dump, &dump.stop, &dump.progress, &n, NULL, error))
             return SAMI_EXIT_FAILED;
         n_faults += n;
     }

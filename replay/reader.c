@@ -202,11 +202,11 @@ withdraw(ReplayReader *reader, guint16 id, gboolean is_options, gsize within)
         if (g_hash_table_contains(reader->source->templates, GUINT_TO_POINTER(id)))
             remove_template(reader, id);
         else
-            fault(reader, within, "withdrawal of template %u, which there is not (RFC 7011 8.1)", id);
+            fault(reader, within, "withdrawal of template %u, which there is not (RFC 7011 §8.1)", id);
         return;
     }
     if ((id == 3) != is_options)
-        fault(reader, within, "withdrawal of all templates with id %u in a Set %u (RFC 7011 8.1)", id, is_options ? 3 : 2);
+        fault(reader, within, "withdrawal of all templates with id %u in a Set %u (RFC 7011 §8.1)", id, is_options ? 3 : 2);
     g_autoptr(GList) ids = g_hash_table_get_keys(reader->source->templates);
     for (GList *i = ids; i; i = i->next) {
         const ReplayTemplate *tmpl = g_hash_table_lookup(reader->source->templates, i->data);
@@ -249,11 +249,11 @@ read_template(ReplayReader *reader, SamiReader *r, const guint8 *message, gboole
     }
     guint n_scope = is_options ? (guint) sami_reader_uint(r, 2) : 0;
     if (r->is_bad || n > sami_reader_left(r) / SPECIFIER_MIN)
-        return fault(reader, within, "template %u with %u fields is longer than its Set (RFC 7011 3.4.1)", id, n), FALSE;
+        return fault(reader, within, "template %u with %u fields is longer than its Set (RFC 7011 §3.4.1)", id, n), FALSE;
     if (id < SAMI_TEMPLATE_FIRST)
-        fault(reader, within, "template id %u; ids begin at 256 (RFC 7011 3.4.1)", id);
+        fault(reader, within, "template id %u; ids begin at 256 (RFC 7011 §3.4.1)", id);
     if (is_options && (n_scope == 0 || n_scope > n))
-        fault(reader, within, "Options Template %u has %u scope fields of %u (RFC 7011 3.4.2.2)", id, n_scope, n);
+        fault(reader, within, "Options Template %u has %u scope fields of %u (RFC 7011 §3.4.2.2)", id, n_scope, n);
     if (reader->n_fields + n > REPLAY_FIELDS_MAX)
         return fault(reader, within, "template %u: more than %u fields in all templates; no further ones are kept", id, REPLAY_FIELDS_MAX), FALSE;
     g_autofree ReplayTemplate *tmpl = g_malloc0(sizeof *tmpl + n * sizeof tmpl->fields[0]);
@@ -267,7 +267,7 @@ read_template(ReplayReader *reader, SamiReader *r, const guint8 *message, gboole
         tmpl->fields[i].element.number = number & 0x7fff;
     }
     if (r->is_bad)
-        return fault(reader, within, "template %u is longer than its Set (RFC 7011 3.4.1)", id), FALSE;
+        return fault(reader, within, "template %u is longer than its Set (RFC 7011 §3.4.1)", id), FALSE;
     if (id >= SAMI_TEMPLATE_FIRST && n_scope <= n)
         keep_template(reader, g_steal_pointer(&tmpl), start, (gsize) (r->at - start));
     return TRUE;
@@ -279,7 +279,7 @@ read_template_set(ReplayReader *reader, const guint8 *message, const guint8 *bod
     SamiReader r;
     sami_reader_init(&r, body, length);
     if (length < 4)
-        fault(reader, (gsize) (body - message), "a Template Set without a template (RFC 7011 3.3.2)");
+        fault(reader, (gsize) (body - message), "a Template Set without a template (RFC 7011 §3.3.2)");
     while (sami_reader_left(&r) >= 4)
         if (!read_template(reader, &r, message, is_options))
             return;
@@ -432,16 +432,16 @@ read_data_set(ReplayReader *reader, const guint8 *message, guint16 id, const gui
     gsize within = (gsize) (body - message), at = 0;
     const ReplayTemplate *tmpl = g_hash_table_lookup(reader->source->templates, GUINT_TO_POINTER(id));
     if (!tmpl || tmpl->min_length == 0) {
-        fault(reader, within, tmpl ? "Set %u: records of its template have no octets" : "Set %u has no template (RFC 7011 3.4.3)", id);
+        fault(reader, within, tmpl ? "Set %u: records of its template have no octets" : "Set %u has no template (RFC 7011 §3.4.3)", id);
         reader->source->is_uncounted = TRUE;
         return;
     }
     if (length < tmpl->min_length)
-        fault(reader, within, "Data Set %u of %zu octets holds no record of %u (RFC 7011 3.3.2)", id, length + 4, tmpl->min_length);
+        fault(reader, within, "Data Set %u of %zu octets holds no record of %u (RFC 7011 §3.3.2)", id, length + 4, tmpl->min_length);
     while (length - at >= tmpl->min_length) {
         gsize n = measure(tmpl, body + at, length - at);
         if (n == 0) {
-            fault(reader, within + at, "a record of template %u goes beyond its Set (RFC 7011 7)", id);
+            fault(reader, within + at, "a record of template %u goes beyond its Set (RFC 7011 §7)", id);
             reader->source->is_uncounted = TRUE;
             return;
         }
@@ -459,7 +459,7 @@ check_sequence(ReplayReader *reader)
     ReplayMessage *m = &reader->message;
     gpointer stream = GUINT_TO_POINTER(m->input.sctp_stream + 1u), found;
     if (g_hash_table_lookup_extended(reader->source->sequences, stream, NULL, &found) && GPOINTER_TO_UINT(found) != m->sequence) {
-        g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records are not here (RFC 7011 3.1)", m->sequence,
+        g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records are not here (RFC 7011 §3.1)", m->sequence,
                                                  GPOINTER_TO_UINT(found), m->sequence - GPOINTER_TO_UINT(found));
         ReplayFault report = { m, m->input.offset, 8, TRUE, text };
         if (reader->handlers.fault)
@@ -489,19 +489,19 @@ read_sets(ReplayReader *reader, const guint8 *message, gsize total)
         guint length = (guint) sami_reader_uint(&r, 2);
         const guint8 *body = length >= 4 ? sami_reader_take(&r, length - 4u) : NULL;
         if (!body) {
-            fault(reader, within, "Set %u of %u octets does not fit its Message (RFC 7011 3.3.2)", id, length);
+            fault(reader, within, "Set %u of %u octets does not fit its Message (RFC 7011 §3.3.2)", id, length);
             reader->source->is_uncounted = TRUE;
             return;
         }
         if (id == 2 || id == 3)
             read_template_set(reader, message, body, length - 4u, id == 3);
         else if (id < SAMI_TEMPLATE_FIRST)
-            fault(reader, within, "Set id %u is reserved (RFC 7011 3.3.2)", id);
+            fault(reader, within, "Set id %u is reserved (RFC 7011 §3.3.2)", id);
         else
             read_data_set(reader, message, (guint16) id, body, length - 4u);
     }
     if (sami_reader_left(&r) > 0)
-        fault(reader, total - sami_reader_left(&r), "%zu octets after the last Set (RFC 7011 3.1)", sami_reader_left(&r));
+        fault(reader, total - sami_reader_left(&r), "%zu octets after the last Set (RFC 7011 §3.1)", sami_reader_left(&r));
 }
 
 guint
@@ -541,7 +541,7 @@ tell_outside(ReplayReader *reader, const SamiInputMessage *where, const GError *
 
 gboolean
 replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handlers, gpointer user_data, const gboolean *stop,
-            ReplayProgress *progress, guint64 *ret_n_faults, GError **error)
+            ReplayProgress *progress, guint64 *ret_n_faults, ReplayInputFacts *ret_facts, GError **error)
 {
     SamiInputMessage message;
     SamiInputStatus status = SAMI_INPUT_WAIT;
@@ -568,6 +568,10 @@ replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handl
     }
     replay_progress_end(progress);
     *ret_n_faults = n_faults;
+    if (ret_facts) {
+        ret_facts->form = sami_input_form(input);
+        sami_input_counts(input, &ret_facts->counts);
+    }
     if (!trouble)
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&trouble), "%s: ", path);

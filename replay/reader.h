@@ -93,9 +93,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ReplayReader, replay_reader_free)
 guint replay_reader_message(ReplayReader *reader, const SamiInputMessage *input);
 /* Its templates are gone. */
 void replay_reader_closed(ReplayReader *reader, guint32 session);
+/* What the input was, once it was read. */
+typedef struct {
+    const gchar *form;
+    SamiInputCounts counts;
+} ReplayInputFacts;
 /* The whole input, with progress, until its end or until *stop (nullable) is set. Returns FALSE if reading failed; *ret_n_faults counts faults,
- * losses not. */
+ * losses not. ret_facts (nullable). */
 gboolean replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handlers, gpointer user_data, const gboolean *stop,
-                     ReplayProgress *progress, guint64 *ret_n_faults, GError **error);
+                     ReplayProgress *progress, guint64 *ret_n_faults, ReplayInputFacts *ret_facts, GError **error);
 /* "FILE: Message 3 at 624, octet 20: TEXT" on standard error, clear of the bar. */
 void replay_say_fault(const gchar *path, ReplayProgress *progress, const ReplayFault *fault);

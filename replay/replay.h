@@ -25,7 +25,7 @@ typedef struct {
     GStrv addresses, ports, protocols, vlans, kinds;
     gchar *migration, *since, *until;
     /* dump, diff */
-    gboolean is_following, is_wide;
+    gboolean is_following, is_wide, is_unsigned_fine;
     gchar *count;
     gboolean is_live;
     GStrv operands; /* never NULL */

@@ -9,6 +9,7 @@ libreplay_a_SOURCES = \
 	replay/reader.c replay/reader.h \
 	replay/stats.c \
 	replay/strict.c replay/strict.h \
+	replay/validate.c \
 	replay/value.c replay/value.h
 
 bin_PROGRAMS += sami-replay

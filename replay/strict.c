@@ -53,18 +53,18 @@ check_session(ReplayStrict *strict, const SamiSignature *now, SamiReason *ret_re
 {
     const SamiSignature *first = &strict->first;
     if (now->role != first->role)
-        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u after role %u (PROTOCOL 2)", now->role, first->role);
+        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u after role %u", now->role, first->role);
     if (memcmp(now->migration_id, first->migration_id, sizeof now->migration_id) != 0)
-        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature of another migration (PROTOCOL 2)");
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature of another migration");
     if (memcmp(now->key_id, first->key_id, sizeof now->key_id) != 0)
-        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature with another key: a session uses one (PROTOCOL 2)");
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature with another key: a session uses one");
     if (now->counter != strict->last.counter + 1)
-        return refuse(ret_reason, SAMI_REASON_WRONG_COUNTER, error, "counter %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT " (PROTOCOL 2)",
+        return refuse(ret_reason, SAMI_REASON_WRONG_COUNTER, error, "counter %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT "",
                       now->counter, strict->last.counter);
     if (strict->n_messages > 1 && memcmp(now->binding, strict->binding, sizeof now->binding) != 0)
-        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature bound to another session (PROTOCOL 3)");
+        return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature bound to another session");
     if (strict->last.flags & SAMI_SIGNATURE_LAST)
-        return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "a Message after the last one (PROTOCOL 2)");
+        return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "a Message after the last one");
     return TRUE;
 }
 
@@ -73,10 +73,10 @@ check_first(const SamiSignature *now, SamiReason *ret_reason, GError **error)
 {
     static const guint8 none[32];
     if (now->role < SAMI_ROLE_EXPORTER || now->role > SAMI_ROLE_FILE)
-        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u (PROTOCOL 2)", now->role);
+        return refuse(ret_reason, SAMI_REASON_WRONG_ROLE, error, "signature of role %u", now->role);
     if (now->role == SAMI_ROLE_FILE && (now->counter != 0 || memcmp(now->binding, none, sizeof none) != 0))
         return refuse(ret_reason, now->counter ? SAMI_REASON_WRONG_COUNTER : SAMI_REASON_WRONG_SESSION, error,
-                      "a recorded file begins with counter 0 and no binding (PROTOCOL 5)");
+                      "a recorded file begins with counter 0 and no binding");
     return TRUE;
 }
 
@@ -94,7 +94,7 @@ check_signature(ReplayStrict *strict, const SamiInputMessage *message, gboolean 
     if (strict->n_messages > 0 && !strict->is_signed)
         return refuse(ret_reason, SAMI_REASON_PROTOCOL, error, "a signed Message after unsigned ones");
     if (now->algorithm != 1)
-        return refuse(ret_reason, SAMI_REASON_BAD_SIGNATURE, error, "signature algorithm %u; known is 1, Ed25519 (PROTOCOL 2)", now->algorithm);
+        return refuse(ret_reason, SAMI_REASON_BAD_SIGNATURE, error, "signature algorithm %u; known is 1, Ed25519", now->algorithm);
     if (!(strict->n_messages == 0 ? check_first(now, ret_reason, error) : check_session(strict, now, ret_reason, error)))
         return FALSE;
     const ReplayKey *key = replay_keys_find(strict->keys, now->key_id);
@@ -125,7 +125,7 @@ replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gbo
         strict->decoder = sami_decoder_new(is_signed && now.role == SAMI_ROLE_COLLECTOR ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
         strict->first = now;
         strict->is_signed = is_signed;
-        /* The file of a replication begins with its generation (PROTOCOL 5), and a foreign one where its writer began. */
+        /* The file of a replication begins with its generation, and a foreign one where its writer began. */
         sami_decoder_start_at(strict->decoder, sequence);
     } else if (strict->n_messages == 1) {
         memcpy(strict->binding, now.binding, sizeof strict->binding);
