@@ -68,6 +68,9 @@ static const Verb verbs[] = {
     { "validate", replay_validate, "FILE...", 1, G_MAXUINT, "json,unsigned,config,key," INPUT, "check every rule of Messages, signatures and records",
       "A line a Message, and one for each rule that is broken. Exit status 3 if there is any, which a key that is not known is too: then nobody\n"
       "vouches for what is there. Of what a signer's policy would let in: inject --dry-run." },
+    { "diff", replay_diff, "FILE [FILE]", 1, 2, "live,json," INPUT "," FILTERS, "which flows two files leave differently, or a file and this firewall",
+      "< only in the first, > only in the second, ! in both with other attributes. Timeouts and counters are not compared. With --live of a migration\n"
+      "only the flows of its VM. Exit status 20 if anything differs." },
     { "stats", replay_stats, "FILE...", 1, G_MAXUINT, "json,config,key," INPUT "," FILTERS, "count what is in it", "" },
 };
 

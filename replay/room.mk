@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libreplay.a
 libreplay_a_SOURCES = \
 	replay/cli.c replay/replay.h \
+	replay/diff.c \
 	replay/dump.c \
 	replay/filter.c replay/filter.h \
 	replay/keys.c replay/keys.h \
