@@ -46,7 +46,9 @@ model_new(void)
         const SamiElement *e = &sami_elements[i];
         if (e->pen == 0 || e->pen == SAMI_PEN_REVERSE)
             continue;
-        gboolean is_integer = e->type == SAMI_TYPE_U16 || e->type == SAMI_TYPE_U32 || e->type == SAMI_TYPE_U64 || e->type == SAMI_TYPE_S32;
+        /* IPv4 addresses are numbers to libfixbuf, as integers are. */
+        gboolean is_integer = e->type == SAMI_TYPE_U16 || e->type == SAMI_TYPE_U32 || e->type == SAMI_TYPE_U64 || e->type == SAMI_TYPE_S32 ||
+                              e->type == SAMI_TYPE_IPV4 || e->type == SAMI_TYPE_MILLISECONDS;
         fbInfoElement_t element = FB_IE_INIT_FULL(e->name, e->pen, e->number, e->length,
                                                   is_integer ? FB_IE_F_ENDIAN : 0, 0, 0, (guint8) e->type, NULL);
         fbInfoModelAddElement(model, &element);
