@@ -459,8 +459,9 @@ check_sequence(ReplayReader *reader)
     ReplayMessage *m = &reader->message;
     gpointer stream = GUINT_TO_POINTER(m->input.sctp_stream + 1u), found;
     if (g_hash_table_lookup_extended(reader->source->sequences, stream, NULL, &found) && GPOINTER_TO_UINT(found) != m->sequence) {
-        g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records are not here (RFC 7011 §3.1)", m->sequence,
-                                                 GPOINTER_TO_UINT(found), m->sequence - GPOINTER_TO_UINT(found));
+        gint32 ahead = (gint32) (m->sequence - GPOINTER_TO_UINT(found));
+        g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records %s (RFC 7011 §3.1)", m->sequence, GPOINTER_TO_UINT(found),
+                                                 ahead > 0 ? (guint) ahead : 0u - (guint) ahead, ahead > 0 ? "are not here" : "come again, or late");
         ReplayFault report = { m, m->input.offset, 8, TRUE, text };
         if (reader->handlers.fault)
             reader->handlers.fault(&report, reader->user_data);

@@ -130,10 +130,12 @@ replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gbo
     } else if (strict->n_messages == 1) {
         memcpy(strict->binding, now.binding, sizeof strict->binding);
     }
-    gboolean is_read = is_signed ? sami_decoder_read(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, error)
-                                 : sami_decoder_read_unsigned(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, error);
+    g_autoptr(GError) trouble = NULL;
+    gboolean is_read = is_signed ? sami_decoder_read(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, &trouble)
+                                 : sami_decoder_read_unsigned(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, &trouble);
     if (!is_read) {
-        *ret_reason = g_error_matches(*error, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED;
+        *ret_reason = g_error_matches(trouble, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED;
+        g_propagate_error(error, g_steal_pointer(&trouble));
         return FALSE;
     }
     strict->last = now;

@@ -148,11 +148,14 @@ static void
 append_string(GString *out, const ReplayValue *value)
 {
     g_autofree gchar *valid = g_utf8_make_valid((const gchar *) value->octets, (gssize) string_length(value));
+    gboolean has_blanks = strchr(valid, ' ') != NULL;
+    g_string_append(out, has_blanks ? "\"" : "");
     for (const gchar *at = valid; *at; at++)
-        if ((guchar) *at < 0x20 || *at == 0x7f || *at == '\\')
+        if ((guchar) *at < 0x20 || *at == 0x7f || *at == '\\' || (has_blanks && *at == '"'))
             g_string_append_printf(out, "\\x%02x", (guchar) *at);
         else
             g_string_append_c(out, *at);
+    g_string_append(out, has_blanks ? "\"" : "");
 }
 
 typedef enum { FORM_HEX, FORM_UNSIGNED, FORM_SIGNED, FORM_FLOAT, FORM_BOOLEAN, FORM_MAC, FORM_STRING, FORM_TIME, FORM_ADDRESS } Form;

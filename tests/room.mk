@@ -10,6 +10,7 @@ include tests/unit/ctl.mk
 include tests/fuzz/fuzz.mk
 include tests/tools/tools.mk
 include tests/lint/lint.mk
+include tests/replay/replay.mk
 include tests/packaging/packaging.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk

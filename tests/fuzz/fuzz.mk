@@ -1,6 +1,6 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
-FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-frame fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
+FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
 	fuzz-signature fuzz-template
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
@@ -29,6 +29,9 @@ fuzz_control_LDADD = $(FUZZ_LIBS)
 fuzz_decode_SOURCES = tests/fuzz/decode.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
 fuzz_decode_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_decode_LDADD = $(FUZZ_LIBS)
+fuzz_file_SOURCES = tests/fuzz/file.c $(FUZZ_DRIVER)
+fuzz_file_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_file_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)
 fuzz_frame_SOURCES = tests/fuzz/frame.c $(FUZZ_DRIVER)
 fuzz_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_frame_LDADD = $(FUZZ_LIBS)

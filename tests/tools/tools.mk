@@ -3,3 +3,8 @@ check_PROGRAMS += sami-table
 sami_table_SOURCES = tests/tools/table.c tests/tools/kernel-table.c tests/tools/kernel-table.h
 sami_table_LDADD = $(MNL_LIBS) $(GLIB_LIBS)
 EXTRA_DIST += tests/tools/machine-table.sh
+
+# What tests/replay reads was written by it.
+check_PROGRAMS += replay-samples
+replay_samples_SOURCES = tests/tools/replay-samples.c
+replay_samples_LDADD = $(SAMI_CORE_LIBS)
