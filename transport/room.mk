@@ -9,6 +9,11 @@ libtransport_a_SOURCES = \
 	transport/tls-context.c transport/tls-context.h transport/tls-explain.c \
 	transport/tls-connection.c transport/tls-connection.h \
 	transport/tcp.c transport/tcp.h \
+	transport/tls-wire.h transport/tls-tcp.c \
+	transport/dtls-sctp.c transport/dtls-gate.c transport/dtls-gate.h \
+	transport/sctp.c transport/sctp.h transport/sctp-backend.h \
+	transport/sctp-userland.c transport/sctp-kernel.c \
+	transport/sctp-udp.c transport/sctp-udp.h \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
 	transport/pki.c transport/pki.h transport/peer-file.c \

@@ -171,7 +171,8 @@ lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *pee
     socklen_t length = sizeof(address);
     g_autoptr(GError) error = NULL;
     configure(lab, stem, ca, peers, NULL);
-    int listener = sami_listener_open("127.0.0.1:0", &error);
+    lab->config.listen = "127.0.0.1:0";
+    int listener = sami_listener_open(&lab->config, &error);
     if (listener < 0 || getsockname(listener, (struct sockaddr *) &address, &length) != 0)
         g_error("listen: %s", error ? error->message : "getsockname");
     lab->port = ntohs(address.sin_port);
