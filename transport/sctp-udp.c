@@ -27,6 +27,7 @@ typedef struct {
     struct in6_addr local; /* where it sent to, and where answers come from; unspecified: the kernel's choice */
     guint32 local_index;
     guint n_held;
+    gboolean was_held;
     gint64 seen_us;
     GList idle; /* in Udp.idle while nobody holds it */
 } Peer;
@@ -35,6 +36,7 @@ struct SamiSctpUdp {
     int fd;
     int family;
     ssize_t (*send)(int fd, const struct msghdr *message, int flags);
+    void (*forgotten)(guint64 peer);
     guint8 secret[32];
     GHashTable *by_endpoint, *by_number; /* of Peer; the second one owns */
     GQueue idle;                         /* least recently seen first */
@@ -83,13 +85,14 @@ endpoint_equal(gconstpointer a, gconstpointer b)
 }
 
 SamiSctpUdp *
-sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int))
+sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int), void (*forgotten)(guint64))
 {
     const int on = 1;
     SamiSctpUdp *udp = g_new0(SamiSctpUdp, 1);
     socklen_t length = sizeof(udp->family);
     udp->fd = fd_take;
     udp->send = send ? send : sendmsg;
+    udp->forgotten = forgotten;
     getsockopt(udp->fd, SOL_SOCKET, SO_DOMAIN, &udp->family, &length);
     if (udp->family == AF_INET6)
         setsockopt(udp->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
@@ -185,6 +188,8 @@ number_of(const SamiSctpUdp *udp, const Endpoint *endpoint)
 static void
 forget(SamiSctpUdp *udp, Peer *peer)
 {
+    if (peer->was_held)
+        udp->forgotten(peer->number);
     g_queue_unlink(&udp->idle, &peer->idle);
     g_hash_table_remove(udp->by_endpoint, &peer->remote);
     g_hash_table_remove(udp->by_number, &peer->number);
@@ -226,12 +231,17 @@ sami_sctp_udp_find(SamiSctpUdp *udp, const struct sockaddr *address, guint16 por
     return peer ? peer->number : 0;
 }
 
-void
+gboolean
 sami_sctp_udp_hold(SamiSctpUdp *udp, guint64 number)
 {
     Peer *peer = g_hash_table_lookup(udp->by_number, &number);
-    if (peer && peer->n_held++ == 0)
+    if (!peer)
+        return FALSE;
+    if (peer->n_held++ == 0)
         g_queue_unlink(&udp->idle, &peer->idle);
+    gboolean is_first = !peer->was_held;
+    peer->was_held = TRUE;
+    return is_first;
 }
 
 void

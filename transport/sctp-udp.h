@@ -13,8 +13,8 @@ typedef struct SamiSctpUdp SamiSctpUdp;
 
 /* A bound socket; an IPv6 wildcard serves IPv4 too. */
 int sami_sctp_udp_open(const struct sockaddr *address, socklen_t length, GError **error);
-/* Takes `fd`. `send`: see SamiSctpConfig. */
-SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int));
+/* Takes `fd`. `send`: see SamiSctpConfig. `forgotten` is told of each entry that goes and was held once. */
+SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int), void (*forgotten)(guint64 peer));
 void sami_sctp_udp_free(SamiSctpUdp *udp);
 int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
@@ -24,8 +24,8 @@ gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint
 int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);
 /* The number of `address` with UDP port `port`; 0 if a family does not fit the socket. */
 guint64 sami_sctp_udp_find(SamiSctpUdp *udp, const struct sockaddr *address, guint16 port);
-/* An association begins or ends: its peer's entry stays meanwhile. */
-void sami_sctp_udp_hold(SamiSctpUdp *udp, guint64 peer);
+/* An association begins or ends: its peer's entry stays meanwhile. TRUE: it is the first one that this entry has. */
+gboolean sami_sctp_udp_hold(SamiSctpUdp *udp, guint64 peer);
 void sami_sctp_udp_release(SamiSctpUdp *udp, guint64 peer);
 void sami_sctp_udp_expire(SamiSctpUdp *udp);
 guint sami_sctp_udp_n_idle(const SamiSctpUdp *udp);

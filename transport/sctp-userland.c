@@ -85,6 +85,12 @@ on_upcall(struct socket *socket, void *data, int flags)
 }
 
 static void
+on_forgotten(guint64 peer)
+{
+    usrsctp_deregister_address((void *) (guintptr) peer);
+}
+
+static void
 tick(Userland *stack)
 {
     gint64 now_us = g_get_monotonic_time();
@@ -196,7 +202,8 @@ assoc_new(Userland *stack, struct socket *socket_take, guint64 peer)
     sami_sctp_assoc_init(&assoc->base, &stack->base);
     assoc->socket = socket_take;
     assoc->peer = peer;
-    sami_sctp_udp_hold(stack->udp, peer);
+    if (sami_sctp_udp_hold(stack->udp, peer))
+        usrsctp_register_address((void *) (guintptr) peer); /* else packets of its associations are for nobody */
     sami_sctp_udp_print(stack->udp, peer, assoc->base.address);
     usrsctp_set_non_blocking(socket_take, 1);
     usrsctp_set_upcall(socket_take, on_upcall, assoc);
@@ -247,8 +254,8 @@ on_input(gint fd, GIOCondition condition, gpointer user_data)
         if (n < 0)
             break;
         usrsctp_conninput((void *) (guintptr) peer, stack->packet, (size_t) n, 0);
+        accept_all(stack);
     }
-    accept_all(stack);
     return G_SOURCE_CONTINUE;
 }
 
@@ -566,7 +573,7 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
     g_assert(!the_stack);
     Userland *stack = g_new0(Userland, 1);
     stack->base = (SamiSctp){ .ops = &ops, .config = *config, .context = context };
-    stack->udp = sami_sctp_udp_new(fd, config->send);
+    stack->udp = sami_sctp_udp_new(fd, config->send, on_forgotten);
     stack->ticked_us = g_get_monotonic_time();
     the_stack = stack;
     usrsctp_init_nothreads(0, on_output, NULL);

@@ -12,6 +12,14 @@
 #include <unistd.h>
 
 static gchar *dir;
+gboolean lab_is_sctp;
+SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
+
+gsize
+lab_message_max(void)
+{
+    return lab_is_sctp ? SAMI_MESSAGE_MAX_SCTP : SAMI_MESSAGE_MAX;
+}
 
 gboolean
 lab_open(void)
@@ -121,6 +129,8 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
 {
     g_auto(GStrv) list = g_strsplit(peers, " ", -1);
     lab->config = (SamiNetworkConfig){ .connect_timeout_s = 2 };
+    lab->config.is_sctp = lab_is_sctp;
+    lab->config.sctp = lab_sctp;
     lab->config.certificate_file = lab_path(stem, ".crt");
     lab->config.key_file = lab_path(stem, ".key");
     lab->config.ca_file = ca ? lab_path(ca, ".crt") : NULL;
@@ -171,11 +181,15 @@ lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *pee
     socklen_t length = sizeof(address);
     g_autoptr(GError) error = NULL;
     configure(lab, stem, ca, peers, NULL);
-    lab->config.listen = "127.0.0.1:0";
+    lab->config.listen = g_strdup("127.0.0.1:0");
+    lab->config.sctp.udp_port = 0;
     int listener = sami_listener_open(&lab->config, &error);
     if (listener < 0 || getsockname(listener, (struct sockaddr *) &address, &length) != 0)
         g_error("listen: %s", error ? error->message : "getsockname");
     lab->port = ntohs(address.sin_port);
+    g_free(lab->config.listen);
+    lab->config.listen = g_strdup_printf("127.0.0.1:%u", lab->port); /* the SCTP port is the same number as the UDP port */
+    lab_sctp.udp_port = (guint16) lab->port;
     start(lab, listener, user);
     close(listener);
 }
@@ -196,6 +210,7 @@ finish(LabProcess *lab)
         return -1;
     close(lab->channel);
     waitpid(lab->pid, &status, 0);
+    g_free(lab->config.listen);
     g_free(lab->config.certificate_file);
     g_free(lab->config.key_file);
     g_free(lab->config.ca_file);
@@ -296,9 +311,9 @@ gsize
 lab_message(guint i, guint8 *message)
 {
     guint32 state = i * 2654435761u + 1;
-    gsize length = i % 7 == 0   ? SAMI_MESSAGE_MAX
+    gsize length = i % 7 == 0   ? lab_message_max()
                    : i % 5 == 0 ? SAMI_MESSAGE_HEADER
-                                : SAMI_MESSAGE_HEADER + state % 20000;
+                                : MIN(SAMI_MESSAGE_HEADER + state % 20000, lab_message_max());
     message[0] = 0;
     message[1] = 10;
     message[2] = (guint8) (length >> 8);
