@@ -16,6 +16,7 @@
 #define KEY_PAUSE_US 20000
 /* The event that a sender is dry may lie behind messages that are not read now. */
 #define DRY_POLL_US 5000
+#define LEAST_WAIT_US 1000
 /* An acknowledgement of ours may have been lost: what the peer repeats under the first key has to be taken a little longer than until its Finished. */
 #define KEY_SETTLE_US G_USEC_PER_SEC
 /* A window that stays shut: as TCP_USER_TIMEOUT ends it (transport/tcp.c). */
@@ -74,12 +75,12 @@ try_key(Dtls *dtls)
 static void
 settle_key(Dtls *dtls)
 {
-    if (dtls->key != KEY_ACTIVE || !g_queue_is_empty(&dtls->out) || !SSL_is_init_finished(dtls->ssl))
+    if (dtls->key != KEY_ACTIVE || !SSL_is_init_finished(dtls->ssl))
         return;
     gint64 now_us = g_get_monotonic_time();
-    if (!dtls->settle_at_us)
+    if (!dtls->settle_at_us && g_queue_is_empty(&dtls->out))
         dtls->settle_at_us = now_us + KEY_SETTLE_US;
-    if (now_us >= dtls->settle_at_us && sami_sctp_assoc_drop_first_key(dtls->assoc)) {
+    if (dtls->settle_at_us && now_us >= dtls->settle_at_us && sami_sctp_assoc_drop_first_key(dtls->assoc)) {
         dtls->key = KEY_SETTLED;
         dtls->settle_at_us = 0;
     }
@@ -304,8 +305,11 @@ watch(SamiWire *wire, GSource *source, GIOCondition wanted)
     }
     if (sami_sctp_assoc_is_woken(dtls->assoc))
         return 1;
-    gint64 pause_us = dtls->is_draining ? g_get_monotonic_time() + DRY_POLL_US : g_queue_is_empty(&dtls->out) ? 0 : dtls->pause_until_us;
-    return earliest(earliest(pause_us, dtls->settle_at_us), dtls->stalled_us && !dtls->failure ? dtls->stalled_us + STALL_TIMEOUT_US : 0);
+    gint64 now_us = g_get_monotonic_time();
+    gint64 pause_us = dtls->is_draining ? now_us + DRY_POLL_US : dtls->key == KEY_ADDED ? dtls->pause_until_us : 0;
+    gint64 stall_us = dtls->stalled_us && !dtls->failure ? dtls->stalled_us + STALL_TIMEOUT_US : 0;
+    gint64 next_us = earliest(earliest(pause_us, dtls->settle_at_us), stall_us);
+    return next_us ? MAX(next_us, now_us + LEAST_WAIT_US) : 0;
 }
 
 /* One record at most waits here: OpenSSL would throw away what it cannot write, and give the next one another number. */

@@ -18,9 +18,9 @@
 /* How long an association that we closed may still have packets to repeat. */
 #define SETTLE_US (10 * G_USEC_PER_SEC)
 #define DATAGRAMS_PER_TURN 64
-/* Below the sources of connections: what one datagram made possible, such as a key for the next one, is done before the next one is read (RFC
- * 6083 §4.8: the Finished is under a key that follows from the message before it). */
-#define INPUT_PRIORITY (G_PRIORITY_DEFAULT + 10)
+/* Below the sources of connections, during a handshake: what one datagram made possible is done before the next one is read, which may be under the
+ * key that follows from it (RFC 6083 §4.8). Not always: full buffers everywhere must not keep acknowledgements out. */
+#define HANDSHAKE_PRIORITY (G_PRIORITY_DEFAULT + 10)
 
 typedef struct {
     SamiSctp base;
@@ -142,11 +142,14 @@ set(struct socket *socket, int option, const void *value, gsize n)
     return usrsctp_setsockopt(socket, IPPROTO_SCTP, option, value, (socklen_t) n) == 0;
 }
 
+/* Of the path to `remote`, or NULL: of all that are to come. */
 static gboolean
-set_path(struct socket *socket, guint mtu)
+set_path(struct socket *socket, const struct sockaddr_conn *remote, guint mtu)
 {
     struct sctp_paddrparams path = { .spp_hbinterval = SCTP_HEARTBEAT_MS, .spp_pathmaxrxt = SCTP_RETRANSMISSIONS_MAX,
                                      .spp_flags = SPP_HB_ENABLE | (mtu ? SPP_PMTUD_DISABLE : 0), .spp_pathmtu = mtu };
+    if (remote)
+        memcpy(&path.spp_address, remote, sizeof(*remote));
     return set(socket, SCTP_PEER_ADDR_PARAMS, &path, sizeof(path));
 }
 
@@ -171,7 +174,7 @@ set_timers(struct socket *socket)
     const struct sctp_rtoinfo rto = { .srto_initial = SCTP_RTO_INITIAL_MS, .srto_max = SCTP_RTO_MAX_MS, .srto_min = SCTP_RTO_MIN_MS };
     const struct sctp_assocparams assoc = { .sasoc_asocmaxrxt = SCTP_RETRANSMISSIONS_MAX, .sasoc_cookie_life = SCTP_COOKIE_LIFE_MS };
     return set(socket, SCTP_INITMSG, &init, sizeof(init)) && set(socket, SCTP_RTOINFO, &rto, sizeof(rto)) &&
-           set(socket, SCTP_ASSOCINFO, &assoc, sizeof(assoc)) && set_path(socket, 0);
+           set(socket, SCTP_ASSOCINFO, &assoc, sizeof(assoc)) && set_path(socket, NULL, 0);
 }
 
 static struct socket *
@@ -235,7 +238,7 @@ accept_all(Userland *stack)
     struct socket *socket;
     while (stack->listener && (socket = usrsctp_accept(stack->listener, (struct sockaddr *) &from, &length))) {
         Assoc *assoc = assoc_new(stack, socket, number_of_address(from.sconn_addr));
-        set_path(socket, sami_sctp_udp_mtu(stack->udp, assoc->peer));
+        set_path(socket, &from, sami_sctp_udp_mtu(stack->udp, assoc->peer));
         check_up(assoc);
         stack->base.accepted(&assoc->base, stack->base.user_data);
         length = sizeof(from);
@@ -256,6 +259,7 @@ on_input(gint fd, GIOCondition condition, gpointer user_data)
         usrsctp_conninput((void *) (guintptr) peer, stack->packet, (size_t) n, 0);
         accept_all(stack);
     }
+    g_source_set_priority(stack->input, stack->must_yield ? HANDSHAKE_PRIORITY : G_PRIORITY_DEFAULT);
     return G_SOURCE_CONTINUE;
 }
 
@@ -275,7 +279,7 @@ connect_to(SamiSctp *base, const struct sockaddr *address, GError **error)
         return NULL;
     Assoc *assoc = assoc_new(stack, socket, peer);
     struct sockaddr_conn local = address_of(0, 0), remote = address_of(peer, ntohs(port));
-    set_path(socket, sami_sctp_udp_mtu(stack->udp, peer));
+    set_path(socket, NULL, sami_sctp_udp_mtu(stack->udp, peer));
     if (usrsctp_bind(socket, (struct sockaddr *) &local, sizeof(local)) == 0 &&
         (usrsctp_connect(socket, (struct sockaddr *) &remote, sizeof(remote)) == 0 || errno == EINPROGRESS))
         return &assoc->base;
@@ -583,7 +587,6 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
         return NULL;
     }
     stack->input = g_unix_fd_source_new(fd, G_IO_IN);
-    g_source_set_priority(stack->input, INPUT_PRIORITY);
     g_source_set_callback(stack->input, (GSourceFunc) (void (*)(void)) on_input, stack, NULL);
     g_source_attach(stack->input, context);
     set_timer(stack, IDLE_TICK_MS);

@@ -120,6 +120,8 @@ pair_receive_some(PairSide *side, guint n_max)
             side->n_received++;
         else
             side->is_wrong = TRUE;
+        if (side->is_wrong && receive == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_ERROR)
+            g_printerr("after %u Messages: %.*s\n", side->n_received, (int) length, payload);
     }
 }
 
