@@ -203,7 +203,7 @@ learn(SamiSctpUdp *udp, const Endpoint *endpoint)
         guint64 number = number_of(udp, endpoint);
         if (g_hash_table_contains(udp->by_number, &number))
             return NULL;
-        if (udp->idle.length >= SAMI_SCTP_PEERS_MAX)
+        while (udp->idle.length >= SAMI_SCTP_PEERS_MAX)
             forget(udp, g_queue_peek_head(&udp->idle));
         peer = g_new0(Peer, 1);
         peer->number = number;

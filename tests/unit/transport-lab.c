@@ -15,10 +15,12 @@ static gchar *dir;
 gboolean lab_is_sctp;
 SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
 
+gsize lab_message_limit;
+
 gsize
 lab_message_max(void)
 {
-    return lab_is_sctp ? SAMI_MESSAGE_MAX_SCTP : SAMI_MESSAGE_MAX;
+    return lab_message_limit ? lab_message_limit : lab_is_sctp ? SAMI_MESSAGE_MAX_SCTP : SAMI_MESSAGE_MAX;
 }
 
 gboolean

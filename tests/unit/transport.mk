@@ -13,7 +13,13 @@ transport_pair_sources = tests/unit/transport-pair.c tests/unit/transport-pair.h
 	tests/unit/transport-lab.h tests/unit/harness.h
 test_transport_tls_SOURCES = tests/unit/test-transport-tls.c tests/unit/transport-cases.c $(transport_pair_sources)
 test_transport_tls_LDADD = $(transport_test_libs)
-test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/transport-cases.c $(transport_pair_sources)
+test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h \
+	tests/unit/transport-cases.c $(transport_pair_sources)
 test_transport_sctp_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-sctp-parts
+TESTS += test-sctp-parts
+test_sctp_parts_SOURCES = tests/unit/test-sctp-parts.c tests/unit/harness.h
+test_sctp_parts_LDADD = $(transport_test_libs)
