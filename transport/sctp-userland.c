@@ -156,7 +156,7 @@ set_path(struct socket *socket, const struct sockaddr_conn *remote, guint mtu)
 static gboolean
 set_events(struct socket *socket)
 {
-    static const uint16_t types[] = { SCTP_ASSOC_CHANGE, SCTP_SEND_FAILED_EVENT, SCTP_SHUTDOWN_EVENT, SCTP_AUTHENTICATION_EVENT,
+    static const uint16_t types[] = { SCTP_ASSOC_CHANGE, SCTP_SHUTDOWN_EVENT, SCTP_AUTHENTICATION_EVENT,
                                       SCTP_SENDER_DRY_EVENT, SCTP_PARTIAL_DELIVERY_EVENT };
     for (guint i = 0; i < G_N_ELEMENTS(types); i++) {
         struct sctp_event event = { .se_assoc_id = SCTP_FUTURE_ASSOC, .se_type = types[i], .se_on = 1 };
@@ -351,9 +351,6 @@ note_event(Assoc *assoc, const union sctp_notification *event, gsize n)
         break;
     case SCTP_AUTHENTICATION_EVENT:
         note_free_key(assoc, &event->sn_auth_event);
-        break;
-    case SCTP_SEND_FAILED_EVENT:
-        sami_sctp_assoc_lose(&assoc->base, "a message could not be sent");
         break;
     case SCTP_PARTIAL_DELIVERY_EVENT:
         sami_sctp_assoc_lose(&assoc->base, "a message ended half way");
