@@ -1,6 +1,5 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
-# operation, 6x configuration, 7x moves of many kinds, 8x replication, 12x
-# over SCTP.
+# operation, 6x configuration, 7x moves of many kinds, 8x replication, 12x over SCTP.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \

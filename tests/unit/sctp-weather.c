@@ -1,11 +1,16 @@
 #include "tests/unit/sctp-weather.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define HEADER 12u
 #define CHUNK_INIT 1
 #define CHUNK_INIT_ACK 2
+#define CHUNK_ABORT 6
+#define CHUNK_COOKIE_ECHO 10
+#define CHUNK_COOKIE_ACK 11
 #define CHUNK_AUTH 15
+#define PARAMETER_COOKIE 7
 
 guint weather_loss, weather_twice, weather_late;
 
@@ -163,4 +168,76 @@ weather_init(guint16 port, guint32 tag, guint8 ret_packet[32])
     memcpy(ret_packet, packet, sizeof(packet));
     set_checksum(ret_packet, sizeof(packet));
     return sizeof(packet);
+}
+
+/* ---- a peer that only comes up ---- */
+
+/* The next packet's first chunk of this type; NULL if none comes in time. `packet` has 65536 octets. */
+static guint8 *
+wait_for_chunk(int fd, guint8 type, guint8 *packet, gsize *ret_length, gint64 timeout_ms)
+{
+    gint64 end = g_get_monotonic_time() + timeout_ms * 1000;
+    gint64 left_ms;
+    while ((left_ms = (end - g_get_monotonic_time()) / 1000) > 0) {
+        struct pollfd entry = { fd, POLLIN, 0 };
+        if (poll(&entry, 1, (int) left_ms) != 1)
+            return NULL;
+        ssize_t n = recv(fd, packet, 65536, MSG_DONTWAIT);
+        if (n >= (ssize_t) HEADER + 4 && packet[HEADER] == type) {
+            *ret_length = MIN((gsize) packet[HEADER + 2] << 8 | packet[HEADER + 3], (gsize) n - HEADER);
+            return packet + HEADER;
+        }
+    }
+    return NULL;
+}
+
+/* RANDOM, CHUNKS (DATA, FORWARD TSN), HMAC-ALGO (SHA-1), and AUTH among the supported extensions (RFC 4895 §3, RFC 5061 §4.2.7). */
+static gsize
+write_offer(guint8 *at)
+{
+    static const guint8 rest[] = { 0x80, 3, 0, 6, 0, 0xc0, 0, 0, 0x80, 4, 0, 6, 0, 1, 0, 0, 0x80, 8, 0, 5, CHUNK_AUTH, 0, 0, 0 };
+    at[0] = 0x80;
+    at[1] = 2;
+    at[2] = 0;
+    at[3] = 36;
+    for (guint i = 4; i < 36; i++)
+        at[i] = (guint8) g_random_int_range(0, 256);
+    memcpy(at + 36, rest, sizeof(rest));
+    return 36 + sizeof(rest);
+}
+
+gboolean
+weather_associate(int fd, guint16 port, guint32 tag)
+{
+    g_autofree guint8 *packet = g_malloc(65536);
+    guint8 init[256], echo[4096];
+    gsize n = weather_init(port, tag, init), length;
+    n += write_offer(init + n);
+    init[HEADER + 3] = (guint8) (n - HEADER);
+    set_checksum(init, n);
+    if (send(fd, init, n, 0) != (ssize_t) n)
+        return FALSE;
+    const guint8 *answer = wait_for_chunk(fd, CHUNK_INIT_ACK, packet, &length, 2000);
+    gsize at = 20;
+    while (answer && at + 4 <= length && (answer[at] != 0 || answer[at + 1] != PARAMETER_COOKIE))
+        at += padded_length(answer + at);
+    if (!answer || at + 4 > length)
+        return FALSE;
+    gsize cookie = MIN((gsize) answer[at + 2] << 8 | answer[at + 3], MIN(length - at, sizeof(echo) - 16));
+    memcpy(echo, init, HEADER);
+    memcpy(echo + 4, answer + 4, 4); /* the server's tag */
+    memcpy(echo + HEADER, answer + at, cookie);
+    echo[HEADER] = CHUNK_COOKIE_ECHO;
+    echo[HEADER + 1] = 0;
+    n = HEADER + padded_length(echo + HEADER);
+    set_checksum(echo, n);
+    return send(fd, echo, n, 0) == (ssize_t) n && wait_for_chunk(fd, CHUNK_COOKIE_ACK, packet, &length, 2000);
+}
+
+gboolean
+weather_is_aborted(int fd, gint64 timeout_ms)
+{
+    g_autofree guint8 *packet = g_malloc(65536);
+    gsize length;
+    return wait_for_chunk(fd, CHUNK_ABORT, packet, &length, timeout_ms) != NULL;
 }

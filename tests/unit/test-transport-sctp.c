@@ -218,6 +218,49 @@ test_flood(void)
     pair_stop();
 }
 
+static int
+open_raw(void)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((guint16) listener.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_FATAL(fd >= 0 && connect(fd, (struct sockaddr *) &to, sizeof(to)) == 0);
+    return fd;
+}
+
+/* The same ports and another tag (RFC 9260 §5.2): no DTLS session goes on in that. And a peer that comes up and says nothing more. */
+static void
+test_restart(void)
+{
+    SamiFrameOpen open;
+    pair_start_pinned();
+    int restarting = open_raw(), silent = open_raw();
+    CU_ASSERT(weather_associate(silent, (guint16) listener.port, 11));
+    CU_ASSERT(weather_associate(restarting, (guint16) listener.port, 1));
+    CU_ASSERT_FALSE(weather_is_aborted(restarting, 200));
+    CU_ASSERT(weather_associate(restarting, (guint16) listener.port, 2));
+    CU_ASSERT(weather_is_aborted(restarting, 2000));
+    if (pair_meet(&open, &open))
+        pair_exchange(10, 10);
+    CU_ASSERT(weather_is_aborted(silent, LAB_TIMEOUT_MS));
+    close(restarting);
+    close(silent);
+    pair_stop();
+}
+
+static void
+test_ipv6(void)
+{
+    SamiFrameOpen server, client;
+    lab_host = "[::1]";
+    pair_start_pinned();
+    if (pair_meet(&server, &client)) {
+        CU_ASSERT(g_str_has_prefix(server.address, "[::1]:") && g_str_has_prefix(client.address, "[::1]:"));
+        pair_exchange(100, 100);
+    }
+    pair_stop();
+    lab_host = "127.0.0.1";
+}
+
 /* A peer that stands still without an end: heartbeats notice it. */
 static void
 test_frozen_peer(void)
@@ -242,6 +285,8 @@ static const SamiTest tests[] = {
     { "wrong key", test_wrong_key },
     { "what is no DTLS record", test_no_dtls },
     { "INITs from nowhere", test_flood },
+    { "restart, and a peer that only comes up", test_restart },
+    { "IPv6", test_ipv6 },
     { "frozen peer", test_frozen_peer },
 };
 

@@ -15,6 +15,7 @@ static gchar *dir;
 gboolean lab_is_sctp;
 SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
 
+const gchar *lab_host = "127.0.0.1";
 gsize lab_message_limit;
 
 gsize
@@ -179,18 +180,18 @@ void
 lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
            const gchar *user)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in6 address; /* or IPv4: its port is at the same place */
     socklen_t length = sizeof(address);
     g_autoptr(GError) error = NULL;
     configure(lab, stem, ca, peers, NULL);
-    lab->config.listen = g_strdup("127.0.0.1:0");
+    lab->config.listen = g_strdup_printf("%s:0", lab_host);
     lab->config.sctp.udp_port = 0;
     int listener = sami_listener_open(&lab->config, &error);
     if (listener < 0 || getsockname(listener, (struct sockaddr *) &address, &length) != 0)
         g_error("listen: %s", error ? error->message : "getsockname");
-    lab->port = ntohs(address.sin_port);
+    lab->port = ntohs(address.sin6_port);
     g_free(lab->config.listen);
-    lab->config.listen = g_strdup_printf("127.0.0.1:%u", lab->port); /* the SCTP port is the same number as the UDP port */
+    lab->config.listen = g_strdup_printf("%s:%u", lab_host, lab->port); /* the SCTP port is the same number as the UDP port */
     lab_sctp.udp_port = (guint16) lab->port;
     start(lab, listener, user);
     close(listener);

@@ -44,7 +44,7 @@ pair_start(const gchar *server, const gchar *server_ca, const gchar *server_peer
       const gchar *client_ca, const gchar *client_peers)
 {
     lab_listen(&listener, server, server_ca, server_peers, NULL);
-    g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", listener.port);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
     lab_connect(&connector, client, client_ca, client_peers, address);
 }
 
