@@ -7,6 +7,7 @@
 #include "common/limits.h"
 #include "tests/unit/harness.h"
 #include "transport/dtls-gate.h"
+#include "transport/sctp.h"
 #include "transport/sctp-udp.h"
 
 static gsize
@@ -247,6 +248,33 @@ test_round_trip(void)
     round_trip("::1", AF_INET6);
 }
 
+/* ---- backends ---- */
+
+static void
+test_backends(void)
+{
+    g_autoptr(GError) error = NULL;
+    SamiSctpConfig config = { .backend = SAMI_SCTP_USERLAND };
+    gboolean has_kernel = sami_sctp_choose(SAMI_SCTP_AUTO) == SAMI_SCTP_KERNEL;
+    CU_ASSERT_EQUAL(sami_sctp_backend_parse("auto"), SAMI_SCTP_AUTO);
+    CU_ASSERT_EQUAL(sami_sctp_backend_parse("kernel"), SAMI_SCTP_KERNEL);
+    CU_ASSERT_EQUAL(sami_sctp_backend_parse("userland"), SAMI_SCTP_USERLAND);
+    CU_ASSERT_FALSE(sami_sctp_prepare(&config, &error));
+    CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && strstr(error->message, "SCTP over IP"));
+    g_clear_error(&error);
+    config = (SamiSctpConfig){ .backend = SAMI_SCTP_AUTO, .udp_port = has_kernel ? 0 : 9899 };
+    CU_ASSERT(sami_sctp_prepare(&config, NULL));
+    CU_ASSERT_EQUAL(config.backend, has_kernel ? SAMI_SCTP_KERNEL : SAMI_SCTP_USERLAND);
+    if (has_kernel)
+        return;
+    config.backend = SAMI_SCTP_KERNEL;
+    CU_ASSERT_FALSE(sami_sctp_prepare(&config, &error));
+    CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && strstr(error->message, "gives no SCTP socket"));
+    g_clear_error(&error);
+    CU_ASSERT_EQUAL(sami_sctp_open(&config, "127.0.0.1", "4740", &error), -1);
+    CU_ASSERT(error && strstr(error->message, "SCTP socket"));
+}
+
 static const SamiTest tests[] = {
     { "records in order pass", test_in_order },
     { "the replay window", test_window },
@@ -255,6 +283,7 @@ static const SamiTest tests[] = {
     { "what waits is bounded", test_bound },
     { "100000 records out of order", test_shuffled },
     { "UDP peers are bounded", test_peers },
+    { "backends", test_backends },
     { "answers come from where was asked", test_round_trip },
 };
 

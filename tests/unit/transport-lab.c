@@ -16,6 +16,7 @@ gboolean lab_is_sctp;
 SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
 
 const gchar *lab_host = "127.0.0.1";
+guint lab_connect_timeout_s = 2;
 gsize lab_message_limit;
 
 gsize
@@ -131,7 +132,7 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
           const gchar *address)
 {
     g_auto(GStrv) list = g_strsplit(peers, " ", -1);
-    lab->config = (SamiNetworkConfig){ .connect_timeout_s = 2 };
+    lab->config = (SamiNetworkConfig){ .connect_timeout_s = lab_connect_timeout_s };
     lab->config.is_sctp = lab_is_sctp;
     lab->config.sctp = lab_sctp;
     lab->config.certificate_file = lab_path(stem, ".crt");

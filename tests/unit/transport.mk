@@ -1,5 +1,5 @@
-check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-sctp test-transport-bare
-TESTS += test-pki test-transport-frames test-transport-tls test-transport-sctp test-transport-bare
+check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare
+TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare
 
 transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
@@ -13,8 +13,10 @@ transport_pair_sources = tests/unit/transport-pair.c tests/unit/transport-pair.h
 	tests/unit/transport-lab.h tests/unit/harness.h
 test_transport_tls_SOURCES = tests/unit/test-transport-tls.c tests/unit/transport-cases.c $(transport_pair_sources)
 test_transport_tls_LDADD = $(transport_test_libs)
+test_transport_dtls_SOURCES = tests/unit/test-transport-dtls.c tests/unit/transport-cases.c $(transport_pair_sources)
+test_transport_dtls_LDADD = $(transport_test_libs)
 test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h \
-	tests/unit/transport-cases.c $(transport_pair_sources)
+	$(transport_pair_sources)
 test_transport_sctp_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
