@@ -67,6 +67,24 @@ sami_collector_session_update(SamiCollectorSession *session)
     g_source_modify_unix_fd(session->source, session->tag, condition);
 }
 
+/* For whoever asks later what was refused and why. READY is decided by the ledger (LIFECYCLE §1), so a disk that takes no more of this stops nothing. */
+static void
+keep_answer(SamiCollectorSession *session, const guint8 *message, gsize length)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean is_endless = session->migration && session->migration->replication; /* an answer every few seconds, for years */
+    if (!session->journal || session->has_lost_answers)
+        return;
+    if (!session->answers && !is_endless)
+        session->answers = sami_journal_answers(session->journal, &error);
+    if (is_endless && session->answers)
+        sami_journal_discard(g_steal_pointer(&session->answers));
+    if (is_endless || (session->answers && sami_journal_append(session->answers, message, length, &error)))
+        return;
+    session->has_lost_answers = TRUE;
+    g_warning("%s: its answers are not recorded: %s", session->open.name, error->message);
+}
+
 void
 sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
 {
@@ -80,6 +98,7 @@ sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
         sami_collector_session_drop(session);
         return;
     }
+    keep_answer(session, message, length);
     g_queue_push_tail(&session->out, g_bytes_new(message, length));
     session->is_closing |= is_last;
     write_out(session);
@@ -593,6 +612,7 @@ sami_collector_session_free(SamiCollectorSession *session)
     sami_stream_free(session->stream);
     sami_signer_unref(session->signer); /* has the key that the stream borrows */
     sami_journal_free(session->journal);
+    sami_journal_free(session->answers);
     sami_collector_check_free(session->check);
     g_array_unref(session->vm);
     g_array_unref(session->batch);
