@@ -167,8 +167,10 @@ finish_template(ReplayReader *reader, ReplayTemplate *tmpl)
 {
     SamiSpecifier specifiers[SAMI_TEMPLATE_FIELDS_MAX];
     gboolean may_be_ours = tmpl->n_fields <= SAMI_TEMPLATE_FIELDS_MAX;
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (guint i = 0; i < tmpl->n_fields; i++) {
         ReplayField *field = &tmpl->fields[i];
+        tmpl->has_twice |= !g_hash_table_add(seen, key_new((guint64) field->element.pen << 16 | field->element.number));
         name_field(reader, field);
         tmpl->has_variable |= field->length == REPLAY_VARIABLE;
         tmpl->min_length += field->length == REPLAY_VARIABLE ? 1 : field->length;

@@ -26,6 +26,7 @@ typedef struct {
     guint n_fields;
     guint min_length; /* octets of the shortest record; of one that has_variable not, of every */
     gboolean has_variable;
+    gboolean has_twice; /* an element more than once (RFC 7011 §8) */
     gboolean is_ours;   /* `ours` says what it is */
     SamiTemplate ours;
     ReplayField fields[];
