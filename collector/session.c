@@ -344,11 +344,7 @@ void
 sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
                              SamiApplyItem *ret)
 {
-    *ret = (SamiApplyItem){ .session = *record };
-    ret->reason = (guint16) sami_map_session(signer ? signer->map : NULL, &ret->session, &collector->n_marks_masked);
-    if (ret->reason == SAMI_REASON_NONE)
-        ret->reason = (guint16) sami_validate_session(&ret->session, policy);
-    ret->stripped = sami_policy_strip(policy, &ret->session);
+    sami_apply_judge(signer ? signer->map : NULL, policy, record, &collector->n_marks_masked, ret);
 }
 
 static void
@@ -363,12 +359,8 @@ static void
 on_expectation(SamiCollectorSession *session, const SamiExpectation *expectation)
 {
     const SamiCollectorMigration *migration = session->migration;
-    const SamiPolicy *policy = &migration->policy;
-    SamiExpectationItem item = { .expectation = *expectation };
-    item.reason = (guint16) sami_map_expectation(migration->signer ? migration->signer->map : NULL, &item.expectation);
-    if (item.reason == SAMI_REASON_NONE)
-        item.reason = (guint16) sami_validate_expectation(&item.expectation, policy);
-    item.vm_ends = sami_expectation_vm_ends(&item.expectation, policy);
+    SamiExpectationItem item;
+    sami_apply_judge_expectation(migration->signer ? migration->signer->map : NULL, &migration->policy, expectation, &item);
     if (!(migration->announced & SAMI_KIND_EXPECTATION) || migration->replication)
         return stop(session, SAMI_REASON_PROTOCOL, "an expectation, which begin did not announce");
     g_array_append_val(session->expectations, item);

@@ -325,10 +325,6 @@ void sami_migration_purged(SamiMigration *m);
  * sent. */
 void sami_expectations_see(SamiMigration *m, const SamiSession *session);
 void sami_expectations_send(SamiMigration *m);
-/* Every expectation of the namespace whose master is in one of these zones (of guint16), with its zone, which a dump does not have, and with the master.
- * SAMI_ERROR_KERNEL. */
-typedef void (*SamiExpectedFunc)(const SamiExpectation *expectation, const SamiSession *master, gpointer user_data);
-gboolean sami_expectations_find(SamiFirewall *firewall, const GArray *zones, SamiExpectedFunc func, gpointer user_data, GError **error);
 
 /* metrics.c: the control command */
 void sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObject *request);

@@ -44,6 +44,15 @@ static const Option options[] = {
     { "follow", 'f', G_OPTION_ARG_NONE, ARG(is_following), NULL, "go on at the end of a file that grows, until interrupted" },
     { "wide", 'w', G_OPTION_ARG_NONE, ARG(is_wide), NULL, "every field of a record, not only the usual ones" },
     { "unsigned", 0, G_OPTION_ARG_NONE, ARG(is_unsigned_fine), NULL, "that nothing is signed is no finding: of other exporters' files" },
+    { "dry-run", 0, G_OPTION_ARG_NONE, ARG(is_dry), NULL, "say what would become of it, and write nothing" },
+    { "force-unsigned", 0, G_OPTION_ARG_NONE, ARG(is_forcing), NULL,
+      "take what nobody known has signed; refused in the initial network namespace" },
+    { "no-aging", 0, G_OPTION_ARG_NONE, ARG(is_keeping_times), NULL, "timeouts as recorded, whatever time has passed since" },
+    { "on-conflict", 0, G_OPTION_ARG_STRING, ARG(on_conflict), "WORD", "a flow that is there already: merge, keep or replace (default: the signer's)" },
+    { "output", 'o', G_OPTION_ARG_FILENAME, ARG(output), "FILE", "the file to write; - is standard output" },
+    { "vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vms), "PREFIX", "only flows of this address or prefix; repeatable" },
+    { "zone", 0, G_OPTION_ARG_STRING, ARG(zone), "N", "only flows of this conntrack zone" },
+    { "mark", 0, G_OPTION_ARG_STRING, ARG(mark), "N", "only flows with this connection mark" },
     { "live", 0, G_OPTION_ARG_NONE, ARG(is_live), NULL, "compare with the table of this firewall" },
 };
 
@@ -72,6 +81,12 @@ static const Verb verbs[] = {
       "< only in the first, > only in the second, ! in both with other attributes. Timeouts and counters are not compared. With --live of a migration\n"
       "only the flows of its VM. Exit status 20 if anything differs." },
     { "stats", replay_stats, "FILE...", 1, G_MAXUINT, "json,config,key," INPUT "," FILTERS, "count what is in it", "" },
+    { "inject", replay_inject, "FILE...", 1, G_MAXUINT,
+      "config,json,dry-run,force-unsigned,no-aging,on-conflict,count," INPUT "," FILTERS, "put what it says into this kernel's connection tracking",
+      "Takes what a signer of signers.d has signed, as far as that signer may bring it, and backups that `record` has made here. Exit status: 0 all of it\n"
+      "is in, 6 records were refused or went in with less, 3 a Message was refused, 10 not permitted." },
+    { "record", replay_record, "", 0, 0, "config,json,output,vm,zone,mark", "write this kernel's connection tracking to a signed file",
+      "Signs with signing-key of sami.conf. The file appears when it is whole." },
 };
 
 static const Option *

@@ -28,6 +28,10 @@ typedef struct {
     gboolean is_following, is_wide, is_unsigned_fine;
     gchar *count;
     gboolean is_live;
+    /* inject, record */
+    gboolean is_dry, is_forcing, is_keeping_times;
+    gchar *on_conflict, *output, *zone, *mark;
+    GStrv vms;
     GStrv operands; /* never NULL */
 } ReplayArgs;
 
@@ -46,6 +50,8 @@ SamiExit replay_dump(Replay *replay, GError **error);
 SamiExit replay_validate(Replay *replay, GError **error);
 SamiExit replay_stats(Replay *replay, GError **error);
 SamiExit replay_diff(Replay *replay, GError **error);
+SamiExit replay_inject(Replay *replay, GError **error);
+SamiExit replay_record(Replay *replay, GError **error);
 
 /* --- for handlers --- */
 /* Reads sami.conf (-c). No such file is no error unless -c named it: config stays NULL. */

@@ -4,12 +4,20 @@ libreplay_a_SOURCES = \
 	replay/diff.c \
 	replay/dump.c \
 	replay/filter.c replay/filter.h \
+	replay/inject-report.c \
+	replay/inject.c replay/inject.h \
 	replay/keys.c replay/keys.h \
 	replay/names.c replay/names.h \
+	replay/namespace.c replay/namespace.h \
+	replay/order.c replay/order.h \
+	replay/output-file.c replay/output-file.h \
 	replay/progress.c \
 	replay/reader.c replay/reader.h \
+	replay/record-sets.c replay/record-sets.h \
+	replay/record.c \
 	replay/stats.c \
 	replay/strict.c replay/strict.h \
+	replay/target.c replay/target.h \
 	replay/validate.c \
 	replay/value.c replay/value.h
 

@@ -58,7 +58,10 @@ check_session(ReplayStrict *strict, const SamiSignature *now, SamiReason *ret_re
         return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature of another migration");
     if (memcmp(now->key_id, first->key_id, sizeof now->key_id) != 0)
         return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature with another key: a session uses one");
-    if (now->counter != strict->last.counter + 1)
+    /* A resumed session goes on, behind its hello, where the one before it ended (PROTOCOL §3). Its Sequence Number begins anew, so nothing is lost there
+     * unseen. */
+    gboolean may_jump = strict->n_messages == 1 && first->role == SAMI_ROLE_EXPORTER && first->counter == 0;
+    if (may_jump ? now->counter <= strict->last.counter : now->counter != strict->last.counter + 1)
         return refuse(ret_reason, SAMI_REASON_WRONG_COUNTER, error, "counter %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT "",
                       now->counter, strict->last.counter);
     if (strict->n_messages > 1 && memcmp(now->binding, strict->binding, sizeof now->binding) != 0)

@@ -7,6 +7,7 @@ include tests/unit/transport.mk
 include tests/unit/exporter.mk
 include tests/unit/collector.mk
 include tests/unit/ctl.mk
+include tests/unit/inject.mk
 include tests/fuzz/fuzz.mk
 include tests/tools/tools.mk
 include tests/lint/lint.mk

@@ -192,6 +192,8 @@ main(int argc, char **argv)
         g_error("usage: fuzz-seeds DIRECTORY");
     save_stream(argv[1], "decode", "plain", SAMI_ROLE_EXPORTER, 0, 8);
     save_stream(argv[1], "decode", "full", SAMI_ROLE_EXPORTER, 8, 16);
+    save_stream(argv[1], "inject", "plain", SAMI_ROLE_EXPORTER, 0, 8);
+    save_stream(argv[1], "inject", "full", SAMI_ROLE_EXPORTER, 8, 16);
     save_stream(argv[1], "receipt", "every-kind", SAMI_ROLE_COLLECTOR, 0, 0);
     for (guint i = 0; i < 16; i++)
         save_sample(argv[1], i);
