@@ -68,7 +68,7 @@ static SamiNetworkConfig
 network_config(const SamiConfig *config)
 {
     return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
-                                .ca_file = config->tls_ca, .connect_timeout_s = 5, .peers = make_peers(config),
+                                .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .load_peers = load_peers, .user_data = (gpointer) config };
 }
 

@@ -20,6 +20,7 @@ typedef struct {
     gchar *certificate_file; /* own, PEM chain */
     gchar *key_file;         /* own, PEM */
     gchar *ca_file;          /* PEM bundle, NULL for pinned certificates only */
+    gchar *key_log;          /* file to which the secrets of all sessions are written, opened before privileges are dropped; NULL: none */
     GPtrArray *peers;        /* of SamiPeer */
     guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5; more with several addresses, see connector.c */
     /* For a reload, called in the network process without privileges: the peers as they are configured now, of SamiPeer (transfer full).

@@ -1,7 +1,7 @@
-check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-bare
-TESTS += test-pki test-transport-frames test-transport-tls test-transport-bare
+check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-bare test-tls-decrypt
+TESTS += test-pki test-transport-frames test-transport-tls test-transport-bare test-tls-decrypt
 
-transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
+transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
 test_pki_SOURCES = tests/unit/test-pki.c tests/unit/harness.h
 test_pki_LDADD = $(transport_test_libs)
@@ -15,3 +15,16 @@ test_transport_tls_SOURCES = tests/unit/test-transport-tls.c $(transport_pair_so
 test_transport_tls_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
+
+test_tls_decrypt_SOURCES = tests/unit/test-tls-decrypt.c tests/unit/tls-recording.c tests/unit/tls-recording.h tests/unit/harness.h
+test_tls_decrypt_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-capture test-capture-tcp test-capture-sctp
+TESTS += test-capture test-capture-tcp test-capture-sctp
+capture_test_sources = tests/unit/capture-frames.c tests/unit/capture-frames.h tests/unit/capture-check.c tests/unit/capture-check.h tests/unit/harness.h
+test_capture_SOURCES = tests/unit/test-capture.c $(capture_test_sources)
+test_capture_LDADD = $(transport_test_libs)
+test_capture_tcp_SOURCES = tests/unit/test-capture-tcp.c tests/unit/tls-recording.c tests/unit/tls-recording.h $(capture_test_sources)
+test_capture_tcp_LDADD = $(transport_test_libs)
+test_capture_sctp_SOURCES = tests/unit/test-capture-sctp.c $(capture_test_sources)
+test_capture_sctp_LDADD = $(transport_test_libs)
