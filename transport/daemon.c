@@ -63,9 +63,8 @@ load_peers(gpointer user_data, GError **error)
     return fresh ? make_peers(fresh) : NULL;
 }
 
-/* Borrows the strings of `config`, which outlives the process. */
-static SamiNetworkConfig
-network_config(const SamiConfig *config)
+SamiNetworkConfig
+sami_daemon_network_config(const SamiConfig *config)
 {
     return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
@@ -237,7 +236,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
                 close(listener);
             _exit(daemon->run_state(config, channel[1]));
         }
-        SamiNetworkConfig network = network_config(config);
+        SamiNetworkConfig network = sami_daemon_network_config(config);
         const gchar *user = config->user && *config->user ? config->user : NULL;
         _exit(daemon->is_listener ? sami_listener_run(&network, listener, channel[0], user)
                                   : sami_connector_run(&network, channel[0], user));

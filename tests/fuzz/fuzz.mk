@@ -1,7 +1,7 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
 FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-inject fuzz-netlink fuzz-packets \
-	fuzz-peer-file fuzz-receipt fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
+	fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
 FUZZ_LIBS = $(SAMI_CORE_LIBS)
@@ -53,6 +53,9 @@ fuzz_peer_file_LDADD = $(FUZZ_LIBS)
 fuzz_receipt_SOURCES = tests/fuzz/receipt.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
 fuzz_receipt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_receipt_LDADD = $(FUZZ_LIBS)
+fuzz_recut_SOURCES = tests/fuzz/recut.c $(FUZZ_DRIVER)
+fuzz_recut_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_recut_LDADD = libreplay.a $(FUZZ_LIBS)
 fuzz_session_SOURCES = tests/fuzz/session.c $(FUZZ_DRIVER)
 fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_session_LDADD = $(FUZZ_LIBS)
