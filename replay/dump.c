@@ -10,6 +10,7 @@
 #include "replay/value.h"
 
 #define IDLE_US 100000u /* between looks at a file that is followed */
+#define OCTETS_SHOWN 32u /* of a longer value that is not text, unless --wide */
 
 typedef struct {
     Replay *replay;
@@ -155,6 +156,15 @@ is_empty(const ReplayValue *value)
     return TRUE;
 }
 
+/* Pieces of packets, as some exporters send them, would hide all else. */
+static void
+append_shortened(GString *out, const ReplayValue *value)
+{
+    ReplayValue shown = { value->field, value->octets, OCTETS_SHOWN };
+    replay_value_text(out, &shown);
+    g_string_append_printf(out, "… (%zu octets)", value->length);
+}
+
 static void
 append_fields(GString *out, const ReplayRecord *record, gboolean is_wide)
 {
@@ -170,7 +180,10 @@ append_fields(GString *out, const ReplayRecord *record, gboolean is_wide)
         g_string_append_c(out, ' ');
         replay_field_name(out, value.field);
         g_string_append_c(out, '=');
-        replay_value_text(out, &value);
+        if (!is_wide && type == SAMI_TYPE_OCTETS && value.length > OCTETS_SHOWN)
+            append_shortened(out, &value);
+        else
+            replay_value_text(out, &value);
         if (type >= SAMI_TYPE_U8 && type <= SAMI_TYPE_U32)
             replay_append_words(out, value.field, small_number(&value));
     }

@@ -271,7 +271,8 @@ static gboolean
 read_input(Inject *inject, SamiInput *input, GError **error)
 {
     SamiInputMessage message;
-    SamiInputStatus status;
+    SamiInputStatus status = SAMI_INPUT_WAIT;
+    guint64 n_before = inject->n_messages + inject->n_messages_refused + inject->n_answers + inject->n_faults;
     g_autoptr(GError) fault = NULL;
     while (!(inject->has_count && inject->n_left == 0) && (status = sami_input_next(input, &message, &fault)) != SAMI_INPUT_END) {
         replay_progress(&inject->progress);
@@ -283,6 +284,8 @@ read_input(Inject *inject, SamiInput *input, GError **error)
             return FALSE;
         g_clear_error(&fault);
     }
+    if (!fault && status == SAMI_INPUT_END && inject->n_messages + inject->n_messages_refused + inject->n_answers + inject->n_faults == n_before)
+        inject_tell_fault(inject, 0, "no IPFIX Message is in it");
     if (!fault)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&fault));

@@ -14,6 +14,7 @@ include tests/tools/tools.mk
 include tests/lint/lint.mk
 include tests/replay/replay.mk
 include tests/packaging/packaging.mk
+include tests/interop/interop.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk
 
