@@ -156,7 +156,7 @@ sami_apply_degrade(SamiApply *apply, SamiReason reason, const SamiFlowKey *key)
 guint32
 sami_apply_backstop(const SamiSession *s, guint32 lease_s)
 {
-    return s->key.protocol == IPPROTO_TCP ? lease_s : MAX(s->timeout_s, lease_s);
+    return lease_s > 0 && s->key.protocol == IPPROTO_TCP ? lease_s : MAX(MAX(s->timeout_s, lease_s), 1);
 }
 
 /* A late one has its own time from the start: the audit that gives it to the others may have passed it already. */
@@ -164,6 +164,16 @@ guint32
 sami_apply_creation_timeout(const SamiSession *s, guint32 lease_s)
 {
     return (s->flags & SAMI_SESSION_LATE) ? MAX(s->timeout_s, 1) : sami_apply_backstop(s, lease_s);
+}
+
+void
+sami_apply_judge(const SamiMap *map, const SamiPolicy *policy, const SamiSession *record, guint64 *n_cut, SamiApplyItem *ret)
+{
+    *ret = (SamiApplyItem){ .session = *record };
+    ret->reason = (guint16) sami_map_session(map, &ret->session, n_cut);
+    if (ret->reason == SAMI_REASON_NONE)
+        ret->reason = (guint16) sami_validate_session(&ret->session, policy);
+    ret->stripped = sami_policy_strip(policy, &ret->session);
 }
 
 static guint32
@@ -341,7 +351,7 @@ settle_op(SamiApply *apply, const SamiOp *op, SamiLedgerEntry *entry, const Sami
         entry->start_ns = window;
         if (s->key.protocol == IPPROTO_TCP)
             entry->flags |= SAMI_LEDGER_LENIENT;
-        if (s->flags & SAMI_SESSION_LATE)
+        if ((s->flags & SAMI_SESSION_LATE) || (apply->lease_s == 0 && !(entry->flags & SAMI_LEDGER_FIXED)))
             entry->flags |= SAMI_LEDGER_AUDITED;
         apply->n_accepted++;
         return TRUE;
@@ -518,6 +528,8 @@ update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyIt
         return TRUE;
     }
     if (is_unchanged(entry, item)) {
+        if (apply->lease_s == 0 && entry->timeout_s != s->timeout_s) /* nothing else will say so to the kernel */
+            entry->flags &= ~SAMI_LEDGER_AUDITED;
         entry->timeout_s = s->timeout_s;
         entry->generation = apply->generation;
         apply->n_unchanged++;
@@ -577,7 +589,10 @@ apply_one(SamiApply *apply, Batch *batch, const SamiApplyItem *item, guint64 cou
         if (entry && (entry->flags & SAMI_LEDGER_CREATED) && !apply->is_ready) {
             SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
             copy->has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
-            return flush(apply, batch, counter, error) && tell_gone(apply, &s->key, error);
+            if (apply->file)
+                return flush(apply, batch, counter, error) && tell_gone(apply, &s->key, error);
+            entry->flags |= SAMI_LEDGER_PENDING;
+            return TRUE;
         }
         if (entry && !(entry->flags & SAMI_LEDGER_LENIENT) && !apply->is_ready)
             sami_apply_give_up_plan(apply, entry);

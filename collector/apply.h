@@ -92,7 +92,12 @@ typedef struct {
     guint8 *message;  /* (nullable) that creates it, in the memory that sami_apply_build() returned */
 } SamiApplyItem;
 
-/* Takes a reference to each budget. */
+/* What a record means here, and whether it may be: mapped, by the rules and the policy, and without what the policy does not let in. *n_cut (nullable): see
+ * sami_map_session(). */
+void sami_apply_judge(const SamiMap *map, const SamiPolicy *policy, const SamiSession *record, guint64 *n_cut, SamiApplyItem *ret);
+
+/* Takes a reference to each budget. lease_s 0: there is no lease, and no audit to come. Entries get the time of their record at once, and the last
+ * one's at the read-back. */
 SamiApply *sami_apply_new(guint32 lease_s, SamiBudget *all, SamiBudget *signer);
 void sami_apply_free(SamiApply *apply);
 /* The migration has ended: its entries count in no budget any more, and further creations are refused. From the main loop; waits for a
@@ -128,6 +133,7 @@ typedef struct {
     guint16 reason; /* SamiReason of the record rules */
     guint8 vm_ends; /* sami_expectation_vm_ends() */
 } SamiExpectationItem;
+void sami_apply_judge_expectation(const SamiMap *map, const SamiPolicy *policy, const SamiExpectation *record, SamiExpectationItem *ret);
 void sami_apply_expect(SamiApply *apply, const SamiExpectationItem *items, guint n, guint64 counter, guint64 signed_ms);
 
 /* Passes: each call works off a slice of the ledger from *at on; not at its end until *at is sami_ledger_size(). */

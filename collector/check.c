@@ -82,7 +82,7 @@ sami_collector_check_begin(SamiCollectorCheck *check, const SamiBegin *begin)
     check->policy = (SamiPolicy){ .vm = (const SamiPrefix *) (const void *) session->vm->data, .n_vm = session->vm->len };
     sami_signer_fill_policy(signer, &check->policy);
     check->on_conflict = sami_collector_conflict_of(signer);
-    check->facts = sami_host_read(session->collector->firewall);
+    check->facts = sami_host_read(session->collector->firewall, session->collector->config->key_log != NULL);
     check->needs.is_probing = TRUE;
     check->needs.room = sami_collector_room(session->collector, signer);
     return SAMI_REASON_NONE;
@@ -283,7 +283,7 @@ void
 sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
     (void) request;
-    g_autoptr(SamiHostFacts) facts = sami_host_read(collector->firewall);
+    g_autoptr(SamiHostFacts) facts = sami_host_read(collector->firewall, collector->config->key_log != NULL);
     JsonObject *answer = json_object_new();
     Sink sink = { .findings = json_array_new(), .host = collector->config->name };
     SamiHostNeeds needs;

@@ -89,6 +89,8 @@ struct SamiCollectorSession {
     SamiStream *stream;            /* from the first Message on */
     SamiSigner *signer;            /* a reference */
     SamiJournal *journal;
+    SamiJournal *answers;          /* (nullable) what was answered, beside it */
+    gboolean has_lost_answers;     /* they could not be written */
     gboolean has_hello;
     GArray *vm;                    /* addresses seen before begin */
     SamiCollectorMigration *migration;

@@ -36,6 +36,16 @@ at(SamiApply *apply, guint i)
     return &g_array_index(apply->expectations, Expected, i);
 }
 
+void
+sami_apply_judge_expectation(const SamiMap *map, const SamiPolicy *policy, const SamiExpectation *record, SamiExpectationItem *ret)
+{
+    *ret = (SamiExpectationItem){ .expectation = *record };
+    ret->reason = (guint16) sami_map_expectation(map, &ret->expectation);
+    if (ret->reason == SAMI_REASON_NONE)
+        ret->reason = (guint16) sami_validate_expectation(&ret->expectation, policy);
+    ret->vm_ends = sami_expectation_vm_ends(&ret->expectation, policy);
+}
+
 static void
 forget_one(SamiApply *apply, const SamiExpectation *e)
 {

@@ -34,7 +34,7 @@ sami_collector_room(SamiCollector *collector, const SamiSigner *signer)
     return MIN(n_free, MIN(sami_budget_room(collector->budget), sami_budget_room(signer->budget)));
 }
 
-/* The id in TIME-ID[-N].ipfix or ID.closed; FALSE: no such name. */
+/* The id in TIME-ID[-N].ipfix, TIME-ID[-N].answers or ID.closed; FALSE: no such name. */
 static gboolean
 read_id(const gchar *name, guint8 ret_id[16])
 {

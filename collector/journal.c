@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* Sessions of one migration that begin within one second: resumed ones, or somebody's who tries. */
 #define SAME_SECOND_MAX 64u
+#define SUFFIX ".ipfix"
+#define ANSWERS ".answers"
 
 struct SamiJournal {
     gchar *path;
@@ -25,13 +28,13 @@ SamiJournal *
 sami_journal_new(const gchar *directory, const gchar *id_hex, GError **error)
 {
     gint64 now_s = g_get_real_time() / G_USEC_PER_SEC;
-    g_autofree gchar *path = g_strdup_printf("%s/%" G_GINT64_FORMAT "-%s.ipfix", directory, now_s, id_hex);
+    g_autofree gchar *path = g_strdup_printf("%s/%" G_GINT64_FORMAT "-%s" SUFFIX, directory, now_s, id_hex);
     if (g_mkdir_with_parents(directory, 0700) != 0)
         return fail(directory, error), NULL;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     for (guint i = 2; fd < 0 && errno == EEXIST && i < SAME_SECOND_MAX; i++) {
         g_free(path);
-        path = g_strdup_printf("%s/%" G_GINT64_FORMAT "-%s-%u.ipfix", directory, now_s, id_hex, i);
+        path = g_strdup_printf("%s/%" G_GINT64_FORMAT "-%s-%u" SUFFIX, directory, now_s, id_hex, i);
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     }
     if (fd < 0)
@@ -40,6 +43,20 @@ sami_journal_new(const gchar *directory, const gchar *id_hex, GError **error)
     journal->path = g_steal_pointer(&path);
     journal->fd = fd;
     return journal;
+}
+
+SamiJournal *
+sami_journal_answers(const SamiJournal *journal, GError **error)
+{
+    g_autofree gchar *stem = g_strndup(journal->path, strlen(journal->path) - strlen(SUFFIX));
+    g_autofree gchar *path = g_strconcat(stem, ANSWERS, NULL);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fail(path, error), NULL;
+    SamiJournal *answers = g_new0(SamiJournal, 1);
+    answers->path = g_steal_pointer(&path);
+    answers->fd = fd;
+    return answers;
 }
 
 gboolean
@@ -117,8 +134,8 @@ list_old(const gchar *directory, SamiJournalNeedFunc is_needed, gpointer user_da
     while (dir && (name = g_dir_read_name(dir))) {
         GStatBuf status;
         g_autofree gchar *path = g_build_filename(directory, name, NULL);
-        if ((!g_str_has_suffix(name, ".ipfix") && !g_str_has_suffix(name, ".closed")) || g_lstat(path, &status) != 0 ||
-            !S_ISREG(status.st_mode))
+        gboolean is_ours = g_str_has_suffix(name, SUFFIX) || g_str_has_suffix(name, ANSWERS) || g_str_has_suffix(name, ".closed");
+        if (!is_ours || g_lstat(path, &status) != 0 || !S_ISREG(status.st_mode))
             continue;
         Old old = { g_steal_pointer(&path), is_needed(name, user_data), status.st_mtime, (guint64) status.st_size };
         *ret_octets += old.octets;

@@ -90,6 +90,7 @@ sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, Json
     guint64 n_entries, max;
     sami_collector_totals(collector, &totals);
     sami_metrics_add_build(samples, ROLE);
+    sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, collector->config->key_log != NULL, SAMI_LABELS("role", ROLE));
     add_migrations(collector, samples);
     add_records(&totals, samples);
     add_refusals(collector, &totals, samples);

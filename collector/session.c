@@ -67,6 +67,24 @@ sami_collector_session_update(SamiCollectorSession *session)
     g_source_modify_unix_fd(session->source, session->tag, condition);
 }
 
+/* For whoever asks later what was refused and why. READY is decided by the ledger (LIFECYCLE §1), so a disk that takes no more of this stops nothing. */
+static void
+keep_answer(SamiCollectorSession *session, const guint8 *message, gsize length)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean is_endless = session->migration && session->migration->replication; /* an answer every few seconds, for years */
+    if (!session->journal || session->has_lost_answers)
+        return;
+    if (!session->answers && !is_endless)
+        session->answers = sami_journal_answers(session->journal, &error);
+    if (is_endless && session->answers)
+        sami_journal_discard(g_steal_pointer(&session->answers));
+    if (is_endless || (session->answers && sami_journal_append(session->answers, message, length, &error)))
+        return;
+    session->has_lost_answers = TRUE;
+    g_warning("%s: its answers are not recorded: %s", session->open.name, error->message);
+}
+
 void
 sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
 {
@@ -80,6 +98,7 @@ sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
         sami_collector_session_drop(session);
         return;
     }
+    keep_answer(session, message, length);
     g_queue_push_tail(&session->out, g_bytes_new(message, length));
     session->is_closing |= is_last;
     write_out(session);
@@ -325,11 +344,7 @@ void
 sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
                              SamiApplyItem *ret)
 {
-    *ret = (SamiApplyItem){ .session = *record };
-    ret->reason = (guint16) sami_map_session(signer ? signer->map : NULL, &ret->session, &collector->n_marks_masked);
-    if (ret->reason == SAMI_REASON_NONE)
-        ret->reason = (guint16) sami_validate_session(&ret->session, policy);
-    ret->stripped = sami_policy_strip(policy, &ret->session);
+    sami_apply_judge(signer ? signer->map : NULL, policy, record, &collector->n_marks_masked, ret);
 }
 
 static void
@@ -344,12 +359,8 @@ static void
 on_expectation(SamiCollectorSession *session, const SamiExpectation *expectation)
 {
     const SamiCollectorMigration *migration = session->migration;
-    const SamiPolicy *policy = &migration->policy;
-    SamiExpectationItem item = { .expectation = *expectation };
-    item.reason = (guint16) sami_map_expectation(migration->signer ? migration->signer->map : NULL, &item.expectation);
-    if (item.reason == SAMI_REASON_NONE)
-        item.reason = (guint16) sami_validate_expectation(&item.expectation, policy);
-    item.vm_ends = sami_expectation_vm_ends(&item.expectation, policy);
+    SamiExpectationItem item;
+    sami_apply_judge_expectation(migration->signer ? migration->signer->map : NULL, &migration->policy, expectation, &item);
     if (!(migration->announced & SAMI_KIND_EXPECTATION) || migration->replication)
         return stop(session, SAMI_REASON_PROTOCOL, "an expectation, which begin did not announce");
     g_array_append_val(session->expectations, item);
@@ -593,6 +604,7 @@ sami_collector_session_free(SamiCollectorSession *session)
     sami_stream_free(session->stream);
     sami_signer_unref(session->signer); /* has the key that the stream borrows */
     sami_journal_free(session->journal);
+    sami_journal_free(session->answers);
     sami_collector_check_free(session->check);
     g_array_unref(session->vm);
     g_array_unref(session->batch);

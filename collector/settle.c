@@ -124,13 +124,19 @@ prolong_untouched(SamiApply *apply, guint n, const guint *positions, const SamiS
     g_autofree SamiSession *sessions = g_new(SamiSession, n);
     guint n_ops = 0;
     for (guint i = 0; i < n; i++) {
-        gboolean is_ours = is_found[i] && !sami_apply_is_touched(&found[i]) && found[i].timeout_s <= apply->lease_s;
+        gboolean is_leased = apply->lease_s == 0 || found[i].timeout_s <= apply->lease_s;
+        gboolean is_ours = is_found[i] && !sami_apply_is_touched(&found[i]) && is_leased;
         guint32 timeout_s = is_ours ? (*get_time)(apply, sami_ledger_at(apply->ledger, positions[i]), &found[i]) : 0;
         if (timeout_s == 0)
             continue;
         sessions[n_ops] = (SamiSession){ .key = found[i].key };
         ops[n_ops] = (SamiOp){ .session = &sessions[n_ops] };
         set_timeout(&ops[n_ops], &sessions[n_ops], timeout_s);
+        if (apply->lease_s == 0 && (sami_ledger_at(apply->ledger, positions[i])->flags & SAMI_LEDGER_FIXED)) {
+            ops[n_ops].kind = SAMI_OP_UPDATE_FIXED;
+            sessions[n_ops].has |= SAMI_HAS_STATUS;
+            sessions[n_ops].status = found[i].status | SAMI_IPS_FIXED_TIMEOUT;
+        }
         n_ops++;
     }
     return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
@@ -269,11 +275,11 @@ look_back(SamiApply *apply, guint n, const guint *positions, const SamiSession *
     return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
 }
 
-/* No audit has named it, and none may come: it has the lease's time, which nobody renews any more. */
+/* No audit has named it, and none may come: it has the lease's time, which nobody renews any more, or without a lease that of an earlier record. */
 static gboolean
 is_untimed(const SamiApply *apply, const SamiLedgerEntry *entry)
 {
-    return is_unaudited(apply, entry) && entry->key.protocol == IPPROTO_TCP && entry->timeout_s > 0;
+    return is_unaudited(apply, entry) && (apply->lease_s == 0 || entry->key.protocol == IPPROTO_TCP) && entry->timeout_s > 0;
 }
 
 /* The time that its last record said, as long as its state is still that record's. */

@@ -39,6 +39,8 @@ const SamiKey sami_keys[] = {
     {"sami", "key", SAMI_KEY_FILE, SAMI(key), "tls.key", 0, 0, NULL, "its private key, PEM"},
     {"sami", "tls-ca", SAMI_KEY_FILE, SAMI(tls_ca), NULL, 0, 0, NULL,
      "CA bundle for peers without a certificate of their own in peers.d, PEM"},
+    {"sami", "key-log", SAMI_KEY_FILE, SAMI(key_log), NULL, 0, 0, NULL,
+     "for debugging only: file to which the secrets of all TLS sessions are written; who has it can read them"},
     {"sami", "signing-key", SAMI_KEY_FILE, SAMI(signing_key), "signing.key", 0, 0, NULL,
      "Ed25519 private key that signs our messages, PEM"},
     {"sami", "user", SAMI_KEY_STRING, SAMI(user), "sami", 0, 0, NULL,

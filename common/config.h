@@ -70,6 +70,7 @@ typedef struct {
     gchar *certificate;        /* certificate=: tls.crt beside sami.conf */
     gchar *key;                /* key=: tls.key */
     gchar *tls_ca;             /* tls-ca=: none */
+    gchar *key_log;            /* key-log=: NULL, none */
     gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private */
     gchar *user;               /* user=: of the network process; default sami; "" keeps the user */
     gchar *control_group;      /* control-group=: sami */

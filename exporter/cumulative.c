@@ -11,7 +11,7 @@ typedef struct {
     const SamiConfigCumulative *config;
     gboolean is_blacklist, is_all;
     SamiSet *set;       /* NULL: cannot be opened */
-    SamiSet *again;     /* (nullable) for look-ups while the other one hands out a part of its dump */
+    SamiSet *again;     /* for look-ups while the other one hands out a part of its dump */
     SamiSetInfo info;
     gchar *text;        /* (nullable) why it is not sent */
     guint64 n_seen;     /* in the running or last dump: that belong to the VM */
@@ -164,68 +164,10 @@ is_news(State *state, const SamiSetElement *e)
 /* Sending. */
 
 static void
-add_up(const SamiShare *shares, guint n, SamiShare *ret)
-{
-    memset(ret, 0, sizeof *ret);
-    for (guint i = 0; i < n; i++) {
-        ret->packets += shares[i].packets;
-        ret->octets += shares[i].octets;
-        ret->quota += shares[i].quota;
-    }
-}
-
-static gboolean
-is_less(const SamiSetElement *e, const SamiShare *sum)
-{
-    return e->packets < sum->packets || e->octets < sum->octets || e->quota_used < sum->quota;
-}
-
-/* The parts of an element by the firewalls that counted them, this one's first. A part of a dump may have been filled before the collector here wrote
- * what it then noted, so an element that has too little is looked at again; if it still has, it has been made anew. */
-static guint
-read_shares(State *state, Target *target, SamiSetElement *e, SamiShare ret[SAMI_SHARES_A_KEY + 1])
-{
-    SamiShare sum;
-    gboolean is_found = FALSE;
-    guint n = sami_shares_get(state->shares, target->config->name, e->key, e->key_length, ret + 1);
-    add_up(ret + 1, n, &sum);
-    if (is_less(e, &sum)) {
-        SamiSetElement fresh = *e;
-        if (!target->again)
-            target->again = sami_set_new(target->config->table, target->config->set, NULL);
-        if (target->again && sami_set_get(target->again, &target->info, e, 1, &fresh, &is_found, NULL) && is_found && !is_less(&fresh, &sum)) {
-            *e = fresh;
-        } else {
-            n = 0;
-            memset(&sum, 0, sizeof sum);
-        }
-    }
-    ret[0] = (SamiShare){ .packets = e->packets - sum.packets, .octets = e->octets - sum.octets, .quota = e->quota_used - sum.quota };
-    memcpy(ret[0].origin, state->self, SAMI_SHARE_ORIGIN);
-    return n + 1;
-}
-
-static void
 send(State *state, const Target *target, const SamiSetElement *e, const SamiShare *share)
 {
     SamiRecord record = { .kind = SAMI_RECORD_CUMULATIVE };
-    SamiCumulative *c = &record.cumulative;
-    memcpy(c->set, target->config->name, strlen(target->config->name));
-    memcpy(c->origin, share->origin, sizeof c->origin);
-    c->key_type = target->info.key_type;
-    c->key_length = e->key_length;
-    memcpy(c->key, e->key, sizeof c->key);
-    if (!sami_set_key_address(c->key_type, e->key, e->key_length, &c->family, &c->source))
-        c->family = 0;
-    c->has = (e->has & SAMI_SET_HAS_COUNTER ? SAMI_CUMULATIVE_COUNTER : 0) | (e->has & SAMI_SET_HAS_QUOTA ? SAMI_CUMULATIVE_QUOTA : 0) |
-             (e->has & SAMI_SET_HAS_TIMEOUT ? SAMI_CUMULATIVE_TIMEOUT : 0);
-    c->packets = share->packets;
-    c->octets = share->octets;
-    c->quota_used = share->quota;
-    c->quota_limit = e->quota_limit;
-    c->quota_flags = e->has & SAMI_SET_QUOTA_OVER ? SAMI_QUOTA_OVER : 0;
-    c->timeout_ms = e->timeout_ms;
-    c->remaining_ms = e->remaining_ms;
+    sami_share_record(target->config->name, &target->info, e, share, &record.cumulative);
     state->is_failed = !sami_kinds_send(state->m, &record);
 }
 
@@ -251,7 +193,7 @@ on_element(const SamiSetElement *found, gpointer user_data)
     }
     if (state->is_failed || !is_news(state, &e))
         return;
-    guint n = read_shares(state, target, &e, shares);
+    guint n = sami_shares_parts(state->shares, target->config->name, target->again, &target->info, state->self, &e, shares);
     for (guint i = 0; i < n && !state->is_failed; i++)
         if (i == 0 || shares[i].packets || shares[i].octets || shares[i].quota)
             send(state, target, &e, &shares[i]);
@@ -274,6 +216,7 @@ begin_target(State *state, Target *target)
     if (state->pass == SAMI_PASS_FREEZE && (!target->is_blacklist || target->n_last > SAMI_CUMULATIVE_FREEZE_MAX || target->text))
         return FALSE;
     if ((!target->set && !(target->set = sami_set_new(target->config->table, target->config->set, &error))) ||
+        (!target->again && !(target->again = sami_set_new(target->config->table, target->config->set, &error))) ||
         sami_set_look(target->set, &target->info, &error) != SAMI_SET_FINE || !sami_set_dump_start(target->set, &target->info, &error)) {
         tell(target, error->message);
         return FALSE;

@@ -10,7 +10,7 @@
 #include "exporter/machine.h"
 #include "exporter/source.h"
 #include "firewall/firewall.h"
-#include "templates/stream.h"
+#include "templates/answer.h"
 #include "transport/session.h"
 
 typedef struct SamiExporter SamiExporter;
@@ -178,19 +178,8 @@ void sami_migration_lost(SamiMigration *m, const gchar *why);
 guint64 sami_say_marker(SamiMigration *m, guint8 marker);
 
 /* answer.c: what a collector may say, and when */
-typedef enum {
-    SAMI_UNDER_OPENING, /* B0: before its hello-reply, which is under it, too */
-    SAMI_UNDER_NO_ID,   /* B0 and migration id zero: of a Message 1 that could not be attributed */
-    SAMI_UNDER_SESSION, /* B */
-} SamiAnswerUnder;
 /* TRUE: it means something now, and can be true. FALSE: it has been counted, and if it cannot be true, the migration has failed. */
 gboolean sami_answer_counts(SamiMigration *m, const SamiRecord *record, SamiAnswerUnder under);
-/* Steps (1) to (5) of PROTOCOL §2 for a Message from a collector, and under what it came. Before the session is bound, the refusal of a Message 1
- * that could not be attributed is taken too, under migration id zero. */
-gboolean sami_answer_verify(SamiStream *stream, gboolean is_bound, guint8 *message, gsize length, guint64 now_ms, SamiAnswerUnder *ret_under,
-                            SamiReason *ret_reason, gboolean *ret_is_last, GError **error);
-/* NULL, or why it cannot be the answer to the hello of this stream. `next_counter` has been looked at by the caller. (transfer full) */
-gchar *sami_answer_doubt_hello_reply(const SamiStream *stream, const SamiHelloReply *reply, guint16 message_max);
 /* An answer that breaks a rule: counted, and the migration has failed. */
 void sami_answer_refuse(SamiMigration *m, SamiReason reason, const gchar *why);
 
@@ -325,10 +314,6 @@ void sami_migration_purged(SamiMigration *m);
  * sent. */
 void sami_expectations_see(SamiMigration *m, const SamiSession *session);
 void sami_expectations_send(SamiMigration *m);
-/* Every expectation of the namespace whose master is in one of these zones (of guint16), with its zone, which a dump does not have, and with the master.
- * SAMI_ERROR_KERNEL. */
-typedef void (*SamiExpectedFunc)(const SamiExpectation *expectation, const SamiSession *master, gpointer user_data);
-gboolean sami_expectations_find(SamiFirewall *firewall, const GArray *zones, SamiExpectedFunc func, gpointer user_data, GError **error);
 
 /* metrics.c: the control command */
 void sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObject *request);

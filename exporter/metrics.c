@@ -69,6 +69,7 @@ sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObj
     JsonObject *answer = json_object_new();
     JsonArray *samples = json_array_new();
     sami_metrics_add_build(samples, ROLE);
+    sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, exporter->config->key_log != NULL, SAMI_LABELS("role", ROLE));
     add_migrations(exporter, samples);
     sami_metrics_add(samples, SAMI_METRIC_RECORDS, exporter->n_sessions,
                      SAMI_LABELS("role", ROLE, "kind", "session", "outcome", "sent"));

@@ -9,14 +9,9 @@ void
 sami_say_types(SamiMigration *m)
 {
     for (guint i = 0; i < SAMI_N_ELEMENTS; i++) {
-        const SamiElement *e = &sami_elements[i];
         SamiRecord record = { .kind = SAMI_RECORD_TYPE_INFORMATION };
-        if (e->pen != SAMI_PEN)
-            continue;
-        record.type_information = (SamiTypeInformation){ .pen = e->pen, .number = e->number, .type = (guint8) e->type,
-                                                         .semantics = e->semantics, .units = e->units };
-        g_strlcpy(record.type_information.name, e->name, sizeof record.type_information.name);
-        sami_link_add(m, &record);
+        if (sami_type_information(i, &record.type_information))
+            sami_link_add(m, &record);
     }
 }
 

@@ -29,6 +29,11 @@ gboolean sami_firewall_expect(SamiFirewall *firewall, SamiExpectOp *ops, guint n
  * there has none. */
 gboolean sami_firewall_expectations(SamiFirewall *firewall, const SamiFlowKey *master, SamiExpectationFunc func, gpointer user_data, GError **error);
 
+/* Every expectation of the namespace whose master is in one of these zones (of guint16), with its zone, which a dump does not have, and with the master.
+ * SAMI_ERROR_KERNEL. */
+typedef void (*SamiExpectedFunc)(const SamiExpectation *expectation, const SamiSession *master, gpointer user_data);
+gboolean sami_expectations_find(SamiFirewall *firewall, const GArray *zones, SamiExpectedFunc func, gpointer user_data, GError **error);
+
 /* One table, indexed by attribute type, as that of sessions (firewall/attributes.h). Internal to firewall/, and for the test that walks the header. */
 struct nlattr;
 struct nlmsghdr;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "firewall/ops.h"
@@ -236,7 +237,9 @@ fill_new(const SamiSession *from, const SamiTuple *mirror)
     }
     s.flow_id =
         sami_flow_key_hash(&s.key); /* no generation: the same tuple has the same id again */
-    s.start_ns = (guint64)g_get_real_time() * 1000;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    s.start_ns = (guint64)now.tv_sec * 1000000000u + (guint64)now.tv_nsec;
     return s;
 }
 

@@ -261,6 +261,13 @@ look_at_helpers(Look *look)
     }
 }
 
+static void
+look_at_key_log(Look *look)
+{
+    if (look->facts->is_key_log_on)
+        found(look, "", 0);
+}
+
 #define NOTE SAMI_SEVERITY_NOTE
 #define WARNING SAMI_SEVERITY_WARNING
 #define LOSS SAMI_SEVERITY_LOSS
@@ -303,6 +310,9 @@ static const Check checks[] = {
     {"few-buckets", {0, WARNING}, look_at_buckets, 0, 0,
      "the table has %s buckets, few for its entries: look-ups take long, and at 50 entries a bucket new ones are refused",
      "sysctl -w net.netfilter.nf_conntrack_buckets=N    (outside of network namespaces)"},
+    {"key-log-on", {WARNING, WARNING}, look_at_key_log, 0, 0,
+     "key-log is set: the secrets of its TLS sessions are written to a file, and who has that can read all that they carry",
+     "take key-log out of sami.conf, start the daemon again, and remove the file"},
 };
 
 void

@@ -27,6 +27,7 @@ typedef struct {
     GArray *addresses;              /* of SamiPrefix: those of the interfaces */
     guint64 n_entries, n_max;       /* of the table; 0 and 0: unknown */
     gint64 n_buckets;               /* -1: unknown */
+    gboolean is_key_log_on;         /* not of the host, but of the daemon that asks: its key-log= */
 } SamiHostFacts;
 
 /* An address that sessions use as a translated one, and which of them. */
@@ -55,7 +56,7 @@ typedef struct {
 } SamiHostNeeds;
 #define SAMI_HOST_LIST_MAX 256u
 
-SamiHostFacts *sami_host_read(SamiFirewall *firewall);
+SamiHostFacts *sami_host_read(SamiFirewall *firewall, gboolean is_key_log_on);
 void sami_host_facts_free(SamiHostFacts *facts); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiHostFacts, sami_host_facts_free)
 

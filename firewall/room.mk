@@ -5,6 +5,7 @@ libfirewall_a_SOURCES = \
 	firewall/dump.c \
 	firewall/events.c \
 	firewall/expect.c firewall/expect.h \
+	firewall/expected.c \
 	firewall/fake.c firewall/fake.h \
 	firewall/firewall.c firewall/firewall.h \
 	firewall/gate.c firewall/gate.h \

@@ -385,3 +385,59 @@ sami_shares_sweep(SamiShares *shares, const gchar *name, SamiSet *set, const Sam
     if (status == SAMI_SET_DUMP_END)
         sami_shares_sweep_end(shares, name);
 }
+
+static void
+add_up(const SamiShare *shares, guint n, SamiShare *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    for (guint i = 0; i < n; i++) {
+        ret->packets += shares[i].packets;
+        ret->octets += shares[i].octets;
+        ret->quota += shares[i].quota;
+    }
+}
+
+static gboolean
+is_less(const SamiSetElement *e, const SamiShare *sum)
+{
+    return e->packets < sum->packets || e->octets < sum->octets || e->quota_used < sum->quota;
+}
+
+/* A part of a dump may have been filled before the collector here wrote what it then noted, so an element that has too little is looked at again; if it
+ * still has, it has been made anew. */
+guint
+sami_shares_parts(const SamiShares *shares, const gchar *set, SamiSet *again, const SamiSetInfo *info, const guint8 self[SAMI_SHARE_ORIGIN],
+                  SamiSetElement *e, SamiShare ret[SAMI_SHARES_A_KEY + 1])
+{
+    SamiShare sum;
+    gboolean is_found = FALSE;
+    guint n = sami_shares_get(shares, set, e->key, e->key_length, ret + 1);
+    add_up(ret + 1, n, &sum);
+    if (is_less(e, &sum)) {
+        SamiSetElement fresh = *e;
+        if (sami_set_get(again, info, e, 1, &fresh, &is_found, NULL) && is_found && !is_less(&fresh, &sum)) {
+            *e = fresh;
+        } else {
+            n = 0;
+            memset(&sum, 0, sizeof sum);
+        }
+    }
+    ret[0] = (SamiShare){ .packets = e->packets - sum.packets, .octets = e->octets - sum.octets, .quota = e->quota_used - sum.quota };
+    memcpy(ret[0].origin, self, SAMI_SHARE_ORIGIN);
+    return n + 1;
+}
+
+void
+sami_share_record(const gchar *set, const SamiSetInfo *info, const SamiSetElement *e, const SamiShare *share, SamiCumulative *ret)
+{
+    *ret = (SamiCumulative){ .key_type = info->key_type, .key_length = e->key_length, .packets = share->packets, .octets = share->octets,
+                             .quota_used = share->quota, .quota_limit = e->quota_limit, .timeout_ms = e->timeout_ms, .remaining_ms = e->remaining_ms };
+    memcpy(ret->set, set, MIN(strlen(set), sizeof ret->set));
+    memcpy(ret->origin, share->origin, sizeof ret->origin);
+    memcpy(ret->key, e->key, sizeof ret->key);
+    if (!sami_set_key_address(ret->key_type, e->key, e->key_length, &ret->family, &ret->source))
+        ret->family = 0;
+    ret->has = (e->has & SAMI_SET_HAS_COUNTER ? SAMI_CUMULATIVE_COUNTER : 0) | (e->has & SAMI_SET_HAS_QUOTA ? SAMI_CUMULATIVE_QUOTA : 0) |
+               (e->has & SAMI_SET_HAS_TIMEOUT ? SAMI_CUMULATIVE_TIMEOUT : 0);
+    ret->quota_flags = e->has & SAMI_SET_QUOTA_OVER ? SAMI_QUOTA_OVER : 0;
+}

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "firewall/sets.h"
+#include "templates/records.h"
 
 #define SAMI_SHARE_ORIGIN 8u
 /* Firewalls that have counted for one element: a VM that has been behind more of them leaves the others' parts to the last one. */
@@ -37,6 +38,12 @@ void sami_shares_unlock(SamiShares *shares);
 
 /* Of one element; `set` is its name in the configuration. Returns how many. */
 guint sami_shares_get(const SamiShares *shares, const gchar *set, const guint8 *key, guint8 key_length, SamiShare ret[SAMI_SHARES_A_KEY]);
+/* The parts of an element that a dump has handed out, by the firewalls that counted them, `self` first; under the lock. `again` is another handle of the
+ * set, for a second look: it may be fresher than the dump, and is in *element then. Returns how many. */
+guint sami_shares_parts(const SamiShares *shares, const gchar *set, SamiSet *again, const SamiSetInfo *info, const guint8 self[SAMI_SHARE_ORIGIN],
+                        SamiSetElement *element, SamiShare ret[SAMI_SHARES_A_KEY + 1]);
+/* The record of one of them. */
+void sami_share_record(const gchar *set, const SamiSetInfo *info, const SamiSetElement *element, const SamiShare *share, SamiCumulative *ret);
 /* Writer only. A share of nothing is none. FALSE: there is no room for another one. */
 gboolean sami_shares_set(SamiShares *shares, const gchar *set, const guint8 *key, guint8 key_length, const SamiShare *share);
 /* Writer only. The element is not there any more, or a new one is. */

@@ -1,5 +1,5 @@
 # sources of man/
-dist_man_MANS += man/samictl.8 man/sami.conf.5
+dist_man_MANS += man/samictl.8 man/sami.conf.5 man/sami-replay.1
 
 dist_man_MANS += man/sami-exporter.8 man/sami-collector.8
 nodist_man_MANS = man/sami-protocol.7 man/sami-conntrackd.7

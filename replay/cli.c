@@ -44,7 +44,23 @@ static const Option options[] = {
     { "follow", 'f', G_OPTION_ARG_NONE, ARG(is_following), NULL, "go on at the end of a file that grows, until interrupted" },
     { "wide", 'w', G_OPTION_ARG_NONE, ARG(is_wide), NULL, "every field of a record, not only the usual ones" },
     { "unsigned", 0, G_OPTION_ARG_NONE, ARG(is_unsigned_fine), NULL, "that nothing is signed is no finding: of other exporters' files" },
+    { "dry-run", 0, G_OPTION_ARG_NONE, ARG(is_dry), NULL, "say what would become of it, and write nothing" },
+    { "force-unsigned", 0, G_OPTION_ARG_NONE, ARG(is_forcing), NULL,
+      "take what nobody known has signed; refused in the initial network namespace" },
+    { "no-aging", 0, G_OPTION_ARG_NONE, ARG(is_keeping_times), NULL, "timeouts as recorded, whatever time has passed since" },
+    { "on-conflict", 0, G_OPTION_ARG_STRING, ARG(on_conflict), "WORD", "a flow that is there already: merge, keep or replace (default: the signer's)" },
+    { "output", 'o', G_OPTION_ARG_FILENAME, ARG(output), "FILE", "the file to write; - is standard output" },
+    { "vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vms), "PREFIX", "only flows of this address or prefix; repeatable" },
+    { "zone", 0, G_OPTION_ARG_STRING, ARG(zone), "N", "only flows of this conntrack zone" },
+    { "mark", 0, G_OPTION_ARG_STRING, ARG(mark), "N", "only flows with this connection mark" },
     { "live", 0, G_OPTION_ARG_NONE, ARG(is_live), NULL, "compare with the table of this firewall" },
+    { "to", 0, G_OPTION_ARG_STRING, ARG(to), "PEER", "as a new migration to this peer of peers.d, signed with our key" },
+    { "udp", 0, G_OPTION_ARG_STRING, ARG(udp), "HOST:PORT", "to any collector: neither encrypted nor authenticated, and datagrams may be lost" },
+    { "tcp", 0, G_OPTION_ARG_STRING, ARG(tcp), "HOST:PORT", "to any collector: the Messages as they are, neither encrypted nor authenticated" },
+    { "speed", 's', G_OPTION_ARG_STRING, ARG(speed), "SPEED", "full, recorded, N Messages a second, or Nx times as fast as recorded (full; UDP 1000)" },
+    { "sign-unsigned", 0, G_OPTION_ARG_NONE, ARG(is_signing_unsigned), NULL, "--to: our signature vouches for Messages that no known key has signed" },
+    { "mtu", 0, G_OPTION_ARG_STRING, ARG(mtu), "OCTETS", "--udp: the longest Message; what is longer is divided (1400)" },
+    { "template-refresh", 0, G_OPTION_ARG_STRING, ARG(template_refresh), "N|TIME", "--udp: templates again after N Messages, or after a time as 30s (20)" },
 };
 
 #define GLOBALS "quiet,help,version"
@@ -71,7 +87,18 @@ static const Verb verbs[] = {
     { "diff", replay_diff, "FILE [FILE]", 1, 2, "live,json," INPUT "," FILTERS, "which flows two files leave differently, or a file and this firewall",
       "< only in the first, > only in the second, ! in both with other attributes. Timeouts and counters are not compared. With --live of a migration\n"
       "only the flows of its VM. Exit status 20 if anything differs." },
+    { "send", replay_send, "FILE...", 1, G_MAXUINT, "to,udp,tcp,speed,vm,no-aging,sign-unsigned,mtu,template-refresh,json,config,key," INPUT "," FILTERS,
+      "send what was recorded to a collector",
+      "One of --to, --udp and --tcp says where. With --to the FILEs are those of one migration, in any order,\n"
+      "and filters choose from it. Exit status also: 4 interrupted and rolled back, 6 done with refused or degraded records, 7 in doubt, 8 sent to who\n"
+      "confirms nothing." },
     { "stats", replay_stats, "FILE...", 1, G_MAXUINT, "json,config,key," INPUT "," FILTERS, "count what is in it", "" },
+    { "inject", replay_inject, "FILE...", 1, G_MAXUINT,
+      "config,json,dry-run,force-unsigned,no-aging,on-conflict,count," INPUT "," FILTERS, "put what it says into this kernel's connection tracking",
+      "Takes what a signer of signers.d has signed, as far as that signer may bring it, and backups that `record` has made here. Exit status: 0 all of it\n"
+      "is in, 6 records were refused or went in with less, 3 a Message was refused, 10 not permitted." },
+    { "record", replay_record, "", 0, 0, "config,json,output,vm,zone,mark", "write this kernel's connection tracking to a signed file",
+      "Signs with signing-key of sami.conf. The file appears when it is whole." },
 };
 
 static const Option *
@@ -130,7 +157,8 @@ print_help(const Verb *verb)
     for (guint i = 0; i < G_N_ELEMENTS(verbs); i++)
         printf("  %-9s %s\n", verbs[i].name, verbs[i].summary);
     printf("\n`sami-replay VERB --help` has the options. Exit status: 0 done, 1 error, 2 usage, 3 the input breaks a rule or something was\n"
-           "refused, 20 diff found differences. sami-replay(1)\n");
+           "refused, 4 rolled back, 6 done with refused or degraded records, 7 in doubt, 8 unconfirmed, 10 not permitted, 20 diff found\n"
+           "differences. sami-replay(1)\n");
 }
 
 static void

@@ -26,6 +26,7 @@ typedef struct {
     ReplayProgress progress;
     guint32 generation; /* of the re-dump that runs; 0: none */
     gboolean is_message_wanted, is_full;
+    guint64 n_foreign;  /* records of other exporters, which are not compared */
 } Side;
 
 typedef struct {
@@ -106,6 +107,7 @@ on_record(const ReplayRecord *record, gpointer user_data)
 {
     Side *side = user_data;
     const SamiRecord *r = record->ours;
+    side->n_foreign += !r && !(record->message->is_signed && record->tmpl->id == SAMI_TEMPLATE_SIGNATURE);
     if (!r || !side->is_message_wanted)
         return;
     if (r->kind == SAMI_RECORD_VM_ADDRESS4 || r->kind == SAMI_RECORD_VM_ADDRESS6) {
@@ -145,6 +147,8 @@ read_file(Replay *replay, Side *side, guint64 *n_faults, GError **error)
     if (!replay_read(replay, side->name, &handlers, side, &side->is_full, &side->progress, &n, NULL, error))
         return FALSE;
     *n_faults += n;
+    if (side->n_foreign)
+        replay_say(stderr, &side->progress, "%s: %" G_GUINT64_FORMAT " records of another exporter are not compared\n", side->name, side->n_foreign);
     if (!side->is_full)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: more than %u flows; --address and the like make it fewer", side->name, FLOWS_MAX);

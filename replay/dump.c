@@ -10,6 +10,7 @@
 #include "replay/value.h"
 
 #define IDLE_US 100000u /* between looks at a file that is followed */
+#define OCTETS_SHOWN 32u /* of a longer value that is not text, unless --wide */
 
 typedef struct {
     Replay *replay;
@@ -18,8 +19,9 @@ typedef struct {
     ReplayKeys *keys;
     ReplayProgress progress;
     GString *line;
+    GString *where;       /* of JSON: what all records of the Message begin with */
     gboolean is_wanted;   /* the Message is */
-    gboolean has_heading; /* it was printed */
+    gboolean has_heading; /* it was printed; of JSON: `where` is that of this Message */
     ReplayVerdict verdict;
     const ReplayKey *key;
     guint n_described;    /* elements, in this Message */
@@ -154,6 +156,15 @@ is_empty(const ReplayValue *value)
     return TRUE;
 }
 
+/* Pieces of packets, as some exporters send them, would hide all else. */
+static void
+append_shortened(GString *out, const ReplayValue *value)
+{
+    ReplayValue shown = { value->field, value->octets, OCTETS_SHOWN };
+    replay_value_text(out, &shown);
+    g_string_append_printf(out, "… (%zu octets)", value->length);
+}
+
 static void
 append_fields(GString *out, const ReplayRecord *record, gboolean is_wide)
 {
@@ -169,7 +180,10 @@ append_fields(GString *out, const ReplayRecord *record, gboolean is_wide)
         g_string_append_c(out, ' ');
         replay_field_name(out, value.field);
         g_string_append_c(out, '=');
-        replay_value_text(out, &value);
+        if (!is_wide && type == SAMI_TYPE_OCTETS && value.length > OCTETS_SHOWN)
+            append_shortened(out, &value);
+        else
+            replay_value_text(out, &value);
         if (type >= SAMI_TYPE_U8 && type <= SAMI_TYPE_U32)
             replay_append_words(out, value.field, small_number(&value));
     }
@@ -213,8 +227,8 @@ static void
 json_where(Dump *dump, const ReplayMessage *m)
 {
     static const gchar *const verdicts[] = { "none", "unknown-key", "bad", "good" };
-    GString *out = dump->line;
-    g_string_append(out, "{\"file\":");
+    GString *out = dump->where;
+    g_string_assign(out, "{\"file\":");
     replay_json_string(out, dump->path, strlen(dump->path));
     g_string_append_printf(out, ",\"message\":%" G_GUINT64_FORMAT ",\"offset\":%" G_GUINT64_FORMAT ",\"exportTime\":\"", m->number, m->input.offset);
     append_export_time(out, m);
@@ -237,41 +251,67 @@ json_where(Dump *dump, const ReplayMessage *m)
     g_string_append_c(out, '"');
 }
 
-/* An element that a template has twice (RFC 7011 §8) gets a list of its values, at its first place. */
+static gboolean
+is_same_element(const ReplayValue *a, const ReplayValue *b)
+{
+    return a->field->element.pen == b->field->element.pen && a->field->element.number == b->field->element.number;
+}
+
+static gboolean
+has_come_before(const ReplayRecord *record, const ReplayValue *value)
+{
+    ReplayWalk walk = REPLAY_WALK(record);
+    ReplayValue other;
+    while (replay_walk(&walk, &other) && other.field != value->field)
+        if (is_same_element(&other, value))
+            return TRUE;
+    return FALSE;
+}
+
+/* All values of an element that a template has more than once, in their order. */
+static void
+json_list(GString *out, const ReplayRecord *record, const ReplayValue *value)
+{
+    ReplayWalk walk = REPLAY_WALK(record);
+    ReplayValue other;
+    guint n = 0;
+    while (replay_walk(&walk, &other))
+        if (is_same_element(&other, value)) {
+            g_string_append_c(out, n++ ? ',' : '[');
+            replay_value_json(out, &other);
+        }
+    g_string_append_c(out, ']');
+}
+
+static gboolean
+is_alone(const ReplayRecord *record, const ReplayValue *value)
+{
+    ReplayWalk walk = REPLAY_WALK(record);
+    ReplayValue other;
+    guint n = 0;
+    while (replay_walk(&walk, &other))
+        n += is_same_element(&other, value);
+    return n == 1;
+}
+
 static void
 json_fields(GString *out, const ReplayRecord *record)
 {
     ReplayWalk walk = REPLAY_WALK(record);
-    ReplayValue value, other;
+    ReplayValue value;
+    gboolean is_first = TRUE, has_twice = record->tmpl->has_twice;
     g_string_append(out, ",\"fields\":{");
-    for (gboolean is_first = TRUE; replay_walk(&walk, &value);) {
-        ReplayWalk again = REPLAY_WALK(record);
-        guint n_before = 0, n_all = 0;
-        for (guint i = 0; i < record->tmpl->n_fields; i++) {
-            const ReplayField *f = &record->tmpl->fields[i];
-            if (f->element.pen == value.field->element.pen && f->element.number == value.field->element.number) {
-                n_before += f < value.field;
-                n_all++;
-            }
-        }
-        if (n_before)
+    while (replay_walk(&walk, &value)) {
+        if (has_twice && has_come_before(record, &value))
             continue;
         g_string_append(out, is_first ? "\"" : ",\"");
         replay_field_name(out, value.field);
-        g_string_append(out, n_all > 1 ? "\":[" : "\":");
+        g_string_append(out, "\":");
         is_first = FALSE;
-        if (n_all == 1) {
+        if (has_twice && !is_alone(record, &value))
+            json_list(out, record, &value);
+        else
             replay_value_json(out, &value);
-            continue;
-        }
-        for (gboolean is_next = FALSE; replay_walk(&again, &other);) {
-            if (other.field->element.pen != value.field->element.pen || other.field->element.number != value.field->element.number)
-                continue;
-            g_string_append(out, is_next ? "," : "");
-            replay_value_json(out, &other);
-            is_next = TRUE;
-        }
-        g_string_append_c(out, ']');
     }
     g_string_append_c(out, '}');
 }
@@ -279,7 +319,10 @@ json_fields(GString *out, const ReplayRecord *record)
 static void
 print_json(Dump *dump, const ReplayRecord *record)
 {
-    json_where(dump, record->message);
+    if (!dump->has_heading)
+        json_where(dump, record->message);
+    dump->has_heading = TRUE;
+    g_string_append_len(dump->line, dump->where->str, (gssize) dump->where->len);
     g_string_append_printf(dump->line, ",\"template\":%u,\"kind\":\"%s\"", record->tmpl->id, replay_record_name(record));
     json_fields(dump->line, record);
     g_string_append_c(dump->line, '}');
@@ -387,6 +430,8 @@ dump_clear(Dump *dump)
     g_clear_pointer(&dump->keys, replay_keys_free);
     if (dump->line)
         g_string_free(g_steal_pointer(&dump->line), TRUE);
+    if (dump->where)
+        g_string_free(g_steal_pointer(&dump->where), TRUE);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Dump, dump_clear)
 
@@ -394,7 +439,7 @@ SamiExit
 replay_dump(Replay *replay, GError **error)
 {
     static const ReplayHandlers handlers = { .message = on_message, .tmpl = on_template, .record = on_record, .fault = on_fault, .end = on_end, .idle = on_idle };
-    g_auto(Dump) dump = { .replay = replay, .line = g_string_new(NULL), .n_left = G_MAXUINT64 };
+    g_auto(Dump) dump = { .replay = replay, .line = g_string_new(NULL), .where = g_string_new(NULL), .n_left = G_MAXUINT64 };
     guint64 n_faults = 0;
     if (replay->args.count && !sami_value_uint(replay->args.count, 1, G_MAXUINT64, &dump.n_left, error)) {
         g_prefix_error(error, "--count: ");

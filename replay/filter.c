@@ -14,7 +14,7 @@ struct ReplayFilter {
 };
 
 /* Kinds that are no SamiRecordKind. */
-enum { KIND_SIGNATURE = 60, KIND_FOREIGN = 61 };
+enum { KIND_SIGNATURE = 60, KIND_FOREIGN = 61, KIND_FOREIGN_OPTIONS = 62 };
 
 /* Elements that are a transport port, a VLAN or a protocol of the flow itself, its translation, its master or what is expected of it; ours too.
  * pen 1 stands for our own number. */
@@ -57,12 +57,23 @@ parse_protocols(GStrv texts, GArray *ret, GError **error)
     return TRUE;
 }
 
+/* Kinds that are not of SamiRecordKind; "foreign" is both of others' data and options. 0: none of these. */
+static guint64
+other_kind(const gchar *text)
+{
+    const guint64 options = (guint64) 1 << KIND_FOREIGN_OPTIONS;
+    return !strcmp(text, "signature")         ? (guint64) 1 << KIND_SIGNATURE
+           : !strcmp(text, "foreign")         ? (guint64) 1 << KIND_FOREIGN | options
+           : !strcmp(text, "foreign-options") ? options
+                                              : 0;
+}
+
 static gboolean
 parse_kinds(GStrv texts, guint64 *ret, GError **error)
 {
     for (guint i = 0; texts && texts[i]; i++) {
-        guint64 bit = !strcmp(texts[i], "signature") ? (guint64) 1 << KIND_SIGNATURE : !strcmp(texts[i], "foreign") ? (guint64) 1 << KIND_FOREIGN : 0;
-        g_autoptr(GString) all = g_string_new("signature, foreign");
+        guint64 bit = other_kind(texts[i]);
+        g_autoptr(GString) all = g_string_new("signature, foreign, foreign-options");
         for (guint k = 0; k < SAMI_N_RECORD_KINDS; k++) {
             if (sami_kinds[k].n_fields == 0)
                 continue;
@@ -264,9 +275,10 @@ replay_filter_record(const ReplayFilter *filter, const ReplayRecord *record)
     Found found = { 0 };
     ReplayWalk walk = REPLAY_WALK(record);
     ReplayValue value;
-    guint kind = record->ours                                                                      ? record->ours->kind
+    guint kind = record->ours                                                                  ? record->ours->kind
                  : record->message->is_signed && record->tmpl->id == SAMI_TEMPLATE_SIGNATURE ? KIND_SIGNATURE
-                                                                                                   : KIND_FOREIGN;
+                 : record->tmpl->n_scope                                                       ? KIND_FOREIGN_OPTIONS
+                                                                                               : KIND_FOREIGN;
     if (!is_kind(filter, kind))
         return FALSE;
     while (replay_walk(&walk, &value)) {

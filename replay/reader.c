@@ -6,11 +6,17 @@
 
 #define SPECIFIER_MIN 4u /* octets of a field specifier without enterprise number */
 
+/* The last Message of an SCTP stream, or of a session of another kind. */
+typedef struct {
+    guint32 sequence;
+    guint n_records, n_options;
+} Counted;
+
 /* One Observation Domain of one Transport Session. */
 typedef struct {
     GHashTable *templates;    /* id -> ReplayTemplate */
     GHashTable *learned;      /* (nullable) pen << 16 | number -> SamiRegistryElement, see RFC 5610 */
-    GHashTable *sequences;    /* SCTP stream -> next Sequence Number (RFC 7011 §3.1) */
+    GHashTable *counted;      /* SCTP stream -> Counted: each has Sequence Numbers of its own (RFC 7011 §3.1) */
     guint64 used;             /* clock of the reader at its last Message */
     gboolean has_foreign_300; /* template 300 is not the signature's */
     gboolean is_uncounted;    /* this Message had records of no known template, so what follows has any Sequence Number */
@@ -25,7 +31,7 @@ struct ReplayReader {
     guint64 n_messages;
     ReplayMessage message; /* that is being read */
     Source *source;        /* of it */
-    guint n_records, n_faults;
+    guint n_records, n_options, n_faults; /* of it; options are records, too */
 };
 
 /* --- sources --- */
@@ -42,7 +48,7 @@ source_free(gpointer data)
     Source *source = data;
     g_hash_table_unref(source->templates);
     g_clear_pointer(&source->learned, g_hash_table_unref);
-    g_hash_table_unref(source->sequences);
+    g_hash_table_unref(source->counted);
     g_free(source);
 }
 
@@ -113,7 +119,7 @@ get_source(ReplayReader *reader, guint32 session, guint32 domain)
             drop_oldest(reader);
         source = g_new0(Source, 1);
         source->templates = g_hash_table_new_full(NULL, NULL, NULL, g_free);
-        source->sequences = g_hash_table_new(NULL, NULL);
+        source->counted = g_hash_table_new_full(NULL, NULL, NULL, g_free);
         g_hash_table_insert(reader->sources, key_new(key), source);
     }
     source->used = reader->n_messages;
@@ -167,8 +173,10 @@ finish_template(ReplayReader *reader, ReplayTemplate *tmpl)
 {
     SamiSpecifier specifiers[SAMI_TEMPLATE_FIELDS_MAX];
     gboolean may_be_ours = tmpl->n_fields <= SAMI_TEMPLATE_FIELDS_MAX;
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (guint i = 0; i < tmpl->n_fields; i++) {
         ReplayField *field = &tmpl->fields[i];
+        tmpl->has_twice |= !g_hash_table_add(seen, key_new((guint64) field->element.pen << 16 | field->element.number));
         name_field(reader, field);
         tmpl->has_variable |= field->length == REPLAY_VARIABLE;
         tmpl->min_length += field->length == REPLAY_VARIABLE ? 1 : field->length;
@@ -420,6 +428,7 @@ hand_out(ReplayReader *reader, const ReplayTemplate *tmpl, const guint8 *octets,
     else if (tmpl->is_ours)
         fault(reader, within, "record of template %u: %s", tmpl->id, error->message);
     reader->n_records++;
+    reader->n_options += tmpl->n_scope > 0;
     if (describes_elements(tmpl))
         learn(reader, &record);
     if (reader->handlers.record)
@@ -452,31 +461,55 @@ read_data_set(ReplayReader *reader, const guint8 *message, guint16 id, const gui
 
 /* --- Messages --- */
 
-/* Losses are no faults; a Message whose records could not all be counted says nothing about the next one. */
+/* Not every exporter counts as RFC 7011 §3.1 has it. What would explain a number that is not the next one, besides a loss; "": nothing else. */
+static const gchar *
+explain_sequence(const ReplayReader *reader, const Counted *last)
+{
+    guint32 step = reader->message.sequence - last->sequence;
+    if (reader->message.is_signed)
+        return "";
+    if (step == last->n_records - last->n_options)
+        return ", or the exporter does not count Options records";
+    if (!reader->source->is_uncounted && (step == reader->n_records || step == reader->n_records - reader->n_options))
+        return ", or the exporter counts those of the Message itself, too";
+    return "";
+}
+
+/* Losses are no faults. */
 static void
 check_sequence(ReplayReader *reader)
 {
     ReplayMessage *m = &reader->message;
-    gpointer stream = GUINT_TO_POINTER(m->input.sctp_stream + 1u), found;
-    if (g_hash_table_lookup_extended(reader->source->sequences, stream, NULL, &found) && GPOINTER_TO_UINT(found) != m->sequence) {
-        gint32 ahead = (gint32) (m->sequence - GPOINTER_TO_UINT(found));
-        g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records %s (RFC 7011 §3.1)", m->sequence, GPOINTER_TO_UINT(found),
-                                                 ahead > 0 ? (guint) ahead : 0u - (guint) ahead, ahead > 0 ? "are not here" : "come again, or late");
-        ReplayFault report = { m, m->input.offset, 8, TRUE, text };
-        if (reader->handlers.fault)
-            reader->handlers.fault(&report, reader->user_data);
-    }
+    const Counted *last = g_hash_table_lookup(reader->source->counted, GUINT_TO_POINTER(m->input.sctp_stream + 1u));
+    guint32 expected = last ? last->sequence + last->n_records : m->sequence;
+    gint32 ahead = (gint32) (m->sequence - expected);
+    if (ahead == 0)
+        return;
+    g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records %s%s (RFC 7011 §3.1)", m->sequence, expected,
+                                             ahead > 0 ? (guint) ahead : 0u - (guint) ahead, ahead > 0 ? "are not here" : "come again, or late",
+                                             explain_sequence(reader, last));
+    ReplayFault report = { m, m->input.offset, 8, TRUE, text };
+    if (reader->handlers.fault)
+        reader->handlers.fault(&report, reader->user_data);
 }
 
+/* A Message whose records could not all be counted says nothing about the next one. */
 static void
 count_sequence(ReplayReader *reader)
 {
     Source *source = reader->source;
-    gpointer stream = GUINT_TO_POINTER(reader->message.input.sctp_stream + 1u);
-    if (source->is_uncounted)
-        g_hash_table_remove(source->sequences, stream);
-    else
-        g_hash_table_replace(source->sequences, stream, GUINT_TO_POINTER(reader->message.sequence + reader->n_records));
+    const ReplayMessage *m = &reader->message;
+    gpointer stream = GUINT_TO_POINTER(m->input.sctp_stream + 1u);
+    Counted *last = source->is_uncounted ? NULL : g_hash_table_lookup(source->counted, stream);
+    if (source->is_uncounted) {
+        g_hash_table_remove(source->counted, stream);
+        return;
+    }
+    if (!last && g_hash_table_size(source->counted) >= REPLAY_STREAMS_MAX)
+        g_hash_table_remove_all(source->counted);
+    if (!last)
+        g_hash_table_insert(source->counted, stream, last = g_new(Counted, 1));
+    *last = (Counted){ m->sequence, reader->n_records, reader->n_options };
 }
 
 static void
@@ -517,13 +550,13 @@ replay_reader_message(ReplayReader *reader, const SamiInputMessage *input)
     m->domain = (guint32) sami_reader_uint(&r, 4);
     reader->source = get_source(reader, input->session, m->domain);
     reader->source->is_uncounted = FALSE;
-    reader->n_records = reader->n_faults = 0;
+    reader->n_records = reader->n_options = reader->n_faults = 0;
     m->is_signed = !reader->source->has_foreign_300 && sami_signature_read(input->octets, input->length, &m->signature, NULL) &&
                    m->signature.role >= SAMI_ROLE_EXPORTER && m->signature.role <= SAMI_ROLE_FILE;
     if (reader->handlers.message)
         reader->handlers.message(m, reader->user_data);
-    check_sequence(reader);
     read_sets(reader, input->octets, input->length);
+    check_sequence(reader);
     count_sequence(reader);
     if (reader->handlers.end)
         reader->handlers.end(m, reader->user_data);
@@ -536,6 +569,19 @@ static void
 tell_outside(ReplayReader *reader, const SamiInputMessage *where, const GError *error)
 {
     ReplayFault report = { NULL, where->offset, 0, FALSE, error->message };
+    if (reader->handlers.fault)
+        reader->handlers.fault(&report, reader->user_data);
+}
+
+/* Nobody is to take silence for a good answer. */
+static void
+tell_nothing(ReplayReader *reader, const Replay *replay, const SamiInput *input)
+{
+    SamiInputCounts counts;
+    sami_input_counts(input, &counts);
+    g_autofree gchar *text = g_strdup_printf("no IPFIX Message in %" G_GUINT64_FORMAT " packets%s", counts.n_packets,
+                                             replay->args.capture_ports ? " (only those of --capture-port were looked at)" : "");
+    ReplayFault report = { NULL, 0, 0, FALSE, text };
     if (reader->handlers.fault)
         reader->handlers.fault(&report, reader->user_data);
 }
@@ -568,6 +614,10 @@ replay_read(const Replay *replay, const gchar *path, const ReplayHandlers *handl
         g_clear_error(&trouble);
     }
     replay_progress_end(progress);
+    if (status == SAMI_INPUT_END && !reader->n_messages && !n_faults) {
+        tell_nothing(reader, replay, input);
+        n_faults++;
+    }
     *ret_n_faults = n_faults;
     if (ret_facts) {
         ret_facts->form = sami_input_form(input);

@@ -13,6 +13,7 @@
 #define REPLAY_VARIABLE 65535u        /* length of a field of variable length (RFC 7011 §7) */
 #define REPLAY_FIELDS_MAX (1u << 18)  /* fields of all templates together: 8 MiB; a file that defines more has its templates refused from then on */
 #define REPLAY_LEARNED_MAX 4096u      /* elements described by RFC 5610 records */
+#define REPLAY_STREAMS_MAX 256u       /* SCTP streams of a source whose Sequence Numbers are followed */
 #define REPLAY_SOURCES_MAX 4096u      /* pairs of Transport Session and Observation Domain at once */
 
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
     guint n_fields;
     guint min_length; /* octets of the shortest record; of one that has_variable not, of every */
     gboolean has_variable;
+    gboolean has_twice; /* an element more than once (RFC 7011 §8) */
     gboolean is_ours;   /* `ours` says what it is */
     SamiTemplate ours;
     ReplayField fields[];

@@ -28,6 +28,13 @@ typedef struct {
     gboolean is_following, is_wide, is_unsigned_fine;
     gchar *count;
     gboolean is_live;
+    /* inject, record */
+    gboolean is_dry, is_forcing, is_keeping_times;
+    gchar *on_conflict, *output, *zone, *mark;
+    GStrv vms;
+    /* send */
+    gchar *to, *udp, *tcp, *speed, *mtu, *template_refresh;
+    gboolean is_signing_unsigned;
     GStrv operands; /* never NULL */
 } ReplayArgs;
 
@@ -46,6 +53,9 @@ SamiExit replay_dump(Replay *replay, GError **error);
 SamiExit replay_validate(Replay *replay, GError **error);
 SamiExit replay_stats(Replay *replay, GError **error);
 SamiExit replay_diff(Replay *replay, GError **error);
+SamiExit replay_inject(Replay *replay, GError **error);
+SamiExit replay_record(Replay *replay, GError **error);
+SamiExit replay_send(Replay *replay, GError **error);
 
 /* --- for handlers --- */
 /* Reads sami.conf (-c). No such file is no error unless -c named it: config stays NULL. */

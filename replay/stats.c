@@ -143,7 +143,7 @@ typedef struct {
     guint64 value;
 } Row;
 
-#define N_ROWS 14
+#define N_ROWS 16
 static void
 list(const Stats *s, const SamiInputCounts *c, Row rows[N_ROWS])
 {
@@ -161,7 +161,9 @@ list(const Stats *s, const SamiInputCounts *c, Row rows[N_ROWS])
         { "packets", "packets of the capture", c->n_packets },
         { "otherPackets", "of them not IPFIX", c->n_other },
         { "cutPackets", "of them captured in part", c->n_cut },
+        { "fragments", "of them fragments of IP", c->n_fragments },
         { "lostOctets", "octets of streams that were not captured", c->n_lost_octets },
+        { "differingOctets", "octets of streams that came twice and not the same", c->n_differing },
     };
     memcpy(rows, all, sizeof all);
 }

@@ -14,6 +14,7 @@ struct ReplayStrict {
     guint n_messages;
     guint32 export_time;
     gboolean is_signed;
+    gboolean is_resumed; /* says its hello */
     gboolean is_broken;
 };
 
@@ -58,7 +59,10 @@ check_session(ReplayStrict *strict, const SamiSignature *now, SamiReason *ret_re
         return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature of another migration");
     if (memcmp(now->key_id, first->key_id, sizeof now->key_id) != 0)
         return refuse(ret_reason, SAMI_REASON_WRONG_SESSION, error, "signature with another key: a session uses one");
-    if (now->counter != strict->last.counter + 1)
+    /* A resumed session goes on, behind its hello, where the one before it ended (PROTOCOL §3). Its Sequence Number begins anew, so nothing is lost there
+     * unseen. */
+    gboolean may_jump = strict->n_messages == 1 && strict->is_resumed && first->counter == 0;
+    if (may_jump ? now->counter <= strict->last.counter : now->counter != strict->last.counter + 1)
         return refuse(ret_reason, SAMI_REASON_WRONG_COUNTER, error, "counter %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT "",
                       now->counter, strict->last.counter);
     if (strict->n_messages > 1 && memcmp(now->binding, strict->binding, sizeof now->binding) != 0)
@@ -107,6 +111,21 @@ check_signature(ReplayStrict *strict, const SamiInputMessage *message, gboolean 
     return TRUE;
 }
 
+typedef struct {
+    ReplayStrict *strict;
+    SamiRecordFunc func;
+    gpointer user_data;
+} Relay;
+
+static void
+on_record(const SamiRecord *record, gpointer user_data)
+{
+    const Relay *relay = user_data;
+    if (record->kind == SAMI_RECORD_HELLO)
+        relay->strict->is_resumed = record->hello.opening == SAMI_OPENING_RESUME;
+    relay->func(record, relay->user_data);
+}
+
 gboolean
 replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gboolean force_unsigned, SamiRecordFunc func, gpointer user_data,
                       SamiReason *ret_reason, GError **error)
@@ -130,9 +149,10 @@ replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gbo
     } else if (strict->n_messages == 1) {
         memcpy(strict->binding, now.binding, sizeof strict->binding);
     }
+    Relay relay = { strict, func, user_data };
     g_autoptr(GError) trouble = NULL;
-    gboolean is_read = is_signed ? sami_decoder_read(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, &trouble)
-                                 : sami_decoder_read_unsigned(strict->decoder, (guint8 *) message->octets, message->length, func, user_data, &trouble);
+    gboolean is_read = is_signed ? sami_decoder_read(strict->decoder, (guint8 *) message->octets, message->length, on_record, &relay, &trouble)
+                                 : sami_decoder_read_unsigned(strict->decoder, (guint8 *) message->octets, message->length, on_record, &relay, &trouble);
     if (!is_read) {
         *ret_reason = g_error_matches(trouble, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED;
         g_propagate_error(error, g_steal_pointer(&trouble));

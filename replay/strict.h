@@ -14,9 +14,9 @@ void replay_strict_free(ReplayStrict *strict);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ReplayStrict, replay_strict_free)
 
 /* Takes the next Message: ends with the signature's Set; role, migration id and key are those of the first Message; the binding is that of the
- * first (hello) or second one; the counter is the next one; the signature verifies; then shim, codec and `func` for each record. After FALSE the
- * session cannot be read on, as a collector would not: *ret_reason is its reason (for what was not signed, unknown or wrong), and every later call fails
- * with PROTOCOL. With `force_unsigned` a Message without a signature Set, or with one of an unknown key, is decoded all the same. */
+ * first (hello) or second one; the counter is the next one, behind a hello any, as the session may be a resumed one; the signature
+ * verifies; then shim, codec and `func` for each record. After FALSE the session cannot be read on, as a collector would not: *ret_reason is its
+ * reason (for what was not signed, unknown or wrong), and every later call fails with PROTOCOL. With `force_unsigned` a Message without a signature Set, or with one of an unknown key, is decoded all the same. */
 gboolean replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gboolean force_unsigned, SamiRecordFunc func,
                                gpointer user_data, SamiReason *ret_reason, GError **error);
 /* Of the Messages so far. (nullable) who signed; NULL before the first, or unsigned. */

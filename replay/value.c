@@ -27,6 +27,18 @@ read_int(const ReplayValue *value)
     return (gint64) (read_uint(value) << shift) >> shift;
 }
 
+/* g_string_append_printf() allocates, for each of some dozen numbers a record. */
+static void
+append_uint(GString *out, guint64 value)
+{
+    gchar digits[20], *at = digits + sizeof digits;
+    do {
+        *--at = (gchar) ('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    g_string_append_len(out, at, digits + sizeof digits - at);
+}
+
 void
 replay_time_text(GString *out, gint64 seconds, guint32 fraction, guint n_digits)
 {
@@ -175,7 +187,7 @@ append_number(GString *out, const ReplayValue *value, Form form, gboolean is_jso
     if (value->length == 0 || value->length > 8)
         return FALSE;
     switch (form) {
-    case FORM_UNSIGNED: g_string_append_printf(out, "%" G_GUINT64_FORMAT, read_uint(value)); return TRUE;
+    case FORM_UNSIGNED: append_uint(out, read_uint(value)); return TRUE;
     case FORM_SIGNED: g_string_append_printf(out, "%" G_GINT64_FORMAT, read_int(value)); return TRUE;
     case FORM_FLOAT: return append_float(out, value, is_json);
     default:

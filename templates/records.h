@@ -60,7 +60,8 @@ typedef struct {
 } SamiBegin;
 
 /* Bits of SamiBegin.kinds. A replication has no end but the session's, and is the only stream that may be unscoped: without vm-address
- * records, n_addresses 0, whatever the signer's allow-prefixes cover. */
+ * records, n_addresses 0, whatever the signer's allow-prefixes cover. A recorded file (signature role 3) may be so too: then it is of the whole
+ * table of the firewall that `destination` names. */
 #define SAMI_KIND_SESSION 0x01u
 #define SAMI_KIND_EXPECTATION 0x02u
 #define SAMI_KIND_CUMULATIVE 0x04u
@@ -214,5 +215,7 @@ typedef struct {
 /* The 40 octets of samiFlowKey: addresses, then ports, zone in network order, family, protocol. */
 void sami_flow_key_pack(const SamiFlowKey *key, guint8 ret_octets[40]);
 void sami_flow_key_unpack(const guint8 octets[40], SamiFlowKey *ret_key);
+/* RFC 5610: the type information of row `i` of sami_elements. FALSE: it is not ours to describe. */
+gboolean sami_type_information(guint i, SamiTypeInformation *ret);
 /* FALSE: what was refused is no session. */
 gboolean sami_refusal_has_flow(const SamiRefusal *refusal);

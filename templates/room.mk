@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libtemplates.a
 libtemplates_a_SOURCES = \
+	templates/answer.c templates/answer.h \
 	templates/expectation.c templates/expectation.h \
 	templates/session.c templates/session.h \
 	templates/elements.c templates/elements.h \

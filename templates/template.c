@@ -705,6 +705,17 @@ sami_flow_key_unpack(const guint8 octets[40], SamiFlowKey *ret_key)
 }
 
 gboolean
+sami_type_information(guint i, SamiTypeInformation *ret)
+{
+    const SamiElement *e = &sami_elements[i];
+    if (e->pen != SAMI_PEN)
+        return FALSE;
+    *ret = (SamiTypeInformation){ .pen = e->pen, .number = e->number, .type = (guint8) e->type, .semantics = e->semantics, .units = e->units };
+    g_strlcpy(ret->name, e->name, sizeof ret->name);
+    return TRUE;
+}
+
+gboolean
 sami_refusal_has_flow(const SamiRefusal *refusal)
 {
     static const guint8 none[sizeof refusal->key];

@@ -56,10 +56,17 @@ sami_address_is_ordinary(guint8 family, const SamiAddress *address)
     return !sami_prefixes_contain(special, G_N_ELEMENTS(special), family, address);
 }
 
+/* What this policy takes: see any_address. */
 static gboolean
-addresses_are_ordinary(guint8 family, const SamiTuple *tuple)
+is_taken(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
 {
-    return sami_address_is_ordinary(family, &tuple->src) && sami_address_is_ordinary(family, &tuple->dst);
+    return policy->any_address || sami_address_is_ordinary(family, address);
+}
+
+static gboolean
+addresses_are_taken(const SamiPolicy *policy, guint8 family, const SamiTuple *tuple)
+{
+    return is_taken(policy, family, &tuple->src) && is_taken(policy, family, &tuple->dst);
 }
 
 /* LIFECYCLE §9: the VM is the untranslated end, and what was translated onto is listed. */
@@ -167,6 +174,8 @@ has_number(const guint16 *numbers, guint n, guint16 number)
 static SamiReason
 check_segment(const SamiPolicy *policy, gboolean has_vlan, guint16 vlan, guint16 zone)
 {
+    if (policy->any_segment)
+        return SAMI_REASON_NONE;
     if (has_vlan)
         return has_number(policy->vlans, policy->n_vlans, vlan) ? SAMI_REASON_NONE : SAMI_REASON_VLAN_NOT_ALLOWED;
     return has_number(policy->zones, policy->n_zones, zone) ? SAMI_REASON_NONE : SAMI_REASON_ZONE_NOT_ALLOWED;
@@ -181,7 +190,7 @@ check_zones(const SamiSession *s, const SamiPolicy *policy)
         return reason;
     if (s->reply_zone == s->key.zone || (s->reply_zone && s->key.zone))
         return SAMI_REASON_STATE_RANGE;
-    return has_number(policy->zones, policy->n_zones, s->reply_zone) ? SAMI_REASON_NONE : SAMI_REASON_ZONE_NOT_ALLOWED;
+    return policy->any_segment || has_number(policy->zones, policy->n_zones, s->reply_zone) ? SAMI_REASON_NONE : SAMI_REASON_ZONE_NOT_ALLOWED;
 }
 
 SamiReason
@@ -190,7 +199,7 @@ sami_validate_session(const SamiSession *s, const SamiPolicy *policy)
     SamiReason reason = check_protocol(&s->key);
     if (reason != SAMI_REASON_NONE)
         return reason;
-    if (!addresses_are_ordinary(s->key.family, &s->key.orig))
+    if (!addresses_are_taken(policy, s->key.family, &s->key.orig))
         return SAMI_REASON_ADDRESS_SPECIAL;
     reason = check_zones(s, policy);
     if (reason != SAMI_REASON_NONE)
@@ -201,7 +210,7 @@ sami_validate_session(const SamiSession *s, const SamiPolicy *policy)
         return SAMI_REASON_STATE_RANGE;
     if (!(s->has & SAMI_HAS_TIMEOUT) || !(s->has & SAMI_HAS_REPLY))
         return SAMI_REASON_FIELD_MISSING;
-    if (!addresses_are_ordinary(s->key.family, &s->reply))
+    if (!addresses_are_taken(policy, s->key.family, &s->reply))
         return SAMI_REASON_ADDRESS_SPECIAL;
     SamiTuple mirror;
     if (!sami_flow_key_mirror(&s->key, &mirror))
@@ -257,8 +266,8 @@ check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gbo
 {
     gboolean has_address = (e->has & SAMI_EXPECT_HAS_NAT) && !is_nothing(&e->nat_address); /* helpers that only save a port leave it 0 */
     guint8 family = e->key.family;
-    if (!addresses_are_ordinary(family, &e->master.orig) || !sami_address_is_ordinary(family, &e->key.orig.dst) ||
-        (!is_any && !sami_address_is_ordinary(family, &e->key.orig.src)) || (has_address && !sami_address_is_ordinary(family, &e->nat_address)))
+    if (!addresses_are_taken(policy, family, &e->master.orig) || !is_taken(policy, family, &e->key.orig.dst) ||
+        (!is_any && !is_taken(policy, family, &e->key.orig.src)) || (has_address && !is_taken(policy, family, &e->nat_address)))
         return SAMI_REASON_ADDRESS_SPECIAL;
     if (!is_end_allowed(e, policy, &e->key.orig.dst) || (!is_any && !is_end_allowed(e, policy, &e->key.orig.src)))
         return SAMI_REASON_ADDRESS_NOT_ALLOWED;

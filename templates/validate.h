@@ -98,6 +98,8 @@ typedef struct {
     const guint16 *vlans;          /* of those that do */
     guint n_vlans;
     gboolean may_help;             /* flows may have a helper, which opens ports for others */
+    gboolean any_segment;          /* every zone and VLAN: nobody's policy, but the operator's own word */
+    gboolean any_address;          /* every address, loopback and multicast too: what a kernel had of itself */
 } SamiPolicy;
 
 /* NONE if the record may be injected. Deleted records are checked for their key only. */

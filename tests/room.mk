@@ -7,11 +7,14 @@ include tests/unit/transport.mk
 include tests/unit/exporter.mk
 include tests/unit/collector.mk
 include tests/unit/ctl.mk
+include tests/unit/inject.mk
+include tests/unit/replay-send.mk
 include tests/fuzz/fuzz.mk
 include tests/tools/tools.mk
 include tests/lint/lint.mk
 include tests/replay/replay.mk
 include tests/packaging/packaging.mk
+include tests/interop/interop.mk
 include tests/e2e/cases.mk
 include tests/bench/bench.mk
 

@@ -1,4 +1,4 @@
-/* Socket addresses as operators write and read them. Private to transport/. */
+/* Socket addresses as operators write and read them. For transport/, and for replay/ where it opens sockets without TLS. */
 #pragma once
 
 #include <sys/socket.h>

@@ -1,4 +1,12 @@
-/* Captures: libpcap's packets become the Messages of Transport Sessions. Only transport/input.c calls this. */
+/* Captures: libpcap's packets become the Messages of Transport Sessions. Only transport/input.c calls this.
+ *
+ *     capture -> packet -> fragments -> dispatch -> flows   UDP                        Messages, faults, ends
+ *                                                           tcp -> segments -> content -> cutter
+ *                                                           sctp -> messages
+ *
+ * Offsets are those of the packet's record; in pcapng, of the first block behind the packet before it, if others stand between them. Checksums
+ * are not looked at, nor VLANs told apart. A packet that stands twice in a capture (of interface "any") is twice a Message if it is UDP. At the end of a
+ * capture sessions stay open, but what is known to be missing of them is told. */
 #pragma once
 
 #include <stdio.h>

@@ -63,12 +63,11 @@ load_peers(gpointer user_data, GError **error)
     return fresh ? make_peers(fresh) : NULL;
 }
 
-/* Borrows the strings of `config`, which outlives the process. */
-static SamiNetworkConfig
-network_config(const SamiConfig *config)
+SamiNetworkConfig
+sami_daemon_network_config(const SamiConfig *config)
 {
     return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
-                                .ca_file = config->tls_ca, .connect_timeout_s = 5, .peers = make_peers(config),
+                                .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
                                 .load_peers = load_peers, .user_data = (gpointer) config };
@@ -212,7 +211,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     g_autoptr(GError) error = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
-    SamiNetworkConfig network = network_config(config);
+    SamiNetworkConfig network = sami_daemon_network_config(config);
     raise_descriptors();
     if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &error)) ||
         (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {

@@ -21,6 +21,9 @@ typedef struct {
 /* Options: -c FILE, -f (foreground, the default and only mode), --check-config, --debug, --help, --version. */
 int sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv);
 
+/* What a network process needs of a configuration. Borrows its strings; `peers` is (transfer full). */
+SamiNetworkConfig sami_daemon_network_config(const SamiConfig *config);
+
 /* For run_state: keeps CAP_NET_ADMIN only, no new privileges. Harmless when not root. */
 gboolean sami_daemon_keep_net_admin(GError **error);
 

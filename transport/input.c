@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "transport/input.h"
 
 #include <errno.h>

@@ -16,7 +16,7 @@ typedef struct {
     const guint8 *octets; /* the Message; writable for who puts it back as it was, valid until the next call */
     gsize length;         /* as its header says, 16..65535 */
     guint64 offset;       /* in the input: of the Message in a file, of the packet that completed it in a capture */
-    guint32 session;      /* Transport Session within the input, from 0 (a file is one): templates belong to it */
+    guint32 session;      /* Transport Session within the input, from 0 (a file is one): templates belong to it. G_MAXUINT32: a fault of none */
     SamiCarrier carrier;
     guint16 sctp_stream;
     gint64 time_ns;       /* when it was captured, since 1970; 0: nobody wrote that down */
@@ -57,6 +57,7 @@ typedef struct {
     guint64 n_other;       /* not IPFIX: another protocol, another port, a stream that does not begin like it */
     guint64 n_fragments;   /* IP fragments */
     guint64 n_lost_octets; /* of TCP streams, that the capture does not have */
+    guint64 n_differing;   /* octets of TCP streams that came twice and not the same while they waited for others: the first copy was taken */
     guint64 n_cut;         /* packets that were captured in part (snaplen) */
     guint64 n_sessions;    /* Transport Sessions seen */
 } SamiInputCounts;

@@ -141,6 +141,9 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
         !sami_privileges_follow_parent(parent, error))
         return FALSE;
+    if (config->key_log)
+        g_warning("key-log is set: the secrets of every TLS session are written to %s; whoever has that file can read all that these sessions carry, "
+                  "now or from a capture, though not forge Messages, which are signed; it is for debugging only", config->key_log);
     process->context = g_main_context_new();
     process->loop = g_main_loop_new(process->context, FALSE);
     process->connections = g_hash_table_new(NULL, NULL);

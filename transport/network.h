@@ -21,6 +21,7 @@ typedef struct {
     gchar *certificate_file; /* own, PEM chain */
     gchar *key_file;         /* own, PEM */
     gchar *ca_file;          /* PEM bundle, NULL for pinned certificates only */
+    gchar *key_log;          /* file to which the secrets of all sessions are written, opened before privileges are dropped; NULL: none */
     GPtrArray *peers;        /* of SamiPeer */
     gboolean is_sctp;        /* DTLS over SCTP; else TLS over TCP */
     SamiSctpConfig sctp;

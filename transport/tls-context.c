@@ -8,6 +8,7 @@
 
 #include "common/value.h"
 #include "transport/tls-certificate.h"
+#include "transport/tls-key-log.h"
 
 #define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
 /* Forward secrecy and AEAD only. */
@@ -25,6 +26,7 @@ struct SamiTls {
     GArray *peers; /* of TlsPeer */
     gboolean has_ca;
     gboolean is_server;
+    SamiTlsKeyLog *key_log; /* (nullable) */
 };
 
 static void
@@ -275,6 +277,23 @@ sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error)
     return TRUE;
 }
 
+static void
+on_secret(const SSL *ssl, const char *line)
+{
+    const SamiTlsVerdict *verdict = SSL_get_app_data(ssl);
+    sami_tls_key_log_write(verdict->tls->key_log, line);
+}
+
+static gboolean
+open_key_log(SamiTls *tls, const gchar *path, GError **error)
+{
+    if (path && !(tls->key_log = sami_tls_key_log_open(path, error)))
+        return FALSE;
+    if (path)
+        SSL_CTX_set_keylog_callback(tls->context, on_secret);
+    return TRUE;
+}
+
 SamiTls *
 sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error)
 {
@@ -286,7 +305,7 @@ sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error
         return NULL;
     }
     restrict_context(tls->context, config->is_sctp);
-    if (!load_identity(tls->context, config, error) || !sami_tls_reload(tls, config, error))
+    if (!load_identity(tls->context, config, error) || !sami_tls_reload(tls, config, error) || !open_key_log(tls, config->key_log, error))
         return NULL;
     return g_steal_pointer(&tls);
 }
@@ -297,6 +316,7 @@ sami_tls_free(SamiTls *tls)
     if (!tls)
         return;
     SSL_CTX_free(tls->context);
+    sami_tls_key_log_free(tls->key_log);
     g_clear_pointer(&tls->peers, g_array_unref);
     g_free(tls);
 }

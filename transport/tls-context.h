@@ -23,7 +23,7 @@ typedef struct {
     SamiHandshakeCause cause; /* set with it */
 } SamiTlsVerdict;
 
-/* Reads certificate, key, CA and pinned certificates. SAMI_ERROR_CONFIG. */
+/* Reads certificate, key, CA and pinned certificates, opens the key log. SAMI_ERROR_CONFIG. */
 SamiTls *sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error);
 void sami_tls_free(SamiTls *tls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiTls, sami_tls_free)

@@ -13,3 +13,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * that mutation gets past the signature, and goes the way of a session's state process: verify, shim, decode. The Sequence Numbers
  * after the first Message are corrected too. Stops where a session would end. */
 void sami_fuzz_stream(guint8 role, const uint8_t *data, size_t size, SamiRecordFunc func);
+
+/* A record of TLS_AES_128_GCM_SHA256 around `inner`, number `count` of its key: 0 to 2 of the client, 3 to 5 of the server, each for the handshake,
+ * for data, and for data behind a KeyUpdate; their secrets are octets of 0x10, 0x20, 0x11 and 0x21. `record` has room for SAMI_FUZZ_SEALED octets more than n.
+ * Returns its length. */
+#define SAMI_FUZZ_SEALED 21
+gsize sami_fuzz_seal(guint key, guint8 count, const guint8 *inner, gsize n, guint8 *record);
+
+/* Reads a capture to its end: what comes out keeps the promises of transport/input.h. */
+void sami_fuzz_capture(const uint8_t *data, size_t size);

@@ -1,7 +1,7 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
-FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
-	fuzz-signature fuzz-template
+FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-inject fuzz-netlink fuzz-packets \
+	fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
 FUZZ_LIBS = $(SAMI_CORE_LIBS)
@@ -17,6 +17,9 @@ FUZZ_DRIVER = tests/fuzz/fuzz.h tests/fuzz/replay.c
 FUZZ_MUTATOR =
 endif
 
+fuzz_capture_SOURCES = tests/fuzz/capture.c tests/fuzz/capture-reading.c $(FUZZ_DRIVER)
+fuzz_capture_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_capture_LDADD = $(FUZZ_LIBS)
 fuzz_config_SOURCES = tests/fuzz/config.c $(FUZZ_DRIVER)
 fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_config_LDADD = $(FUZZ_LIBS)
@@ -35,15 +38,24 @@ fuzz_file_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)
 fuzz_frame_SOURCES = tests/fuzz/frame.c $(FUZZ_DRIVER)
 fuzz_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_frame_LDADD = $(FUZZ_LIBS)
+fuzz_inject_SOURCES = tests/fuzz/inject.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
+fuzz_inject_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_inject_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)
 fuzz_netlink_SOURCES = tests/fuzz/netlink.c $(FUZZ_DRIVER)
 fuzz_netlink_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_netlink_LDADD = $(FUZZ_LIBS)
+fuzz_packets_SOURCES = tests/fuzz/packets.c tests/fuzz/capture-reading.c tests/unit/capture-frames.c tests/unit/capture-frames.h $(FUZZ_DRIVER)
+fuzz_packets_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_packets_LDADD = $(FUZZ_LIBS)
 fuzz_peer_file_SOURCES = tests/fuzz/peer-file.c $(FUZZ_DRIVER)
 fuzz_peer_file_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_peer_file_LDADD = $(FUZZ_LIBS)
 fuzz_receipt_SOURCES = tests/fuzz/receipt.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
 fuzz_receipt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_receipt_LDADD = $(FUZZ_LIBS)
+fuzz_recut_SOURCES = tests/fuzz/recut.c $(FUZZ_DRIVER)
+fuzz_recut_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_recut_LDADD = libreplay.a $(FUZZ_LIBS)
 fuzz_session_SOURCES = tests/fuzz/session.c $(FUZZ_DRIVER)
 fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_session_LDADD = $(FUZZ_LIBS)
@@ -53,5 +65,8 @@ fuzz_signature_LDADD = $(FUZZ_LIBS)
 fuzz_template_SOURCES = tests/fuzz/template.c $(FUZZ_DRIVER)
 fuzz_template_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_template_LDADD = $(FUZZ_LIBS)
-fuzz_seeds_SOURCES = tests/fuzz/make-seeds.c tests/fuzz/fuzz.h
+fuzz_tls_decrypt_SOURCES = tests/fuzz/tls-decrypt.c tests/fuzz/tls-seal.c $(FUZZ_DRIVER)
+fuzz_tls_decrypt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_tls_decrypt_LDADD = $(FUZZ_LIBS)
+fuzz_seeds_SOURCES = tests/fuzz/make-seeds.c tests/fuzz/fuzz.h tests/unit/capture-frames.c tests/unit/capture-frames.h
 fuzz_seeds_LDADD = $(FUZZ_LIBS)

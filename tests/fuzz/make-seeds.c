@@ -8,6 +8,7 @@
 
 #include "firewall/attributes.h"
 #include "templates/stream.h"
+#include "tests/unit/capture-frames.h"
 #include "transport/session.h"
 
 static void
@@ -185,6 +186,106 @@ save_frames(const gchar *directory)
     }
 }
 
+static void
+save_captures(const gchar *directory)
+{
+    const Ends ends = {4, 1, 2, 40000, 4739}, back = {4, 2, 1, 4739, 40000}, ends6 = {6, 1, 2, 40000, 9899};
+    Frames frames[5];
+    for (guint i = 0; i < 2; i++) {
+        frames_begin(&frames[i], DLT_EN10MB, i == 1);
+        frames_add_all(&frames[i]);
+    }
+    frames_begin(&frames[2], DLT_RAW, FALSE); /* begins inside, loses octets, and is acknowledged */
+    for (guint i = 0; i < 4; i++) {
+        frames_add(&frames[2], frames_ip(&ends, IPPROTO_TCP, frames_tcp(&ends, ACK, 1000 + i * 80, 0, frames_message(i, 60))), 0);
+        frames_add(&frames[2], frames_ip(&back, IPPROTO_TCP, frames_tcp(&back, i == 3 ? RST : ACK, 1, 1060 + i * 80, NULL)), 0);
+    }
+    frames_begin(&frames[3], DLT_RAW, FALSE);
+    for (guint i = 0; i < 4; i++) {
+        GByteArray *chunk = frames_data(DATA_B | DATA_E, 8 - i * 2, 0, (guint16)(4 - i), frames_message(i, 40));
+        frames_add(&frames[3], frames_ip(&ends, IPPROTO_SCTP, frames_sctp(&ends, 7, chunk)), 0);
+    }
+    frames_begin(&frames[4], DLT_RAW, TRUE);
+    frames_add(&frames[4], frames_ip(&ends6, IPPROTO_UDP, frames_udp(&ends6, frames_sctp(&ends6, 0, frames_init(FALSE, 7, 1)))), 0);
+    frames_add(&frames[4], frames_fragment(&ends6, IPPROTO_UDP, 7, 0, TRUE, frames_udp(&ends6, frames_message(1, 40))), 0);
+    frames_add(&frames[4], frames_fragment(&ends6, IPPROTO_UDP, 7, 40, FALSE, frames_octets("overlapping", 11)), 0);
+    for (guint i = 0; i < G_N_ELEMENTS(frames); i++) {
+        g_autofree gchar *name = g_strdup_printf("frames-%u", i);
+        save(directory, "capture", name, frames[i].file->data, frames[i].file->len);
+        frames_clear(&frames[i]);
+    }
+}
+
+/* Of fuzz-packets: a stream in pieces, an association, and fragments. */
+static void
+save_packets(const gchar *directory)
+{
+    g_autoptr(GByteArray) message = frames_message(1, 60);
+    for (guint kind = 0; kind < 4; kind++) {
+        g_autofree gchar *name = g_strdup_printf("kind-%u", kind);
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        for (guint i = 0; i < 4; i++) {
+            guint at = kind == 0 || kind == 3 ? (i ^ 1) * 16 : 0, n = at == 48 ? 12 : kind == 0 || kind == 3 ? 16 : 60;
+            guint8 flags[] = {0, 3, 0, at < 48 ? 4 : 0}, number[] = {(guint8)at, (guint8)i, 0, (guint8)(at / 8)};
+            const guint8 header[] = {(guint8)(32 | kind), flags[kind], kind == 1 ? (guint8)i : 0, number[kind], kind == 3 ? 17 : 0, (guint8)n};
+            g_byte_array_append(out, header, sizeof header);
+            g_byte_array_append(out, message->data + at, n);
+        }
+        save(directory, "packets", name, out->data, out->len);
+    }
+}
+
+static void
+add_piece(GByteArray *out, guint flags, const gchar *octets, gsize n)
+{
+    g_byte_array_append(out, (const guint8[]){(guint8)flags, (guint8)(n >> 8), (guint8)n}, 3);
+    g_byte_array_append(out, (const guint8 *)octets, (guint)n);
+}
+
+/* Of fuzz-tls-decrypt: the hellos are of random 0 and TLS_AES_128_GCM_SHA256. */
+static void
+save_tls(const gchar *directory)
+{
+    static const gchar client[] = {22, 3, 1, 0, 54, 1, 0, 0, 50, 3, 3, [45] = 2, 0x13, 1, 1, 0, 0, 7, 0, 43, 0, 3, 2, 3, 4};
+    static const gchar ccs[] = {20, 3, 3, 0, 1, 1}, finished[] = {8, 0, 0, 1, 0, 20, 0, 0, 2, 1, 2, 22}, data[] = "data\x17\0\0";
+    static const gchar update[] = {24, 0, 0, 1, 1, 22}, close_notify[] = {1, 0, 21}, retry_random[] =
+        "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91\xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c";
+    gchar server[] = {22, 3, 3, 0, 50, 2, 0, 0, 46, 3, 3, [44] = 0x13, 1, 0, 0, 6, 0, 43, 0, 2, 3, 4}, retry[sizeof server];
+    memcpy(retry, server, sizeof server);
+    memcpy(retry + 11, retry_random, 32);
+    for (guint i = 0; i < 4; i++) { /* bit 0: retried, bit 1: the client first */
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        g_autofree gchar *name = g_strdup_printf("session-%u", i);
+        guint first = i & 2 ? 0 : 1;
+        add_piece(out, 0, client, sizeof client);
+        if (i & 1) {
+            add_piece(out, 1, retry, sizeof retry);
+            add_piece(out, 0, client, sizeof client);
+        }
+        if (first == 1)
+            add_piece(out, 1, server, sizeof server);
+        for (guint j = 0; j < 2; j++) {
+            guint who = first ^ j;
+            if (who == 1 && first == 0)
+                add_piece(out, 1, server, sizeof server);
+            add_piece(out, who, ccs, sizeof ccs);
+            add_piece(out, who | 2, finished, sizeof finished);
+            add_piece(out, who | 6, data, sizeof data - 1);
+            add_piece(out, who | 6, update, sizeof update);
+            add_piece(out, who | 10, data, sizeof data - 1);
+            add_piece(out, who | 10, close_notify, sizeof close_notify);
+        }
+        add_piece(out, 0, "", 0);
+        save(directory, "tls-decrypt", name, out->data, out->len);
+    }
+    server[sizeof server - 1] = 3;
+    g_autoptr(GByteArray) older = g_byte_array_new();
+    add_piece(older, 0, client, sizeof client);
+    add_piece(older, 1, server, sizeof server);
+    add_piece(older, 0, ccs, sizeof ccs);
+    save(directory, "tls-decrypt", "older", older->data, older->len);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -192,10 +293,15 @@ main(int argc, char **argv)
         g_error("usage: fuzz-seeds DIRECTORY");
     save_stream(argv[1], "decode", "plain", SAMI_ROLE_EXPORTER, 0, 8);
     save_stream(argv[1], "decode", "full", SAMI_ROLE_EXPORTER, 8, 16);
+    save_stream(argv[1], "inject", "plain", SAMI_ROLE_EXPORTER, 0, 8);
+    save_stream(argv[1], "inject", "full", SAMI_ROLE_EXPORTER, 8, 16);
     save_stream(argv[1], "receipt", "every-kind", SAMI_ROLE_COLLECTOR, 0, 0);
     for (guint i = 0; i < 16; i++)
         save_sample(argv[1], i);
     save_templates(argv[1]);
     save_frames(argv[1]);
+    save_captures(argv[1]);
+    save_packets(argv[1]);
+    save_tls(argv[1]);
     return 0;
 }

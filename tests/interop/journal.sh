@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A journal is an IPFIX file that programs of others read: tshark and ipfixDump decode it without a complaint.
+# A journal is an IPFIX file that programs of others read: tshark and ipfixDump decode it without a complaint, Python's ipfix module has the values
+# that sami-replay shows, and what the stream says of its elements (RFC 5610) is what the registry for other programs says.
 set -uo pipefail
-. "${srcdir:-.}/tests/e2e/testbed.sh"
+. "${srcdir:?}/tests/interop/foreign.sh"
 command -v tshark >/dev/null && command -v ipfixDump >/dev/null || lab_skip "tshark or ipfixDump is not installed"
 lab_start && sami_setup && sami_start || exit 1
 for port in 1001 1002 1003; do
@@ -24,3 +25,8 @@ grep -q ctTcpState "$WORK/dump" && grep -q messageSignature "$WORK/dump" || { he
 grep -A1 -i 'notSentFlowTotalCount *: *1$' "$WORK/dump" | grep -q notSentPacketTotalCount ||
     { echo "ipfixDump does not show the statistics"; grep -n -i -A6 notSentFlow "$WORK/dump"; exit 1; }
 if grep -v '^$' "$WORK/dump.err"; then exit 1; fi
+if has_python_ipfix; then
+    replay dump --json "$journal" >"$WORK/dump.json" && python_ipfix read "$journal" "$WORK/sami.xml" "$WORK/dump.json" || exit 1
+else
+    echo "python3-ipfix is not installed: not read by it"
+fi

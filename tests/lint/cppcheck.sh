@@ -9,4 +9,4 @@ macros=('-DG_DEFINE_AUTOPTR_CLEANUP_FUNC(a,b)=' '-Dg_autoptr(a)=a*' '-Dg_autofre
 cppcheck --quiet --enable=warning,portability,performance --std=c11 -j2 --error-exitcode=1 --library=gtk,posix,gnu \
     --suppress=missingIncludeSystem --suppressions-list=tests/lint/cppcheck.suppressions \
     --template='{file}:{line}: {severity}: {id}: {message}' "${macros[@]}" -I . \
-    common templates transport firewall exporter collector ctl man tests/unit tests/fuzz
+    common templates transport firewall exporter collector replay ctl man tests/unit tests/fuzz

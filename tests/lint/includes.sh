@@ -22,6 +22,7 @@ BEGIN {
     also["man", "exporter/machine.h"] = also["man", "collector/machine.h"] = 1
     # What a signer may bring, and what its records do to the kernel, is the same for a file as for a stream.
     also["replay", "collector/signers.h"] = also["replay", "collector/map.h"] = also["replay", "collector/apply.h"] = 1
+    also["replay", "collector/kinds.h"] = 1
     also["ctl", "transport/pki.h"] = also["ctl", "templates/signature.h"] = 1
     # Third party -> files that may know it. Tests check those files and may look past them.
     only["fixbuf"] = "^(templates/(codec|registry)\\.c|tests/)"

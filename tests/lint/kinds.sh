@@ -6,10 +6,12 @@ cd "${srcdir:-$(dirname "$0")/../..}" || exit 1
 failed=0
 complain() { echo "$*"; failed=1; }
 
-# What the steps name: the two files of the kind, the rows of both tables, the contract, and the configuration.
+# What the steps name: the two files of the kind, the rows of both tables, the contract, the configuration, and what makes its records of the
+# kernel's, for the exporter and for sami-replay.
 allowed() { # KIND
     printf '%s\n' "exporter/$1.c" "collector/$1.c" exporter/kinds.c exporter/kinds.h collector/kinds.c collector/kinds.h exporter/room.mk collector/room.mk \
         templates/records.h templates/elements.h templates/template.c templates/template.h templates/validate.h \
+        firewall/shares.c firewall/shares.h \
         common/config-keys.c common/config.c common/config.h common/limits.h | sort
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The manual pages render without warnings, and what the code's tables have is in them: each configuration key in sami.conf(5), each
-# verb and option in samictl(8), each reason in sami-protocol(7).
+# verb and option in samictl(8) and sami-replay(1), each reason in sami-protocol(7).
 set -u
 cd "${srcdir:-$(dirname "$0")/../..}" || exit 1
 protocol=${SAMI_BUILD:?}/man/sami-protocol.7
@@ -31,6 +31,15 @@ while read -r option; do
     grep -qE "(Fl |, |\\| )-$option( |,|$)" man/samictl.8 || complain "samictl(8) has no --$option"
 done < <(names ctl/verbs.c "s/^    {\"\([a-z-]*\)\", [^,]*, G_OPTION_ARG.*/\1/p" 15)
 
+while read -r verb; do
+    grep -qx "\.Cm $verb" man/sami-replay.1 || complain "sami-replay(1) has no synopsis of $verb"
+    grep -qE "^\.It Cm $verb( |$)" man/sami-replay.1 || complain "sami-replay(1) does not describe $verb"
+done < <(names replay/cli.c 's/^    { "\([a-z]*\)", replay_.*/\1/p' 4)
+
+while read -r option; do
+    grep -qE "(Fl |, |\| )-$option( |,|$)" man/sami-replay.1 || complain "sami-replay(1) has no --$option"
+done < <(names replay/cli.c 's/^    { "\([a-z-]*\)", [^,]*, G_OPTION_ARG.*/\1/p' 15)
+
 while read -r finding; do
     grep -qE "^\.It Li (.* , )?$finding( |$)" man/samictl.8 || complain "samictl(8) has no finding $finding"
 done < <(names firewall/host.c 's/^    {"\([a-z-]*\)", {[A-Z0, ]*}, look_.*/\1/p' 10; names exporter/check.c 's/^    \[[A-Z_]*\] = { "\([a-z-]*\)", SAMI_SEV.*/\1/p' 12)
@@ -48,7 +57,7 @@ done < <(names tests/interop/attributes.py 's/^    "[a-z0-9-]*": [A-Za-z]*("\([^
     complain "the table of attributes in sami-protocol(7) is not man/attributes.txt"
 
 if command -v mandoc >/dev/null; then
-    mandoc -T lint -W warning man/*.[578] "$protocol" "${SAMI_BUILD:?}/man/sami-conntrackd.7" || failed=1
+    mandoc -T lint -W warning man/*.[1578] "$protocol" "${SAMI_BUILD:?}/man/sami-conntrackd.7" || failed=1
 elif [ $failed -eq 0 ]; then
     echo "SKIP: tables are in the pages, but mandoc is not installed to render them"
     exit 77

@@ -37,6 +37,7 @@ trap 'rm -f "$errors"' EXIT
     golden filter-protocol dump -P sctp -P icmp journal.ipfix
     golden filter-vlan dump --vlan 10 journal.ipfix
     golden filter-kind dump -K marker -K refusal journal.ipfix answers.ipfix
+    golden filter-foreign-options dump -K foreign-options foreign.ipfix
     golden filter-migration dump -m 5e5f60 -K end journal.ipfix
     golden filter-migration-other dump -m 5e5f61 journal.ipfix
     golden filter-time dump --since 2026-11-29T16:33:26 --until 1795970007 -K session journal.ipfix
@@ -50,6 +51,7 @@ trap 'rm -f "$errors"' EXIT
     golden stats-json stats --json -K session journal.ipfix
     golden diff-same diff journal.ipfix journal.ipfix
     golden diff diff journal.ipfix earlier.ipfix
+    golden diff-foreign diff foreign.ipfix journal.ipfix
     golden diff-json diff --json earlier.ipfix journal.ipfix
     for file in broken-*.ipfix; do golden "${file%.ipfix}" validate --unsigned "$file"; done
     for file in damaged-*.ipfix; do golden "${file%.ipfix}" validate -q $keys "$file"; done

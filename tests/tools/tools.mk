@@ -1,7 +1,9 @@
 # Tools that tests and benchmarks use.
-check_PROGRAMS += sami-table
+check_PROGRAMS += sami-table sami-messages
 sami_table_SOURCES = tests/tools/table.c tests/tools/kernel-table.c tests/tools/kernel-table.h
 sami_table_LDADD = $(MNL_LIBS) $(GLIB_LIBS)
+sami_messages_SOURCES = tests/tools/messages.c
+sami_messages_LDADD = $(SAMI_CORE_LIBS)
 EXTRA_DIST += tests/tools/machine-table.sh
 
 # What tests/replay reads was written by it.

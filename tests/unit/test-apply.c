@@ -1,6 +1,7 @@
 /* What records do to the kernel, against the fake one: flows that grow, begin anew, are merged, and are taken back. */
 #include <netinet/in.h>
 #include <string.h>
+#include <time.h>
 
 #include "collector/apply.h"
 #include "common/limits.h"
@@ -473,10 +474,52 @@ test_evicted_expectation(void)
     end();
 }
 
+/* A window that ends before what was made in it proves nothing. */
+static void
+test_clock(void)
+{
+    guint n_early = 0;
+    for (guint i = 0; i < 1000; i++) {
+        struct timespec made;
+        clock_gettime(CLOCK_REALTIME, &made);
+        n_early += sami_ledger_now() < (guint64) made.tv_sec * 1000000000u + (guint64) made.tv_nsec;
+    }
+    CU_ASSERT_EQUAL(n_early, 0);
+}
+
+/* The end of a flow and its next beginning in one batch, in order. */
+static void
+test_ends_in_a_batch(void)
+{
+    SamiApplyItem items[6];
+    SamiSession s = flow(IPPROTO_UDP, SAMI_IPS_SEEN_REPLY), other = s, found;
+    static const SamiAction actions[] = { SAMI_ACTION_CREATED, SAMI_ACTION_DELETED, SAMI_ACTION_CREATED, SAMI_ACTION_CREATED, SAMI_ACTION_DELETED,
+                                          SAMI_ACTION_DELETED };
+    begin();
+    other.key.orig.src_port = 1001;
+    sami_flow_key_mirror(&other.key, &other.reply);
+    for (guint i = 0; i < G_N_ELEMENTS(items); i++) {
+        items[i] = (SamiApplyItem){ .session = i < 3 ? s : other };
+        items[i].session.action = (guint8) actions[i];
+        items[i].session.mark = i;
+        items[i].session.has |= i > 0 ? SAMI_HAS_MARK : 0;
+    }
+    g_autofree guint8 *messages = sami_apply_build(items, G_N_ELEMENTS(items), 60, FALSE);
+    CU_ASSERT_TRUE(sami_apply_records(apply, items, G_N_ELEMENTS(items), 1, 0, NULL));
+    CU_ASSERT_TRUE(get(&s, &found));
+    CU_ASSERT_EQUAL(found.mark, 2);
+    CU_ASSERT_FALSE(get(&other, &found));
+    CU_ASSERT_EQUAL(apply->n_accepted, 3);
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 1);
+    end();
+}
+
 int
 main(void)
 {
     static const SamiTest tests[] = {
+        { "the ledger's clock is as fine as the kernel's", test_clock },
+        { "ends of flows in a batch", test_ends_in_a_batch },
         { "a flow that grows gets its status bits", test_growth },
         { "packets win over records", test_touched },
         { "a flow that began anew is created anew", test_anew },

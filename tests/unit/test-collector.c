@@ -155,7 +155,7 @@ is_precious(const gchar *name, gpointer user_data)
 static void
 test_prune(void)
 {
-    static const gchar *const names[] = { "precious.ipfix", "old.ipfix", "old.closed", "middle.ipfix", "new.ipfix", "x.ledger", "notes" };
+    static const gchar *const names[] = { "precious.ipfix", "old.ipfix", "old.answers", "middle.ipfix", "new.ipfix", "x.ledger", "notes" };
     static const guint days[] = { 30, 20, 19, 3, 1, 40, 50 };
     g_autofree gchar *dir = g_dir_make_tmp("sami-journal-XXXXXX", NULL);
     guint n = 0, n_left = 0;

@@ -103,13 +103,14 @@ test_reload(void)
     start_over();
     put("sami.conf", "[sami]\nname=fw1.example\nlisten=192.0.2.1:4741\nlease=60s\n");
     g_autoptr(SamiConfig) old = load(NULL);
-    put("sami.conf", "[sami]\nname=fw1.example\nlease=90s\ntls-ca=ca.pem\nmax-sessions=7\n");
+    put("sami.conf", "[sami]\nname=fw1.example\nlease=90s\ntls-ca=ca.pem\nkey-log=k\nmax-sessions=7\n");
     g_autoptr(SamiConfig) fresh = load(NULL);
     CU_ASSERT_TRUE_FATAL(old && fresh);
     g_autofree gchar *kept = sami_config_keep_fixed(fresh, old);
-    CU_ASSERT_STRING_EQUAL(kept, "listen, tls-ca");
+    CU_ASSERT_STRING_EQUAL(kept, "listen, tls-ca, key-log");
     CU_ASSERT_STRING_EQUAL(fresh->listen, "192.0.2.1:4741");
     CU_ASSERT_PTR_NULL(fresh->tls_ca);
+    CU_ASSERT_PTR_NULL(fresh->key_log);
     CU_ASSERT_EQUAL(fresh->lease_s, 90);
     CU_ASSERT_EQUAL(fresh->max_sessions, 7);
     CU_ASSERT_PTR_NULL(sami_config_keep_fixed(fresh, old));
@@ -393,6 +394,7 @@ test_table(void)
     g_string_replace(full, "\n#", "\n", 0);
     g_string_replace(full, "\n ", "\n# ", 0);
     g_string_replace(full, "tls-ca=\n", "", 0);
+    g_string_replace(full, "key-log=\n", "", 0);
     put("sami.conf", full->str);
     g_autoptr(SamiConfig) second = load(&error);
     CU_ASSERT_PTR_NULL(error);

@@ -163,6 +163,17 @@ test_table(void)
 }
 
 static void
+test_key_log(void)
+{
+    Fixture f;
+    fixture_init(&f);
+    f.facts.is_key_log_on = TRUE;
+    expect(&f, SAMI_HOST_SOURCE, "key-log-on warning  0\n");
+    expect(&f, SAMI_HOST_DESTINATION, "key-log-on warning  0\n");
+    fixture_clear(&f);
+}
+
+static void
 test_established(void)
 {
     Fixture f;
@@ -364,7 +375,7 @@ test_no_trace(void)
     g_autoptr(SamiFirewallEvents) events = sami_firewall_events_new(firewall, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(events);
     for (guint i = 0; i < 10; i++) {
-        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall);
+        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall, FALSE);
         CU_ASSERT_PTR_NOT_NULL(facts->ruleset);
         CU_ASSERT_TRUE(facts->n_buckets > 0 && facts->n_max > 0 && facts->sysctls[SAMI_SYSCTL_EVENTS] >= 0);
         sami_host_has_helper("ftp", 4, IPPROTO_TCP);
@@ -388,7 +399,7 @@ main(void)
 {
     static const SamiTest tests[] = {
         {"nothing wrong", test_nothing_wrong}, {"settings", test_settings},       {"translation", test_translation},
-        {"table", test_table},                 {"established", test_established}, {"attributes", test_attributes},
+        {"table", test_table},                 {"established", test_established}, {"attributes", test_attributes}, {"key log", test_key_log},
         {"ids", test_ids},                     {"json", test_json},               {"skew", test_skew},
         {"rulesets", test_rulesets},           {"large ruleset", test_large_ruleset}, {"helpers", test_helpers},
         {"no trace", test_no_trace},           {"addresses", test_addresses},

@@ -32,6 +32,7 @@ typedef struct {
     ReplayFilter *filter;
     GArray *records; /* (nullable) of SamiRecord */
     GString *text;
+    gchar loss[256]; /* the last one */
     guint n_messages, n_records, n_faults, n_losses, n_templates;
 } Reading;
 
@@ -79,6 +80,8 @@ on_fault(const ReplayFault *fault, gpointer user_data)
     Reading *reading = user_data;
     reading->n_faults += !fault->is_loss;
     reading->n_losses += fault->is_loss;
+    if (fault->is_loss)
+        g_strlcpy(reading->loss, fault->text, sizeof reading->loss);
 }
 
 static const ReplayHandlers handlers = { .message = on_message, .tmpl = on_template, .record = on_record, .fault = on_fault };
@@ -290,6 +293,39 @@ test_endless_domains(void)
     reading_clear(&reading);
 }
 
+/* Sequence Numbers as other exporters count them: the gap is said, and what else may be behind it. */
+static void
+test_sequences(void)
+{
+    static const guint8 tmpl[] = { 1, 0, 0, 1, 0, 7, 0, 2 }, options[] = { 1, 1, 0, 1, 0, 1, 0, 149, 0, 4 }, data[6] = { 0 };
+    static const struct {
+        guint16 first_set;
+        guint n_first; /* octets */
+        guint32 second;
+        guint n_second;
+        const gchar *text; /* NULL: no loss */
+    } cases[] = {
+        { 256, 4, 2, 2, NULL },
+        { 256, 2, 5, 2, "Sequence Number 5, expected 1: 4 records are not here (RFC 7011 §3.1)" },
+        { 256, 4, 1, 2, "Sequence Number 1, expected 2: 1 records come again, or late, or the exporter counts those of the Message itself, too (RFC 7011 §3.1)" },
+        { 257, 4, 0, 2, "Sequence Number 0, expected 1: 1 records come again, or late, or the exporter does not count Options records (RFC 7011 §3.1)" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        Reading reading;
+        reading_init(&reading, NULL);
+        add_message(out, 0, 1, 2, tmpl, sizeof tmpl);
+        add_message(out, 0, 1, 3, options, sizeof options);
+        add_message(out, 0, 1, cases[i].first_set, data, cases[i].n_first);
+        add_message(out, cases[i].second, 1, 256, data, cases[i].n_second);
+        read_octets(out->data, out->len, &reading);
+        CU_ASSERT_EQUAL(reading.n_faults, 0);
+        CU_ASSERT_EQUAL(reading.n_losses, cases[i].text != NULL);
+        CU_ASSERT_STRING_EQUAL(reading.loss, cases[i].text ? cases[i].text : "");
+        reading_clear(&reading);
+    }
+}
+
 /* --- what strict reading refuses --- */
 
 typedef struct {
@@ -390,6 +426,7 @@ static const SamiTest tests[] = {
     { "strict reading refuses", test_strict_refuses },
     { "endless templates", test_endless_templates },
     { "endless domains", test_endless_domains },
+    { "sequence numbers", test_sequences },
     { "random corruption", test_corruption },
 };
 

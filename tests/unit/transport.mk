@@ -1,7 +1,7 @@
-check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare
-TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare
+check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
+TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
 
-transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
+transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
 test_pki_SOURCES = tests/unit/test-pki.c tests/unit/harness.h
 test_pki_LDADD = $(transport_test_libs)
@@ -21,7 +21,20 @@ test_transport_sctp_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
 
+test_tls_decrypt_SOURCES = tests/unit/test-tls-decrypt.c tests/unit/tls-recording.c tests/unit/tls-recording.h tests/unit/harness.h
+test_tls_decrypt_LDADD = $(transport_test_libs)
+
 check_PROGRAMS += test-sctp-parts
 TESTS += test-sctp-parts
 test_sctp_parts_SOURCES = tests/unit/test-sctp-parts.c tests/unit/harness.h
 test_sctp_parts_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-capture test-capture-tcp test-capture-sctp
+TESTS += test-capture test-capture-tcp test-capture-sctp
+capture_test_sources = tests/unit/capture-frames.c tests/unit/capture-frames.h tests/unit/capture-check.c tests/unit/capture-check.h tests/unit/harness.h
+test_capture_SOURCES = tests/unit/test-capture.c $(capture_test_sources)
+test_capture_LDADD = $(transport_test_libs)
+test_capture_tcp_SOURCES = tests/unit/test-capture-tcp.c tests/unit/tls-recording.c tests/unit/tls-recording.h $(capture_test_sources)
+test_capture_tcp_LDADD = $(transport_test_libs)
+test_capture_sctp_SOURCES = tests/unit/test-capture-sctp.c $(capture_test_sources)
+test_capture_sctp_LDADD = $(transport_test_libs)
