@@ -259,16 +259,16 @@ test_backends(void)
     CU_ASSERT_EQUAL(sami_sctp_backend_parse("auto"), SAMI_SCTP_AUTO);
     CU_ASSERT_EQUAL(sami_sctp_backend_parse("kernel"), SAMI_SCTP_KERNEL);
     CU_ASSERT_EQUAL(sami_sctp_backend_parse("userland"), SAMI_SCTP_USERLAND);
-    CU_ASSERT_FALSE(sami_sctp_prepare(&config, &error));
+    CU_ASSERT_FALSE(sami_sctp_prepare(&config, NULL, &error));
     CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && strstr(error->message, "SCTP over IP"));
     g_clear_error(&error);
     config = (SamiSctpConfig){ .backend = SAMI_SCTP_AUTO, .udp_port = has_kernel ? 0 : 9899 };
-    CU_ASSERT(sami_sctp_prepare(&config, NULL));
+    CU_ASSERT(sami_sctp_prepare(&config, NULL, NULL));
     CU_ASSERT_EQUAL(config.backend, has_kernel ? SAMI_SCTP_KERNEL : SAMI_SCTP_USERLAND);
     if (has_kernel)
         return;
     config.backend = SAMI_SCTP_KERNEL;
-    CU_ASSERT_FALSE(sami_sctp_prepare(&config, &error));
+    CU_ASSERT_FALSE(sami_sctp_prepare(&config, NULL, &error));
     CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && strstr(error->message, "gives no SCTP socket"));
     g_clear_error(&error);
     CU_ASSERT_EQUAL(sami_sctp_open(&config, "127.0.0.1", "4740", &error), -1);
