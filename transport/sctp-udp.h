@@ -18,7 +18,7 @@ SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct ms
 void sami_sctp_udp_free(SamiSctpUdp *udp);
 int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
-/* The next datagram; its length, or -1 if there is none. Empty ones and those of unknown families are passed over. */
+/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. */
 gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer);
 /* 0: it left, or was lost as datagrams are. errno else, ENOENT for a peer that was forgotten. */
 int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);

@@ -256,6 +256,8 @@ on_input(gint fd, GIOCondition condition, gpointer user_data)
         gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), &peer);
         if (n < 0)
             break;
+        if (n == 0)
+            continue;
         usrsctp_conninput((void *) (guintptr) peer, stack->packet, (size_t) n, 0);
         accept_all(stack);
     }

@@ -1,6 +1,6 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
-FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
+FUZZ_TARGETS = fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-gate fuzz-netlink fuzz-peer-file fuzz-receipt fuzz-session \
 	fuzz-signature fuzz-template
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
@@ -35,6 +35,9 @@ fuzz_file_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)
 fuzz_frame_SOURCES = tests/fuzz/frame.c $(FUZZ_DRIVER)
 fuzz_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_frame_LDADD = $(FUZZ_LIBS)
+fuzz_gate_SOURCES = tests/fuzz/gate.c $(FUZZ_DRIVER)
+fuzz_gate_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_gate_LDADD = $(FUZZ_LIBS)
 fuzz_netlink_SOURCES = tests/fuzz/netlink.c $(FUZZ_DRIVER)
 fuzz_netlink_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_netlink_LDADD = $(FUZZ_LIBS)

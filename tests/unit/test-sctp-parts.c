@@ -230,8 +230,10 @@ round_trip(const gchar *host, int family)
     inet_pton(family, host, family == AF_INET ? (void *) &v4.sin_addr : (void *) &v6.sin6_addr);
     /* Connected: an answer from another address would not be received. */
     CU_ASSERT_FATAL(family == AF_INET ? connect(client, (struct sockaddr *) &v4, sizeof(v4)) == 0 : connect(client, (struct sockaddr *) &v6, sizeof(v6)) == 0);
-    CU_ASSERT_EQUAL(send(client, "to", 2, 0), 2);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 2);
+    CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 0);
+    CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 13);
     CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
