@@ -17,10 +17,13 @@
 /* The event that a sender is dry may lie behind messages that are not read now. */
 #define DRY_POLL_US 5000
 #define LEAST_WAIT_US 1000
-/* An acknowledgement of ours may have been lost: what the peer repeats under the first key has to be taken a little longer than until its Finished. */
+/* An acknowledgement of ours may have been lost: what the peer repeats under the first key has to be taken a little longer than until its
+ * Finished. */
 #define KEY_SETTLE_US G_USEC_PER_SEC
 /* A window that stays shut: as TCP_USER_TIMEOUT ends it (transport/tcp.c). */
 #define STALL_TIMEOUT_US (15 * G_USEC_PER_SEC)
+/* Longer than SCTP repeats a close_notify that is lost, until it gives up. */
+#define LINGER_US (8 * G_USEC_PER_SEC)
 #define MESSAGES_PER_TURN 256
 
 typedef enum {
@@ -391,9 +394,10 @@ dtls_free(SamiWire *wire)
 SamiWire *
 sami_wire_sctp_new(SamiSctpAssoc *assoc_take, gboolean is_server)
 {
-    static const SamiWireOps ops = { .transport = 2, .message_max = SAMI_MESSAGE_MAX_SCTP, .is_framed = TRUE, .open = open_ssl, .print = print,
-                                     .run = run, .watch = watch, .can_write = can_write, .can_close = can_close, .doubt = doubt,
-                                     .failure = failure, .finish = finish, .drain = drain, .free = dtls_free };
+    static const SamiWireOps ops = { .transport = 2, .message_max = SAMI_MESSAGE_MAX_SCTP, .linger_us = LINGER_US, .is_framed = TRUE,
+                                     .open = open_ssl, .print = print, .run = run, .watch = watch, .can_write = can_write,
+                                     .can_close = can_close, .doubt = doubt, .failure = failure, .finish = finish, .drain = drain,
+                                     .free = dtls_free };
     Dtls *dtls = g_new0(Dtls, 1);
     dtls->base.ops = &ops;
     dtls->assoc = assoc_take;

@@ -277,7 +277,7 @@ note_assoc_change(Assoc *assoc, const struct sctp_assoc_change *change)
         base->state = SAMI_SCTP_CLOSED;
         break;
     case SCTP_RESTART:
-        sami_sctp_assoc_lose(base, "the peer restarted the association (RFC 9260 \302\2475.2), which ends the DTLS session");
+        sami_sctp_assoc_lose(base, "the peer restarted the association (RFC 9260 §5.2), which ends the DTLS session");
         break;
     case SCTP_CANT_STR_ASSOC:
         sami_sctp_assoc_lose(base, is_abort ? "the peer refused the association" : "no answer");
@@ -293,7 +293,7 @@ note_free_key(Assoc *assoc, const struct sctp_authkey_event *event)
 {
     const struct sctp_authkeyid key = { .scact_assoc_id = SCTP_CURRENT_ASSOC, .scact_keynumber = event->auth_keynumber };
     if (event->auth_indication == SCTP_AUTH_FREE_KEY && !set(assoc->fd, SCTP_AUTH_DELETE_KEY, &key, sizeof(key)))
-        sami_sctp_assoc_lose(&assoc->base, "the first authentication key cannot be deleted (RFC 6083 \302\2474.8)");
+        sami_sctp_assoc_lose(&assoc->base, "the first authentication key cannot be deleted (RFC 6083 §4.8)");
 }
 
 static void
@@ -343,7 +343,7 @@ take_part(Assoc *assoc, gsize n, int flags)
     }
     assoc->n_partial += n;
     if (assoc->n_partial == sizeof(assoc->message))
-        sami_sctp_assoc_lose(&assoc->base, "a user message of more than 18445 octets (RFC 6083 \302\2473.2)");
+        sami_sctp_assoc_lose(&assoc->base, "a user message of more than 18445 octets (RFC 6083 §3.2)");
     return (flags & MSG_EOR) && assoc->base.state != SAMI_SCTP_LOST;
 }
 

@@ -143,7 +143,7 @@ sami_sctp_assoc_came_up(SamiSctpAssoc *assoc, guint16 n_streams, const guint8 *a
     if (n_authenticated && memchr(authenticated, SCTP_CHUNK_DATA, n_authenticated))
         assoc->state = SAMI_SCTP_UP;
     else
-        sami_sctp_assoc_lose(assoc, "the peer does not authenticate DATA chunks (RFC 6083 \302\2474.7)");
+        sami_sctp_assoc_lose(assoc, "the peer does not authenticate DATA chunks (RFC 6083 §4.7)");
 }
 
 void
