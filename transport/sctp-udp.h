@@ -1,7 +1,7 @@
 /* SCTP packets in UDP datagrams (RFC 6951): one socket, and who sent us something. Private to sctp*.c.
  *
- * A peer is named by a number that is a keyed hash of its address: the same address has the same number again after its entry was forgotten, so that what an SCTP
- * cookie says of it stays true. Entries without an association are bounded and expire (SAMI_SCTP_PEERS_MAX, SAMI_SCTP_PEER_TTL_S). */
+ * A peer is named by a number that is a keyed hash of its address: the same address has the same number again after its entry was forgotten, so
+ * that what an SCTP cookie says of it stays true. Entries without an association are bounded and expire (SAMI_SCTP_PEERS_MAX, SAMI_SCTP_PEER_TTL_S). */
 #pragma once
 
 #include <sys/socket.h>
