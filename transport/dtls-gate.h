@@ -1,4 +1,4 @@
-/* The order in which DTLS records are given to OpenSSL (RFC 6083 §4.1, §4.3).
+/* The order in which DTLS records are given to OpenSSL (RFC 6083 §3.3, §4.1).
  *
  * OpenSSL drops records that are 64 numbers behind the highest one (RFC 6347 §4.1.2.6) and cannot be told not to. On SCTP, where streams overtake
  * one another and nothing is lost, that would lose Messages. So a record waits here until it is within that window of the lowest number that is

@@ -91,7 +91,7 @@ settle_key(Dtls *dtls)
 
 /* ---- records out ---- */
 
-/* Nothing may be under way when the cipher changes, for the key changes with it. */
+/* RFC 6083 §4.7: nothing may be under way when the cipher changes, for the key changes with it. */
 static gboolean
 may_change_cipher(Dtls *dtls)
 {
@@ -249,7 +249,7 @@ bio_new(Dtls *dtls)
     return bio;
 }
 
-/* RFC 6083 §4.2: SCTP repeats what is lost; a second timer would only send flights twice. */
+/* RFC 6083 §3.5: SCTP repeats what is lost; a second timer would only send flights twice. */
 static guint
 never_again(SSL *ssl, guint timer_us)
 {
@@ -323,7 +323,7 @@ can_write(SamiWire *wire)
     return g_queue_is_empty(&dtls->out) || is_over(dtls);
 }
 
-/* RFC 6083 §4.5: before close_notify, everything has to be acknowledged. */
+/* RFC 6083 §4.9: before close_notify, everything has to be acknowledged. */
 static gboolean
 can_close(SamiWire *wire)
 {

@@ -10,7 +10,7 @@
 #include "transport/sctp-backend.h"
 
 #define SCTP_HEADER 12u
-/* RFC 6951 §5.1: the UDP header, within the smallest and the largest packets that make sense; IPv6 promises 1280. */
+/* RFC 6951 §5.6: the UDP header, within the smallest and the largest packets that make sense; IPv6 promises 1280. */
 #define UDP_HEADER 8u
 #define MTU_LEAST 1280u
 #define MTU_MOST 9216u

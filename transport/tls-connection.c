@@ -325,13 +325,13 @@ end_reading(SamiTlsConnection *c, int ssl_error, int saved_errno)
                                           : g_steal_pointer(&text));
 }
 
-/* RFC 7011 §10.2.1: each Message is a user message of its own. */
+/* RFC 7011 §10.2, RFC 6083 §4.1: each Message is a user message of its own. */
 static void
 check_framed(SamiTlsConnection *c, gsize n)
 {
     const guint8 *at = c->in + c->in_end - n;
     if (n < 4 || ((gsize) at[2] << 8 | at[3]) != n)
-        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2.1)", n));
+        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2)", n));
 }
 
 /* TRUE if octets came. */
