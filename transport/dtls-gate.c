@@ -75,9 +75,9 @@ find_fault(guint8 type, guint version, guint epoch, gsize length, gsize n)
     if (n > SAMI_DTLS_RECORD_MAX)
         return "is longer than any record of 16384 octets can be";
     if (type < SAMI_DTLS_CCS || type > SAMI_DTLS_DATA || version >> 8 != 0xfe)
-        return "is not a record of DTLS (RFC 6347 \302\2474.1)";
+        return "is not a record of DTLS (RFC 6347 §4.1)";
     if (length != n - SAMI_DTLS_HEADER)
-        return "is not exactly one DTLS record (RFC 6083 \302\2474.1)";
+        return "is not exactly one DTLS record (RFC 6083 §4.1)";
     return epoch > 1 ? "is of a further epoch: there is no renegotiation" : NULL;
 }
 
@@ -90,7 +90,8 @@ sami_dtls_gate_put(SamiDtlsGate *gate, const guint8 *message, gsize n, GError **
     guint version = (guint) sami_reader_uint(&r, 2), epoch = (guint) sami_reader_uint(&r, 2);
     guint64 number = sami_reader_uint(&r, 6);
     gsize length = sami_reader_uint(&r, 2);
-    const gchar *fault = n < SAMI_DTLS_HEADER ? "is shorter than a record's header (RFC 6347 \302\2474.1)" : find_fault(type, version, epoch, length, n);
+    const gchar *fault = n < SAMI_DTLS_HEADER ? "is shorter than a record's header (RFC 6347 §4.1)"
+                                              : find_fault(type, version, epoch, length, n);
     if (!fault && gate->n_octets + n > SAMI_DTLS_GATE_MAX)
         fault = "is one too many that waits for an earlier one";
     if (!fault && epoch == 1 && !note_number(gate, number))

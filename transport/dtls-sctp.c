@@ -17,10 +17,13 @@
 /* The event that a sender is dry may lie behind messages that are not read now. */
 #define DRY_POLL_US 5000
 #define LEAST_WAIT_US 1000
-/* An acknowledgement of ours may have been lost: what the peer repeats under the first key has to be taken a little longer than until its Finished. */
+/* An acknowledgement of ours may have been lost: what the peer repeats under the first key has to be taken a little longer than until its
+ * Finished. */
 #define KEY_SETTLE_US G_USEC_PER_SEC
 /* A window that stays shut: as TCP_USER_TIMEOUT ends it (transport/tcp.c). */
 #define STALL_TIMEOUT_US (15 * G_USEC_PER_SEC)
+/* Longer than SCTP repeats a close_notify that is lost, until it gives up. */
+#define LINGER_US (8 * G_USEC_PER_SEC)
 #define MESSAGES_PER_TURN 256
 
 typedef enum {
@@ -88,7 +91,7 @@ settle_key(Dtls *dtls)
 
 /* ---- records out ---- */
 
-/* Nothing may be under way when the cipher changes, for the key changes with it. */
+/* RFC 6083 §4.7: nothing may be under way when the cipher changes, for the key changes with it. */
 static gboolean
 may_change_cipher(Dtls *dtls)
 {
@@ -246,7 +249,7 @@ bio_new(Dtls *dtls)
     return bio;
 }
 
-/* RFC 6083 §4.2: SCTP repeats what is lost; a second timer would only send flights twice. */
+/* RFC 6083 §3.5: SCTP repeats what is lost; a second timer would only send flights twice. */
 static guint
 never_again(SSL *ssl, guint timer_us)
 {
@@ -320,7 +323,7 @@ can_write(SamiWire *wire)
     return g_queue_is_empty(&dtls->out) || is_over(dtls);
 }
 
-/* RFC 6083 §4.5: before close_notify, everything has to be acknowledged. */
+/* RFC 6083 §4.9: before close_notify, everything has to be acknowledged. */
 static gboolean
 can_close(SamiWire *wire)
 {
@@ -391,9 +394,10 @@ dtls_free(SamiWire *wire)
 SamiWire *
 sami_wire_sctp_new(SamiSctpAssoc *assoc_take, gboolean is_server)
 {
-    static const SamiWireOps ops = { .transport = 2, .message_max = SAMI_MESSAGE_MAX_SCTP, .is_framed = TRUE, .open = open_ssl, .print = print,
-                                     .run = run, .watch = watch, .can_write = can_write, .can_close = can_close, .doubt = doubt,
-                                     .failure = failure, .finish = finish, .drain = drain, .free = dtls_free };
+    static const SamiWireOps ops = { .transport = 2, .message_max = SAMI_MESSAGE_MAX_SCTP, .linger_us = LINGER_US, .is_framed = TRUE,
+                                     .open = open_ssl, .print = print, .run = run, .watch = watch, .can_write = can_write,
+                                     .can_close = can_close, .doubt = doubt, .failure = failure, .finish = finish, .drain = drain,
+                                     .free = dtls_free };
     Dtls *dtls = g_new0(Dtls, 1);
     dtls->base.ops = &ops;
     dtls->assoc = assoc_take;

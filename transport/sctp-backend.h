@@ -23,6 +23,18 @@
 /* SACKs of a burst at full rate arrive together. */
 #define SCTP_UDP_BUFFER (4 * 1024 * 1024)
 
+/* What ends an association, in the same words whoever noticed it. */
+#define SCTP_TEXT_RESTART "the peer restarted the association (RFC 9260 §5.2), which ends the DTLS session"
+#define SCTP_TEXT_REFUSED "the peer refused the association"
+#define SCTP_TEXT_NO_ANSWER "no answer"
+#define SCTP_TEXT_ABORTED "the peer aborted the association"
+#define SCTP_TEXT_SILENT "the peer answers no more"
+#define SCTP_TEXT_KEY "the first authentication key cannot be deleted (RFC 6083 §4.8)"
+#define SCTP_TEXT_HALF "a message ended half way"
+#define SCTP_TEXT_LONG "a user message of more than 18445 octets (RFC 6083 §3.2)"
+#define SCTP_TEXT_GONE "the association is gone"
+#define SCTP_TEXT_CUT "a message was cut"
+
 typedef struct {
     SamiSctpAssoc *(*connect)(SamiSctp *sctp, const struct sockaddr *address, GError **error);
     void (*listen)(SamiSctp *sctp);
@@ -68,5 +80,5 @@ void sami_sctp_assoc_clear(SamiSctpAssoc *assoc);
 void sami_sctp_assoc_notify(SamiSctpAssoc *assoc);
 /* The first reason stays. */
 void sami_sctp_assoc_lose(SamiSctpAssoc *assoc, const gchar *reason);
-/* What happened, in the words of either backend. */
+/* It is up; the chunk types are what the peer promises to authenticate, and demands. */
 void sami_sctp_assoc_came_up(SamiSctpAssoc *assoc, guint16 n_streams, const guint8 *authenticated, gsize n_authenticated);

@@ -135,8 +135,8 @@ sami_sctp_kernel_prepare(const SamiSctpConfig *config, GError **error)
     if (!is_set && text && !strcmp(text, "0"))
         is_set = g_file_set_contents_full(UDP_PORT_FILE, wanted, -1, G_FILE_SET_CONTENTS_NONE, 0644, NULL);
     if (!is_set)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "SCTP in UDP port %s needs sysctl net.sctp.udp_port = %s, which is %s here; or sctp-udp-port = 0",
-                    wanted, wanted, text ? text : "not known");
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                    "SCTP in UDP port %s needs sysctl net.sctp.udp_port = %s, which is %s here; or sctp-udp-port = 0", wanted, wanted, text ? text : "not known");
     return is_set;
 }
 
@@ -277,13 +277,13 @@ note_assoc_change(Assoc *assoc, const struct sctp_assoc_change *change)
         base->state = SAMI_SCTP_CLOSED;
         break;
     case SCTP_RESTART:
-        sami_sctp_assoc_lose(base, "the peer restarted the association (RFC 9260 \302\2475.2), which ends the DTLS session");
+        sami_sctp_assoc_lose(base, SCTP_TEXT_RESTART);
         break;
     case SCTP_CANT_STR_ASSOC:
-        sami_sctp_assoc_lose(base, is_abort ? "the peer refused the association" : "no answer");
+        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_REFUSED : SCTP_TEXT_NO_ANSWER);
         break;
     default:
-        sami_sctp_assoc_lose(base, is_abort ? "the peer aborted the association" : "the peer answers no more");
+        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_ABORTED : SCTP_TEXT_SILENT);
         break;
     }
 }
@@ -293,7 +293,7 @@ note_free_key(Assoc *assoc, const struct sctp_authkey_event *event)
 {
     const struct sctp_authkeyid key = { .scact_assoc_id = SCTP_CURRENT_ASSOC, .scact_keynumber = event->auth_keynumber };
     if (event->auth_indication == SCTP_AUTH_FREE_KEY && !set(assoc->fd, SCTP_AUTH_DELETE_KEY, &key, sizeof(key)))
-        sami_sctp_assoc_lose(&assoc->base, "the first authentication key cannot be deleted (RFC 6083 \302\2474.8)");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_KEY);
 }
 
 static void
@@ -312,7 +312,7 @@ note_event(Assoc *assoc, const union sctp_notification *event, gsize n)
         note_free_key(assoc, &event->sn_authkey_event);
         break;
     case SCTP_PARTIAL_DELIVERY_EVENT:
-        sami_sctp_assoc_lose(&assoc->base, "a message ended half way");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_HALF);
         break;
     default:
         break;
@@ -343,7 +343,7 @@ take_part(Assoc *assoc, gsize n, int flags)
     }
     assoc->n_partial += n;
     if (assoc->n_partial == sizeof(assoc->message))
-        sami_sctp_assoc_lose(&assoc->base, "a user message of more than 18445 octets (RFC 6083 \302\2473.2)");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_LONG);
     return (flags & MSG_EOR) && assoc->base.state != SAMI_SCTP_LOST;
 }
 
@@ -357,7 +357,7 @@ take_end(Assoc *assoc, ssize_t n, int code)
         return base->state == SAMI_SCTP_ENDED ? SAMI_SCTP_OVER : SAMI_SCTP_AGAIN;
     }
     if (n < 0)
-        sami_sctp_assoc_lose(base, code == ETIMEDOUT ? "no answer" : g_strerror(code));
+        sami_sctp_assoc_lose(base, code == ETIMEDOUT ? SCTP_TEXT_NO_ANSWER : g_strerror(code));
     else if (base->state == SAMI_SCTP_UP)
         base->state = SAMI_SCTP_ENDED;
     return SAMI_SCTP_OVER;
@@ -410,7 +410,7 @@ send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n
         update(assoc, assoc->wanted | G_IO_OUT);
         return SAMI_SCTP_AGAIN;
     }
-    sami_sctp_assoc_lose(base, sent < 0 ? g_strerror(errno) : "a message was cut");
+    sami_sctp_assoc_lose(base, sent < 0 ? g_strerror(errno) : SCTP_TEXT_CUT);
     return SAMI_SCTP_OVER;
 }
 
@@ -422,7 +422,7 @@ count_unacknowledged(SamiSctpAssoc *base)
     socklen_t length = sizeof(status);
     if (getsockopt(((Assoc *) base)->fd, IPPROTO_SCTP, SCTP_STATUS, &status, &length) == 0)
         return status.sstat_unackdata;
-    sami_sctp_assoc_lose(base, "the association is gone");
+    sami_sctp_assoc_lose(base, SCTP_TEXT_GONE);
     return 0;
 }
 

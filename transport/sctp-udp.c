@@ -9,7 +9,8 @@
 #include "common/limits.h"
 #include "transport/sctp-backend.h"
 
-/* RFC 6951 §5.1: the UDP header, within the smallest and the largest packets that make sense; IPv6 promises 1280. */
+#define SCTP_HEADER 12u
+/* RFC 6951 §5.6: the UDP header, within the smallest and the largest packets that make sense; IPv6 promises 1280. */
 #define UDP_HEADER 8u
 #define MTU_LEAST 1280u
 #define MTU_MOST 9216u
@@ -39,6 +40,7 @@ struct SamiSctpUdp {
     void (*forgotten)(guint64 peer);
     guint8 secret[32];
     GHashTable *by_endpoint, *by_number; /* of Peer; the second one owns */
+    guint64 n_odd;                       /* datagrams that are no SCTP packet */
     GQueue idle;                         /* least recently seen first */
 };
 
@@ -111,6 +113,8 @@ sami_sctp_udp_free(SamiSctpUdp *udp)
 {
     if (!udp)
         return;
+    if (udp->n_odd)
+        g_debug("%" G_GUINT64_FORMAT " UDP datagrams were no SCTP packets", udp->n_odd);
     close(udp->fd);
     g_hash_table_unref(udp->by_endpoint);
     g_hash_table_unref(udp->by_number);
@@ -324,26 +328,26 @@ note_local(const SamiSctpUdp *udp, Peer *peer, struct msghdr *message)
 gssize
 sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer)
 {
-    for (;;) {
-        struct sockaddr_storage from = { 0 };
-        Control control;
-        Endpoint endpoint;
-        struct iovec part = { buffer, size };
-        struct msghdr message = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &part, .msg_iovlen = 1,
-                                  .msg_control = control.octets, .msg_controllen = sizeof(control) };
-        ssize_t n = recvmsg(udp->fd, &message, MSG_DONTWAIT);
-        if (n < 0 && errno != EINTR && errno != ECONNREFUSED) /* an ICMP error says nothing that the timers will not */
-            return -1;
-        if (n <= 0 || (message.msg_flags & MSG_TRUNC) || !fill_endpoint((const struct sockaddr *) &from, &endpoint))
-            continue;
-        Peer *peer = learn(udp, &endpoint);
-        if (!peer)
-            continue;
-        if (!peer->n_held)
-            note_local(udp, peer, &message);
-        *ret_peer = peer->number;
-        return n;
+    struct sockaddr_storage from = { 0 };
+    Control control;
+    Endpoint endpoint;
+    struct iovec part = { buffer, size };
+    struct msghdr message = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &part, .msg_iovlen = 1,
+                              .msg_control = control.octets, .msg_controllen = sizeof(control) };
+    ssize_t n = recvmsg(udp->fd, &message, MSG_DONTWAIT);
+    if (n < 0) /* an ICMP error says nothing that the timers will not */
+        return errno == EINTR || errno == ECONNREFUSED ? 0 : -1;
+    Peer *peer = NULL;
+    if (n >= (ssize_t) SCTP_HEADER && !(message.msg_flags & MSG_TRUNC) && fill_endpoint((const struct sockaddr *) &from, &endpoint))
+        peer = learn(udp, &endpoint);
+    if (!peer) {
+        udp->n_odd++;
+        return 0;
     }
+    if (!peer->n_held)
+        note_local(udp, peer, &message);
+    *ret_peer = peer->number;
+    return n;
 }
 
 static gsize

@@ -1,7 +1,7 @@
 /* SCTP packets in UDP datagrams (RFC 6951): one socket, and who sent us something. Private to sctp*.c.
  *
- * A peer is named by a number that is a keyed hash of its address: the same address has the same number again after its entry was forgotten, so that what an SCTP
- * cookie says of it stays true. Entries without an association are bounded and expire (SAMI_SCTP_PEERS_MAX, SAMI_SCTP_PEER_TTL_S). */
+ * A peer is named by a number that is a keyed hash of its address: the same address has the same number again after its entry was forgotten, so
+ * that what an SCTP cookie says of it stays true. Entries without an association are bounded and expire (SAMI_SCTP_PEERS_MAX, SAMI_SCTP_PEER_TTL_S). */
 #pragma once
 
 #include <sys/socket.h>
@@ -18,7 +18,7 @@ SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct ms
 void sami_sctp_udp_free(SamiSctpUdp *udp);
 int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
-/* The next datagram; its length, or -1 if there is none. Empty ones and those of unknown families are passed over. */
+/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. */
 gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer);
 /* 0: it left, or was lost as datagrams are. errno else, ENOENT for a peer that was forgotten. */
 int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);

@@ -1,7 +1,7 @@
 /* libusrsctp 0.9.5 over one UDP socket of ours: "conn" addresses, no sockets, timers or receiving threads of the library's own.
  *
- * The library keeps its state in globals and calls back with an address only, so there can be one stack a process. What it calls an address is a number of
- * transport/sctp-udp.h, never a pointer: it lives in cookies that come back from the network. */
+ * The library keeps its state in globals and calls back with an address only, so there can be one stack a process. What it calls an address is a
+ * number of transport/sctp-udp.h, never a pointer: it lives in cookies that come back from the network. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <glib-unix.h>
@@ -257,6 +257,8 @@ on_input(gint fd, GIOCondition condition, gpointer user_data)
         gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), &peer);
         if (n < 0)
             break;
+        if (n == 0)
+            continue;
         usrsctp_conninput((void *) (guintptr) peer, stack->packet, (size_t) n, 0);
         accept_all(stack);
     }
@@ -316,13 +318,13 @@ note_assoc_change(Assoc *assoc, const struct sctp_assoc_change *change)
         base->state = SAMI_SCTP_CLOSED;
         break;
     case SCTP_RESTART:
-        sami_sctp_assoc_lose(base, "the peer restarted the association (RFC 9260 \302\2475.2), which ends the DTLS session");
+        sami_sctp_assoc_lose(base, SCTP_TEXT_RESTART);
         break;
     case SCTP_CANT_STR_ASSOC:
-        sami_sctp_assoc_lose(base, is_abort ? "the peer refused the association" : "no answer");
+        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_REFUSED : SCTP_TEXT_NO_ANSWER);
         break;
     default:
-        sami_sctp_assoc_lose(base, is_abort ? "the peer aborted the association" : "the peer answers no more");
+        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_ABORTED : SCTP_TEXT_SILENT);
         break;
     }
 }
@@ -335,7 +337,7 @@ note_free_key(Assoc *assoc, const struct sctp_authkey_event *event)
     if (event->auth_indication != SCTP_AUTH_FREE_KEY)
         return;
     if (!set(assoc->socket, SCTP_AUTH_DELETE_KEY, &key, sizeof(key)))
-        sami_sctp_assoc_lose(&assoc->base, "the first authentication key cannot be deleted (RFC 6083 \302\2474.8)");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_KEY);
 }
 
 static void
@@ -354,7 +356,7 @@ note_event(Assoc *assoc, const union sctp_notification *event, gsize n)
         note_free_key(assoc, &event->sn_auth_event);
         break;
     case SCTP_PARTIAL_DELIVERY_EVENT:
-        sami_sctp_assoc_lose(&assoc->base, "a message ended half way");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_HALF);
         break;
     default:
         break;
@@ -375,7 +377,7 @@ take_part(Assoc *assoc, gsize n, int flags)
     }
     assoc->n_partial += n;
     if (assoc->n_partial == sizeof(assoc->message))
-        sami_sctp_assoc_lose(&assoc->base, "a user message of more than 18445 octets (RFC 6083 \302\2473.2)");
+        sami_sctp_assoc_lose(&assoc->base, SCTP_TEXT_LONG);
     return (flags & MSG_EOR) && assoc->base.state != SAMI_SCTP_LOST;
 }
 
@@ -420,7 +422,7 @@ send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n
         return SAMI_SCTP_DONE;
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return SAMI_SCTP_AGAIN;
-    sami_sctp_assoc_lose(base, sent < 0 ? g_strerror(errno) : "a message was cut");
+    sami_sctp_assoc_lose(base, sent < 0 ? g_strerror(errno) : SCTP_TEXT_CUT);
     return SAMI_SCTP_OVER;
 }
 
@@ -430,7 +432,7 @@ count_unacknowledged(SamiSctpAssoc *base)
     struct sctp_status status = { 0 };
     socklen_t length = sizeof(status);
     if (usrsctp_getsockopt(((Assoc *) base)->socket, IPPROTO_SCTP, SCTP_STATUS, &status, &length) != 0) {
-        sami_sctp_assoc_lose(base, "the association is gone");
+        sami_sctp_assoc_lose(base, SCTP_TEXT_GONE);
         return 0;
     }
     return (guint) status.sstat_unackdata + status.sstat_penddata;

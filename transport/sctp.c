@@ -137,7 +137,7 @@ sami_sctp_assoc_lose(SamiSctpAssoc *assoc, const gchar *reason)
     assoc->failure = g_strdup(reason);
 }
 
-/* RFC 6083 §4.7: without AUTH for DATA in its CHUNKS parameter the peer would take, and send, DATA that anybody may have forged. */
+/* RFC 6083 §4.5: without AUTH for DATA in its CHUNKS parameter the peer would take, and send, DATA that anybody may have forged. */
 void
 sami_sctp_assoc_came_up(SamiSctpAssoc *assoc, guint16 n_streams, const guint8 *authenticated, gsize n_authenticated)
 {
@@ -145,7 +145,7 @@ sami_sctp_assoc_came_up(SamiSctpAssoc *assoc, guint16 n_streams, const guint8 *a
     if (n_authenticated && memchr(authenticated, SCTP_CHUNK_DATA, n_authenticated))
         assoc->state = SAMI_SCTP_UP;
     else
-        sami_sctp_assoc_lose(assoc, "the peer does not authenticate DATA chunks (RFC 6083 \302\2474.7)");
+        sami_sctp_assoc_lose(assoc, "the peer does not authenticate DATA chunks (RFC 6083 §4.5)");
 }
 
 void

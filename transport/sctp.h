@@ -1,10 +1,11 @@
 /* SCTP associations (RFC 9260) with SCTP-AUTH (RFC 4895) for DTLS over SCTP: user messages in and out, authentication keys, events. Private to
  * transport/.
  *
- * Two backends. The kernel's sockets where they exist: associations are multihomed as soon as either end has several addresses. Else libusrsctp over one UDP socket of ours
- * (RFC 6951), single-homed, driven by the main loop; the library keeps one idle thread. Both say alike: DATA and FORWARD-TSN only with
- * AUTH, in both directions; a peer that does not promise that does not come up. No PR-SCTP: what was sent arrives, or the association is lost.
- * A dead peer is noticed within about 8 s, with data under way sooner. A restart of the association (RFC 9260 §5.2) is a loss: the DTLS session
+ * Two backends. The kernel's sockets where they exist: associations are multihomed as soon as either end has several addresses. Else libusrsctp
+ * over one UDP socket of ours (RFC 6951), single-homed, driven by the main loop; the library keeps one idle thread. Of both: DATA and FORWARD-TSN
+ * only with AUTH, in both directions; a peer that does not promise that does not come up. No PR-SCTP: what was sent arrives, or the association is
+ * lost.
+ * A dead peer is noticed within about 10 s, with data under way within 5. A restart of the association (RFC 9260 §5.2) is a loss: the DTLS session
  * does not outlive it. All calls are non-blocking. */
 #pragma once
 

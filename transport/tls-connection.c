@@ -14,7 +14,7 @@
 /* How long the peer may take to close after we did, since its last octets. */
 #define CLOSE_TIMEOUT_US (10 * G_USEC_PER_SEC)
 /* How long a connection that has nothing more to say is kept, so that unread octets do not make
- * the kernel send a reset, which would eat an alert or a tail on its way to the peer. */
+ * the kernel send a reset, which would eat an alert or a tail on its way to the peer. That of a session: see the wire. */
 #define LINGER_US (2 * G_USEC_PER_SEC)
 
 typedef enum { PHASE_HANDSHAKE, PHASE_PUMP, PHASE_LINGER, PHASE_DONE } Phase;
@@ -87,7 +87,7 @@ linger(SamiTlsConnection *c)
 {
     g_clear_pointer(&c->session, sami_session_socket_free);
     c->wire->ops->finish(c->wire);
-    set_phase(c, PHASE_LINGER, g_get_monotonic_time() + LINGER_US);
+    set_phase(c, PHASE_LINGER, g_get_monotonic_time() + (c->is_proven ? c->wire->ops->linger_us : LINGER_US));
 }
 
 /* The session ends here; what came whole before is still delivered, then the text. */
@@ -325,13 +325,13 @@ end_reading(SamiTlsConnection *c, int ssl_error, int saved_errno)
                                           : g_steal_pointer(&text));
 }
 
-/* RFC 7011 §10.2.1: each Message is a user message of its own. */
+/* RFC 7011 §10.2, RFC 6083 §4.1: each Message is a user message of its own. */
 static void
 check_framed(SamiTlsConnection *c, gsize n)
 {
     const guint8 *at = c->in + c->in_end - n;
     if (n < 4 || ((gsize) at[2] << 8 | at[3]) != n)
-        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2.1)", n));
+        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2)", n));
 }
 
 /* TRUE if octets came. */

@@ -243,7 +243,7 @@ restrict_context(SSL_CTX *context, gboolean is_dtls)
     SSL_CTX_set_max_proto_version(context, version);
     if (is_dtls) {
         SSL_CTX_set_cipher_list(context, DTLS_CIPHERS);
-        /* RFC 6083 §4.1, §4.2: no discovery of a path MTU; and no cookies, which SCTP has (§4.6). */
+        /* RFC 6083 §3.4: no discovery of a path MTU. And no cookies: SCTP has its own. */
         SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
         SSL_CTX_clear_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_EXTENDED_MASTER_SECRET);
     }

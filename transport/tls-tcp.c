@@ -91,8 +91,8 @@ tcp_free(SamiWire *wire)
 SamiWire *
 sami_wire_tcp_new(int fd_take, gboolean is_server)
 {
-    static const SamiWireOps ops = { .transport = 1, .message_max = SAMI_MESSAGE_MAX, .open = open_ssl, .print = print, .run = run, .watch = watch,
-                                     .can_write = always, .can_close = always, .doubt = nothing, .failure = nothing, .finish = finish,
+    static const SamiWireOps ops = { .transport = 1, .message_max = SAMI_MESSAGE_MAX, .linger_us = 2 * G_USEC_PER_SEC, .open = open_ssl,
+                                     .print = print, .run = run, .watch = watch, .can_write = always, .can_close = always, .doubt = nothing, .failure = nothing, .finish = finish,
                                      .drain = drain, .free = tcp_free };
     Tcp *tcp = g_new0(Tcp, 1);
     tcp->base.ops = &ops;

@@ -17,6 +17,8 @@ typedef enum {
 typedef struct {
     guint8 transport;   /* of SamiFrameOpen */
     gsize message_max;
+    /* How long what was written may take after the end of a session; then free() cuts it off, where it is not the kernel's to end it. */
+    gint64 linger_us;
     gboolean is_framed; /* each read gives exactly one whole Message, or the peer is wrong */
     /* (transfer full); the wire keeps using it until it is freed, before the SSL. */
     SSL *(*open)(SamiWire *wire, SamiTls *tls, SamiTlsVerdict *verdict, GError **error);

@@ -15,8 +15,9 @@ ssize_t weather_send_without_auth(int fd, const struct msghdr *message, int flag
 /* A peer whose exported key is another one: what is under key id 1 has a wrong HMAC. */
 ssize_t weather_send_wrong_key(int fd, const struct msghdr *message, int flags);
 
-/* A peer that knows nothing but how to come up: it never answers anything afterwards. `fd` is connected to the server's UDP port, which is also its SCTP port. The
- * source port is always the same, so that a second call on the same socket restarts the association. TRUE: the server took the COOKIE ECHO. */
+/* A peer that knows nothing but how to come up: it never answers anything afterwards. `fd` is connected to the server's UDP port, which is also its
+ * SCTP port. The source port is always the same, so that a second call on the same socket restarts the association. TRUE: the server took the COOKIE
+ * ECHO. */
 gboolean weather_associate(int fd, guint16 port, guint32 tag);
 /* Waits for an ABORT. */
 gboolean weather_is_aborted(int fd, gint64 timeout_ms);

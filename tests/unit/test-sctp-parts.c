@@ -13,12 +13,14 @@
 static gsize
 make_record(guint8 *record, guint8 type, guint epoch, guint64 number, gsize n)
 {
-    const guint8 header[SAMI_DTLS_HEADER] = { type, 0xfe, 0xfd, (guint8) (epoch >> 8), (guint8) epoch, (guint8) (number >> 40), (guint8) (number >> 32),
-                                              (guint8) (number >> 24), (guint8) (number >> 16), (guint8) (number >> 8), (guint8) number,
-                                              (guint8) (n >> 8), (guint8) n };
-    memcpy(record, header, sizeof(header));
-    memset(record + sizeof(header), 0, n);
-    return sizeof(header) + n;
+    const guint8 head[] = { type, 0xfe, 0xfd, (guint8) (epoch >> 8), (guint8) epoch };
+    memset(record, 0, SAMI_DTLS_HEADER + n);
+    memcpy(record, head, sizeof(head));
+    for (guint i = 0; i < 6; i++)
+        record[5 + i] = (guint8) (number >> (40 - 8 * i));
+    record[11] = (guint8) (n >> 8);
+    record[12] = (guint8) n;
+    return SAMI_DTLS_HEADER + n;
 }
 
 static gboolean
@@ -229,9 +231,12 @@ round_trip(const gchar *host, int family)
     v4.sin_port = v6.sin6_port = bound.sin6_port;
     inet_pton(family, host, family == AF_INET ? (void *) &v4.sin_addr : (void *) &v6.sin6_addr);
     /* Connected: an answer from another address would not be received. */
-    CU_ASSERT_FATAL(family == AF_INET ? connect(client, (struct sockaddr *) &v4, sizeof(v4)) == 0 : connect(client, (struct sockaddr *) &v6, sizeof(v6)) == 0);
-    CU_ASSERT_EQUAL(send(client, "to", 2, 0), 2);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 2);
+    CU_ASSERT_FATAL(connect(client, family == AF_INET ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6,
+                            family == AF_INET ? sizeof(v4) : sizeof(v6)) == 0);
+    CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 0);
+    CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 13);
     CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
