@@ -2,8 +2,8 @@
 # check.sh BUILD [--long] [SUITE...]: runs the tests that BUILD lists, a line each; the last line counts them. As many run at once as there
 # are cores (SAMI_JOBS), for most wait most of the time; a script that says "# ALONE: why" runs by itself. A script that fails beside others is run once
 # more when nothing else runs, since labs full of processes with leases and deadlines share these cores: that it passes then is said, and
-# listed at the end. End to end the daemons speak TLS over TCP, with SAMI_TRANSPORT=sctp DTLS over SCTP, and with --long first one and then the other. What a
-# sanitizer has to say, in a BUILD that has them, fails the test that it happened in, whichever process it was.
+# listed at the end. End to end the daemons speak TLS over TCP, with SAMI_TRANSPORT=sctp DTLS over SCTP; with --long, and where a script
+# says "# OVER SCTP, TOO", first one and then the other. What a sanitizer has to say, in a BUILD that has them, fails the test that it happened in, whichever process it was.
 set -u
 build=$1
 shift
@@ -85,7 +85,7 @@ transports() { # TEST PROGRAM
     if grep -q 'TRANSPORT=[st]c[tp]' "$2"; then
         echo tcp
     else
-        [ -z "$SAMI_LONG" ] || default='tcp sctp'
+        if [ "$SAMI_LONG" ] || { [ "$default" = tcp ] && head -n 8 "$2" | grep -q '^# OVER SCTP, TOO'; }; then default='tcp sctp'; fi
         echo "$default"
     fi
 }

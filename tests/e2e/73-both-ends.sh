@@ -3,6 +3,7 @@
 # owner there, ownership passes to the later READY, and the abort of one of the two leaves the flows to the other.
 #
 #   x --- fw1 --- fw3 --- y        and both have a link to fw2, which both firewalls know the way through
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 export RATE=100000
