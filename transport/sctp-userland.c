@@ -280,6 +280,7 @@ connect_to(SamiSctp *base, const struct sockaddr *address, GError **error)
     if (!socket)
         return NULL;
     Assoc *assoc = assoc_new(stack, socket, peer);
+    sami_address_print(address, assoc->base.address);
     struct sockaddr_conn local = address_of(0, 0), remote = address_of(peer, ntohs(port));
     set_path(socket, NULL, sami_sctp_udp_mtu(stack->udp, peer));
     if (usrsctp_bind(socket, (struct sockaddr *) &local, sizeof(local)) == 0 &&
