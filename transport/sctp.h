@@ -67,7 +67,7 @@ gboolean sami_sctp_assoc_is_woken(SamiSctpAssoc *assoc);
 /* The state after the events that were received; receive() is what takes them in. */
 SamiSctpState sami_sctp_assoc_state(const SamiSctpAssoc *assoc);
 const gchar *sami_sctp_assoc_failure(const SamiSctpAssoc *assoc);
-/* The address that was connected to; of what was accepted, the socket address that datagrams come from. */
+/* The peer: the address that was asked for, or where its packets come from. */
 const gchar *sami_sctp_assoc_address(const SamiSctpAssoc *assoc);
 /* One whole user message; `*ret_message` until the next call. OVER: see state. */
 SamiSctpResult sami_sctp_assoc_receive(SamiSctpAssoc *assoc, const guint8 **ret_message, gsize *ret_n, guint16 *ret_stream);
