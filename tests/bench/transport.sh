@@ -44,7 +44,7 @@ move() {
     after=$(cpu) || die "not four processes"
     ready=$(sed -n '/"phase":"READY"/s/.*"elapsed_ms":\([0-9]*\).*/\1/p' "$WORK/migrate" | head -n 1)
     note "$TRANSPORT ready" "$(awk -v ms="$ready" 'BEGIN { print ms / 1000 }')"
-    note "$TRANSPORT done" "$(tail -n 1 "$WORK/migrate" | sed -n 's/.*"elapsed_ms":\([0-9]*\).*/\1/p' | awk '{ print $1 / 1000 }')"
+    note "$TRANSPORT settled" "$(tail -n 1 "$WORK/migrate" | sed -n 's/.*"elapsed_ms":\([0-9]*\).*/\1/p' | awk '{ print $1 / 1000 }')"
     note "$TRANSPORT network" "$(awk -v a="$before" -v b="$after" 'BEGIN { split(a, x); split(b, y); print y[1] - x[1] }')"
     note "$TRANSPORT state" "$(awk -v a="$before" -v b="$after" 'BEGIN { split(a, x); split(b, y); print y[2] - x[2] }')"
     note "$TRANSPORT cpu" "$(awk -v a="$before" -v b="$after" 'BEGIN { split(a, x); split(b, y); print y[1] + y[2] - x[1] - x[2] }')"
@@ -67,7 +67,7 @@ line() { # OTHER
         "$(awk -v n="$N" -v s="$ready" 'BEGIN { print n / s }')" "$cpu" "$(of network)" "$(of state)"
     [ -z "$1" ] || printf '   %s x the rate, %s x the CPU of %s' "$ratio" "$(awk -v r="$cpu_ratio" 'BEGIN { if (r > 0) printf "%.2f", 1 / r; else print "?" }')" "$1"
     echo
-    LINES+=("{\"bench\":\"$name\",\"n\":$N,\"seconds\":$ready,\"per_second\":$(awk -v n="$N" -v s="$ready" 'BEGIN { printf "%.0f", n / s }'),\"done_seconds\":$(of done),\"cpu_seconds\":$cpu,\"network_cpu_seconds\":$(of network),\"state_cpu_seconds\":$(of state),\"against\":$against,\"ratio\":$ratio,\"cpu_ratio\":$cpu_ratio,\"repeat\":$REPEAT,\"load\":$(cut -d' ' -f1 /proc/loadavg),\"kernel\":\"$(uname -r)\",\"cores\":$(nproc)}")
+    LINES+=("{\"bench\":\"$name\",\"n\":$N,\"seconds\":$ready,\"per_second\":$(awk -v n="$N" -v s="$ready" 'BEGIN { printf "%.0f", n / s }'),\"done_seconds\":$(of settled),\"cpu_seconds\":$cpu,\"network_cpu_seconds\":$(of network),\"state_cpu_seconds\":$(of state),\"against\":$against,\"ratio\":$ratio,\"cpu_ratio\":$cpu_ratio,\"repeat\":$REPEAT,\"load\":$(cut -d' ' -f1 /proc/loadavg),\"kernel\":\"$(uname -r)\",\"cores\":$(nproc)}")
 }
 
 lab_start >"$WORK/start.log" 2>&1 || die "no lab"
