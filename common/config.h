@@ -64,7 +64,9 @@ typedef struct {
     gchar *path;               /* of sami.conf */
     gchar *name;               /* name=: DNS name; default the host's FQDN */
     gchar *listen;             /* listen=: [::]:4740 */
-    gchar *transport;          /* transport=: tcp (sctp is reserved) */
+    gchar *transport;          /* transport=: tcp or sctp */
+    gchar *sctp_backend;       /* auto, userland or kernel */
+    guint sctp_udp_port;
     gchar *certificate;        /* certificate=: tls.crt beside sami.conf */
     gchar *key;                /* key=: tls.key */
     gchar *tls_ca;             /* tls-ca=: none */

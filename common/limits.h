@@ -45,6 +45,15 @@
 #define SAMI_PEER_ADDRESSES_MAX 8u
 /* A handshake that takes longer is cut, so that half-open connections cannot fill the table. */
 #define SAMI_HANDSHAKE_TIMEOUT_S 10u
+/* RFC 6951: addresses that sent us UDP datagrams and have no association, each 200 octets. INITs from forged addresses fill this table; the oldest
+ * goes first, and loses nothing by it: all that an INIT leaves is in the cookie that its sender has. An entry that stays silent expires. */
+#define SAMI_SCTP_PEERS_MAX 1024u
+#define SAMI_SCTP_PEER_TTL_S 60u
+/* RFC 6083 §3.2: SCTP has to take user messages of 2^14 + 2048 + 13 octets; what AEAD ciphers make of 2^14 is shorter, and more is refused. */
+#define SAMI_SCTP_USER_MESSAGE_MAX 18445u
+#define SAMI_DTLS_RECORD_MAX (13u + 16384u + 8u + 16u)
+/* Octets of DTLS records that wait for one with a lower number, which can only be late if the peer uses several streams. */
+#define SAMI_DTLS_GATE_MAX (4u * 1024u * 1024u)
 /* Tombstones and dirty tuples that the exporter keeps; beyond it is treated as an event overrun. */
 #define SAMI_DIRTY_MAX (1024u * 1024u)
 

@@ -51,18 +51,18 @@ static void
 take_sctp(SamiDispatch *dispatch, const SamiPacket *packet, const guint8 *octets, gsize n, gsize n_sent, const guint16 udp_ports[2])
 {
     SamiCaptureCommon *common = dispatch->common;
-    SamiSctpPacket sctp;
+    SamiCaptureSctpPacket sctp;
     SamiPacket inner = *packet;
     guint side;
     inner.protocol = IPPROTO_SCTP;
-    if (!sami_sctp_parse(octets, n, n_sent, &sctp) || (!sami_capture_is_wanted(common, sctp.source, sctp.destination) &&
+    if (!sami_capture_sctp_parse(octets, n, n_sent, &sctp) || (!sami_capture_is_wanted(common, sctp.source, sctp.destination) &&
                                                        !(udp_ports[0] > 0 && sami_capture_is_wanted(common, udp_ports[0], udp_ports[1])))) {
         common->counts.n_other++;
         return;
     }
     SamiFlowKey key = sami_flow_key(&inner, sctp.source, sctp.destination, udp_ports[0], udp_ports[1], &side);
     SamiFlow *flow = sami_flows_find(dispatch->flows, &key);
-    if (flow && sami_sctp_is_new(flow->sctp, side, &sctp)) {
+    if (flow && sami_capture_sctp_is_new(flow->sctp, side, &sctp)) {
         sami_flows_replace(dispatch->flows, flow);
         flow = NULL;
     }
@@ -70,13 +70,13 @@ take_sctp(SamiDispatch *dispatch, const SamiPacket *packet, const guint8 *octets
         gboolean is_expected = sami_capture_is_expected(common, sctp.source, sctp.destination) ||
                                (common->options->n_ports > 0 && sami_capture_is_expected(common, udp_ports[0], udp_ports[1]));
         flow = sami_flows_add(dispatch->flows, &key);
-        flow->sctp = sami_sctp_new(common, flow->sessions, is_expected);
+        flow->sctp = sami_capture_sctp_new(common, flow->sessions, is_expected);
     }
-    if (!sami_sctp_push(flow->sctp, side, &sctp)) {
+    if (!sami_capture_sctp_push(flow->sctp, side, &sctp)) {
         common->counts.n_other++;
         return;
     }
-    settle(dispatch, flow, sami_sctp_is_ours(flow->sctp) && !sami_sctp_is_over(flow->sctp), sami_sctp_is_other(flow->sctp));
+    settle(dispatch, flow, sami_capture_sctp_is_ours(flow->sctp) && !sami_capture_sctp_is_over(flow->sctp), sami_capture_sctp_is_other(flow->sctp));
 }
 
 typedef struct {
@@ -110,7 +110,7 @@ is_encapsulated_sctp(const Datagram *datagram)
 {
     if (datagram->ports[0] == SAMI_SCTP_UDP_PORT || datagram->ports[1] == SAMI_SCTP_UDP_PORT)
         return TRUE;
-    return datagram->n == datagram->n_sent && sami_sctp_is_checksum_right(datagram->octets, datagram->n);
+    return datagram->n == datagram->n_sent && sami_capture_sctp_is_checksum_right(datagram->octets, datagram->n);
 }
 
 static gboolean

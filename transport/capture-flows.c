@@ -54,7 +54,7 @@ remove_flow(SamiFlows *flows, SamiFlow *flow)
     if (!was_seen)
         flows->common->counts.n_other += flow->n_packets;
     sami_tcp_free(flow->tcp);
-    sami_sctp_free(flow->sctp);
+    sami_capture_sctp_free(flow->sctp);
     for (guint i = 0; i < G_N_ELEMENTS(flow->sessions); i++)
         sami_capture_session_clear(flows->common, &flow->sessions[i]);
     g_free(flow);
@@ -161,7 +161,7 @@ finish(SamiFlow *flow)
     if (flow->tcp)
         sami_tcp_finish(flow->tcp);
     if (flow->sctp)
-        sami_sctp_finish(flow->sctp);
+        sami_capture_sctp_finish(flow->sctp);
 }
 
 void

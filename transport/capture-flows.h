@@ -24,7 +24,7 @@ typedef struct {
     guint64 n_packets; /* that count as others, should it turn out to be none of ours */
     SamiCaptureSession sessions[2];
     SamiTcp *tcp;     /* (nullable) */
-    SamiSctp *sctp;   /* (nullable) */
+    SamiCaptureSctp *sctp;   /* (nullable) */
 } SamiFlow;
 
 typedef struct SamiFlows SamiFlows;

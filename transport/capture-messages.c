@@ -26,14 +26,14 @@ free_stream(gpointer data)
 }
 
 void
-sami_sctp_messages_init(SamiSctpMessages *messages, SamiCaptureCommon *common, SamiCaptureSession *session, gboolean is_expected)
+sami_capture_sctp_messages_init(SamiCaptureSctpMessages *messages, SamiCaptureCommon *common, SamiCaptureSession *session, gboolean is_expected)
 {
-    *messages = (SamiSctpMessages){ .common = common, .session = session, .is_expected = is_expected, .is_taken = is_expected };
+    *messages = (SamiCaptureSctpMessages){ .common = common, .session = session, .is_expected = is_expected, .is_taken = is_expected };
     session->carrier = SAMI_CARRIER_SCTP;
 }
 
 static void
-drop_message(SamiSctpMessages *messages)
+drop_message(SamiCaptureSctpMessages *messages)
 {
     if (messages->message)
         sami_capture_release(messages->common, messages->session, messages->message->len);
@@ -41,14 +41,14 @@ drop_message(SamiSctpMessages *messages)
 }
 
 static void
-release_held(SamiSctpMessages *messages, const Held *held)
+release_held(SamiCaptureSctpMessages *messages, const Held *held)
 {
     sami_capture_release(messages->common, messages->session, held->n + SAMI_CAPTURE_PIECE_COST);
     messages->n_held--;
 }
 
 void
-sami_sctp_messages_clear(SamiSctpMessages *messages)
+sami_capture_sctp_messages_clear(SamiCaptureSctpMessages *messages)
 {
     GHashTableIter i;
     gpointer value;
@@ -72,7 +72,7 @@ is_dtls(const guint8 *octets, gsize n)
 
 /* A whole user message. */
 static void
-take_message(SamiSctpMessages *messages, const guint8 *octets, gsize n, guint16 stream)
+take_message(SamiCaptureSctpMessages *messages, const guint8 *octets, gsize n, guint16 stream)
 {
     gboolean is_message = n >= SAMI_MESSAGE_HEADER && sami_capture_is_header(octets) && ((gsize) octets[2] << 8 | octets[3]) == n;
     if (messages->is_other)
@@ -94,7 +94,7 @@ take_message(SamiSctpMessages *messages, const guint8 *octets, gsize n, guint16 
 }
 
 static void
-hand_out_held(SamiSctpMessages *messages, Stream *stream, guint16 number, gboolean is_all)
+hand_out_held(SamiCaptureSctpMessages *messages, Stream *stream, guint16 number, gboolean is_all)
 {
     guint n = 0;
     for (; n < stream->held->len; n++) {
@@ -110,7 +110,7 @@ hand_out_held(SamiSctpMessages *messages, Stream *stream, guint16 number, gboole
 }
 
 static void
-hand_out_all(SamiSctpMessages *messages)
+hand_out_all(SamiCaptureSctpMessages *messages)
 {
     GHashTableIter i;
     gpointer key, value;
@@ -125,7 +125,7 @@ hand_out_all(SamiSctpMessages *messages)
 }
 
 static void
-hold_message(SamiSctpMessages *messages, Stream *stream, guint16 ssn, const guint8 *octets, gsize n)
+hold_message(SamiCaptureSctpMessages *messages, Stream *stream, guint16 ssn, const guint8 *octets, gsize n)
 {
     Held *held = g_malloc(sizeof *held + n); /* n is at most SAMI_MESSAGE_MAX */
     guint at = stream->held->len;
@@ -140,7 +140,7 @@ hold_message(SamiSctpMessages *messages, Stream *stream, guint16 ssn, const guin
 }
 
 static Stream *
-find_stream(SamiSctpMessages *messages, guint16 number)
+find_stream(SamiCaptureSctpMessages *messages, guint16 number)
 {
     if (!messages->streams)
         messages->streams = g_hash_table_new_full(NULL, NULL, NULL, free_stream);
@@ -155,7 +155,7 @@ find_stream(SamiSctpMessages *messages, guint16 number)
 }
 
 static void
-take_ordered(SamiSctpMessages *messages, const guint8 *octets, gsize n, guint16 number, guint16 ssn)
+take_ordered(SamiCaptureSctpMessages *messages, const guint8 *octets, gsize n, guint16 number, guint16 ssn)
 {
     Stream *stream = find_stream(messages, number);
     if (stream && stream->is_known && (gint16) (ssn - stream->next) > 0) {
@@ -173,7 +173,7 @@ take_ordered(SamiSctpMessages *messages, const guint8 *octets, gsize n, guint16 
 }
 
 static void
-finish_message(SamiSctpMessages *messages, const SamiSctpChunk *last)
+finish_message(SamiCaptureSctpMessages *messages, const SamiCaptureSctpChunk *last)
 {
     g_autoptr(GByteArray) message = g_byte_array_ref(messages->message);
     drop_message(messages);
@@ -185,7 +185,7 @@ finish_message(SamiSctpMessages *messages, const SamiSctpChunk *last)
 
 /* What was begun, or begins here, is lost up to the next message that begins. */
 static void
-pass_over(SamiSctpMessages *messages, const gchar *why)
+pass_over(SamiCaptureSctpMessages *messages, const gchar *why)
 {
     drop_message(messages);
     if (!messages->is_passing && messages->is_taken)
@@ -194,7 +194,7 @@ pass_over(SamiSctpMessages *messages, const gchar *why)
 }
 
 void
-sami_sctp_messages_push(SamiSctpMessages *messages, const SamiSctpChunk *chunk)
+sami_capture_sctp_messages_push(SamiCaptureSctpMessages *messages, const SamiCaptureSctpChunk *chunk)
 {
     if (messages->is_other)
         return;
@@ -223,7 +223,7 @@ sami_sctp_messages_push(SamiSctpMessages *messages, const SamiSctpChunk *chunk)
 }
 
 void
-sami_sctp_messages_gap(SamiSctpMessages *messages)
+sami_capture_sctp_messages_gap(SamiCaptureSctpMessages *messages)
 {
     drop_message(messages);
     messages->is_passing = TRUE;
@@ -232,7 +232,7 @@ sami_sctp_messages_gap(SamiSctpMessages *messages)
 }
 
 void
-sami_sctp_messages_end(SamiSctpMessages *messages)
+sami_capture_sctp_messages_end(SamiCaptureSctpMessages *messages)
 {
     if (messages->message)
         pass_over(messages, "the capture does not have its end");

@@ -10,7 +10,7 @@ typedef struct {
     gboolean is_unordered, is_first, is_last;
     gsize n;
     guint8 *octets; /* NULL: the capture has cut them off */
-} SamiSctpChunk;
+} SamiCaptureSctpChunk;
 
 typedef struct {
     SamiCaptureCommon *common;
@@ -23,13 +23,13 @@ typedef struct {
     gboolean has_begun;   /* SSNs begin with 0: the capture has the association's beginning */
     GHashTable *streams;  /* (nullable) stream -> Stream */
     guint n_held;         /* messages that wait for an SSN */
-} SamiSctpMessages;
+} SamiCaptureSctpMessages;
 
-void sami_sctp_messages_init(SamiSctpMessages *messages, SamiCaptureCommon *common, SamiCaptureSession *session, gboolean is_expected);
-void sami_sctp_messages_clear(SamiSctpMessages *messages);
+void sami_capture_sctp_messages_init(SamiCaptureSctpMessages *messages, SamiCaptureCommon *common, SamiCaptureSession *session, gboolean is_expected);
+void sami_capture_sctp_messages_clear(SamiCaptureSctpMessages *messages);
 /* The next chunk in the order of TSNs. */
-void sami_sctp_messages_push(SamiSctpMessages *messages, const SamiSctpChunk *chunk);
+void sami_capture_sctp_messages_push(SamiCaptureSctpMessages *messages, const SamiCaptureSctpChunk *chunk);
 /* Chunks are missing here: what they belonged to is lost, and SSNs go on with any number. */
-void sami_sctp_messages_gap(SamiSctpMessages *messages);
+void sami_capture_sctp_messages_gap(SamiCaptureSctpMessages *messages);
 /* Nothing more comes: what waits is handed out. */
-void sami_sctp_messages_end(SamiSctpMessages *messages);
+void sami_capture_sctp_messages_end(SamiCaptureSctpMessages *messages);

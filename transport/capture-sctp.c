@@ -23,13 +23,13 @@ typedef struct {
     guint64 next;                     /* TSN that comes next, in 64 bits as positions of TCP are */
     guint64 acked;                    /* the other end has every chunk before it */
     guint n_overdue;                  /* packets since it has what is missing */
-    GPtrArray *waiting;               /* of SamiSctpChunk, by TSN */
+    GPtrArray *waiting;               /* of SamiCaptureSctpChunk, by TSN */
     gsize held;
-    SamiSctpMessages messages;
+    SamiCaptureSctpMessages messages;
     gboolean is_told;                 /* that it has I-DATA chunks */
 } Direction;
 
-struct SamiSctp {
+struct SamiCaptureSctp {
     SamiCaptureCommon *common;
     SamiCaptureSession *sessions;
     gboolean is_expected, is_over;
@@ -44,11 +44,11 @@ typedef struct {
 } Chunk;
 
 gboolean
-sami_sctp_parse(const guint8 *octets, gsize n, gsize n_sent, SamiSctpPacket *ret)
+sami_capture_sctp_parse(const guint8 *octets, gsize n, gsize n_sent, SamiCaptureSctpPacket *ret)
 {
     SamiReader r;
     sami_reader_init(&r, octets, n);
-    SamiSctpPacket packet = { .source = (guint16) sami_reader_uint(&r, 2), .destination = (guint16) sami_reader_uint(&r, 2),
+    SamiCaptureSctpPacket packet = { .source = (guint16) sami_reader_uint(&r, 2), .destination = (guint16) sami_reader_uint(&r, 2),
                               .tag = (guint32) sami_reader_uint(&r, 4) };
     sami_reader_uint(&r, 4); /* checksum */
     packet.chunks = r.at;
@@ -61,7 +61,7 @@ sami_sctp_parse(const guint8 *octets, gsize n, gsize n_sent, SamiSctpPacket *ret
 }
 
 gboolean
-sami_sctp_is_checksum_right(const guint8 *octets, gsize n)
+sami_capture_sctp_is_checksum_right(const guint8 *octets, gsize n)
 {
     static const guint32 table[16] = { /* CRC32c, reflected, by four bits */
         0x00000000u, 0x105ec76fu, 0x20bd8edeu, 0x30e349b1u, 0x417b1dbcu, 0x5125dad3u, 0x61c69362u, 0x7198540du,
@@ -82,27 +82,27 @@ sami_sctp_is_checksum_right(const guint8 *octets, gsize n)
 static void
 free_chunk(gpointer data)
 {
-    SamiSctpChunk *chunk = data;
+    SamiCaptureSctpChunk *chunk = data;
     g_free(chunk->octets);
     g_free(chunk);
 }
 
-SamiSctp *
-sami_sctp_new(SamiCaptureCommon *common, SamiCaptureSession *sessions, gboolean is_expected)
+SamiCaptureSctp *
+sami_capture_sctp_new(SamiCaptureCommon *common, SamiCaptureSession *sessions, gboolean is_expected)
 {
-    SamiSctp *sctp = g_new0(SamiSctp, 1);
+    SamiCaptureSctp *sctp = g_new0(SamiCaptureSctp, 1);
     sctp->common = common;
     sctp->sessions = sessions;
     sctp->is_expected = is_expected;
     for (guint i = 0; i < G_N_ELEMENTS(sctp->directions); i++) {
         sctp->directions[i].waiting = g_ptr_array_new_with_free_func(free_chunk);
-        sami_sctp_messages_init(&sctp->directions[i].messages, common, &sessions[i], is_expected);
+        sami_capture_sctp_messages_init(&sctp->directions[i].messages, common, &sessions[i], is_expected);
     }
     return sctp;
 }
 
 void
-sami_sctp_free(SamiSctp *sctp)
+sami_capture_sctp_free(SamiCaptureSctp *sctp)
 {
     if (!sctp)
         return;
@@ -110,27 +110,27 @@ sami_sctp_free(SamiSctp *sctp)
         Direction *d = &sctp->directions[i];
         sami_capture_release(sctp->common, &sctp->sessions[i], d->held);
         g_ptr_array_unref(d->waiting);
-        sami_sctp_messages_clear(&d->messages);
+        sami_capture_sctp_messages_clear(&d->messages);
     }
     g_free(sctp);
 }
 
 gboolean
-sami_sctp_is_over(const SamiSctp *sctp)
+sami_capture_sctp_is_over(const SamiCaptureSctp *sctp)
 {
     return sctp->is_over;
 }
 
 gboolean
-sami_sctp_is_ours(const SamiSctp *sctp)
+sami_capture_sctp_is_ours(const SamiCaptureSctp *sctp)
 {
     return sctp->is_expected || sctp->sessions[0].is_seen || sctp->sessions[1].is_seen;
 }
 
 gboolean
-sami_sctp_is_other(const SamiSctp *sctp)
+sami_capture_sctp_is_other(const SamiCaptureSctp *sctp)
 {
-    return !sami_sctp_is_ours(sctp) && (sctp->is_over || (sctp->directions[0].messages.is_other && sctp->directions[1].messages.is_other));
+    return !sami_capture_sctp_is_ours(sctp) && (sctp->is_over || (sctp->directions[0].messages.is_other && sctp->directions[1].messages.is_other));
 }
 
 /* RFC 9260 §3.2. FALSE: no more chunks. */
@@ -155,7 +155,7 @@ u32(const guint8 *p)
 }
 
 static gboolean
-first_chunk(const SamiSctpPacket *packet, Chunk *ret)
+first_chunk(const SamiCaptureSctpPacket *packet, Chunk *ret)
 {
     SamiReader r;
     sami_reader_init(&r, packet->chunks, packet->length);
@@ -163,7 +163,7 @@ first_chunk(const SamiSctpPacket *packet, Chunk *ret)
 }
 
 gboolean
-sami_sctp_is_new(const SamiSctp *sctp, guint side, const SamiSctpPacket *packet)
+sami_capture_sctp_is_new(const SamiCaptureSctp *sctp, guint side, const SamiCaptureSctpPacket *packet)
 {
     const Direction *d = &sctp->directions[side], *other = &sctp->directions[1 - side];
     Chunk chunk;
@@ -191,42 +191,42 @@ start(Direction *d, guint32 tsn)
 }
 
 static gsize
-cost(const SamiSctpChunk *chunk)
+cost(const SamiCaptureSctpChunk *chunk)
 {
     return SAMI_CAPTURE_PIECE_COST + (chunk->octets ? chunk->n : 0);
 }
 
-static const SamiSctpChunk *
+static const SamiCaptureSctpChunk *
 first_waiting(const Direction *d)
 {
     return d->waiting->len > 0 ? d->waiting->pdata[0] : NULL;
 }
 
 static void
-deliver_waiting(SamiSctp *sctp, guint side)
+deliver_waiting(SamiCaptureSctp *sctp, guint side)
 {
     Direction *d = &sctp->directions[side];
     guint n = 0;
     for (; n < d->waiting->len; n++) {
-        const SamiSctpChunk *chunk = d->waiting->pdata[n];
+        const SamiCaptureSctpChunk *chunk = d->waiting->pdata[n];
         if (chunk->tsn != d->next)
             break;
         d->next++;
         d->held -= cost(chunk);
         sami_capture_release(sctp->common, &sctp->sessions[side], cost(chunk));
-        sami_sctp_messages_push(&d->messages, chunk);
+        sami_capture_sctp_messages_push(&d->messages, chunk);
     }
     if (n > 0)
         g_ptr_array_remove_range(d->waiting, 0, n);
 }
 
 static void
-pass_gap(SamiSctp *sctp, guint side, guint64 to, gboolean is_abandoned)
+pass_gap(SamiCaptureSctp *sctp, guint side, guint64 to, gboolean is_abandoned)
 {
     Direction *d = &sctp->directions[side];
     guint64 n = to - d->next;
     d->next = to;
-    sami_sctp_messages_gap(&d->messages);
+    sami_capture_sctp_messages_gap(&d->messages);
     if (d->messages.is_taken && !d->messages.is_other)
         sami_capture_fault(sctp->common, &sctp->sessions[side], "%" G_GUINT64_FORMAT " DATA chunks %s; the Messages that they belonged to are lost", n,
                            is_abandoned ? "were abandoned by their sender (RFC 3758 §3.5)" : "are not in the capture");
@@ -234,12 +234,12 @@ pass_gap(SamiSctp *sctp, guint side, guint64 to, gboolean is_abandoned)
 
 /* Delivers what can be delivered. is_last: nothing more will come. */
 static void
-advance(SamiSctp *sctp, guint side, gboolean is_last)
+advance(SamiCaptureSctp *sctp, guint side, gboolean is_last)
 {
     Direction *d = &sctp->directions[side];
     for (;;) {
         deliver_waiting(sctp, side);
-        const SamiSctpChunk *first = first_waiting(d);
+        const SamiCaptureSctpChunk *first = first_waiting(d);
         gboolean is_lost = is_last || d->n_overdue > SAMI_TCP_GRACE || sctp->sessions[side].pending > SAMI_INPUT_STREAM_PENDING;
         if (!first || !is_lost)
             return;
@@ -255,7 +255,7 @@ find(const Direction *d, guint64 tsn)
     guint low = 0, high = d->waiting->len;
     while (low < high) {
         guint middle = (low + high) / 2;
-        if (((const SamiSctpChunk *) d->waiting->pdata[middle])->tsn >= tsn)
+        if (((const SamiCaptureSctpChunk *) d->waiting->pdata[middle])->tsn >= tsn)
             high = middle;
         else
             low = middle + 1;
@@ -264,7 +264,7 @@ find(const Direction *d, guint64 tsn)
 }
 
 static void
-take_data(SamiSctp *sctp, guint side, const Chunk *chunk)
+take_data(SamiCaptureSctp *sctp, guint side, const Chunk *chunk)
 {
     Direction *d = &sctp->directions[side];
     const guint8 *p = chunk->octets;
@@ -274,9 +274,9 @@ take_data(SamiSctp *sctp, guint side, const Chunk *chunk)
         start(d, u32(p));
     guint64 tsn = position(d, u32(p));
     guint at = find(d, tsn);
-    if (tsn < d->next || (at < d->waiting->len && ((const SamiSctpChunk *) d->waiting->pdata[at])->tsn == tsn))
+    if (tsn < d->next || (at < d->waiting->len && ((const SamiCaptureSctpChunk *) d->waiting->pdata[at])->tsn == tsn))
         return; /* a copy */
-    SamiSctpChunk data = { .tsn = tsn, .stream = (guint16) (p[4] << 8 | p[5]), .ssn = (guint16) (p[6] << 8 | p[7]),
+    SamiCaptureSctpChunk data = { .tsn = tsn, .stream = (guint16) (p[4] << 8 | p[5]), .ssn = (guint16) (p[6] << 8 | p[7]),
                            .is_unordered = (chunk->flags & FLAG_UNORDERED) != 0, .is_first = (chunk->flags & FLAG_FIRST) != 0,
                            .is_last = chunk->flags & FLAG_LAST, .n = chunk->n - DATA_HEADER };
     data.octets = chunk->n_cut > 0 ? NULL : g_memdup2(p + DATA_HEADER, data.n);
@@ -288,7 +288,7 @@ take_data(SamiSctp *sctp, guint side, const Chunk *chunk)
 
 /* What the other end has of this side. */
 static void
-acknowledge(SamiSctp *sctp, guint side, guint32 tsn)
+acknowledge(SamiCaptureSctp *sctp, guint side, guint32 tsn)
 {
     Direction *d = &sctp->directions[side];
     gint64 ahead = (gint32) (tsn + 1 - (guint32) d->next);
@@ -298,11 +298,11 @@ acknowledge(SamiSctp *sctp, guint side, guint32 tsn)
 
 /* A packet has come: what is overdue is so for one more. */
 static void
-grow_impatient(SamiSctp *sctp)
+grow_impatient(SamiCaptureSctp *sctp)
 {
     for (guint i = 0; i < G_N_ELEMENTS(sctp->directions); i++) {
         Direction *d = &sctp->directions[i];
-        const SamiSctpChunk *first = first_waiting(d);
+        const SamiCaptureSctpChunk *first = first_waiting(d);
         d->n_overdue = first && d->acked >= first->tsn ? d->n_overdue + 1 : 0;
         if (d->n_overdue > SAMI_TCP_GRACE)
             advance(sctp, i, FALSE);
@@ -310,7 +310,7 @@ grow_impatient(SamiSctp *sctp)
 }
 
 static void
-forward(SamiSctp *sctp, guint side, guint32 tsn)
+forward(SamiCaptureSctp *sctp, guint side, guint32 tsn)
 {
     Direction *d = &sctp->directions[side];
     gint64 ahead = (gint32) (tsn + 1 - (guint32) d->next);
@@ -318,7 +318,7 @@ forward(SamiSctp *sctp, guint side, guint32 tsn)
     if (!d->is_started || ahead <= 0)
         return;
     while (d->next < to) {
-        const SamiSctpChunk *first = first_waiting(d);
+        const SamiCaptureSctpChunk *first = first_waiting(d);
         pass_gap(sctp, side, first ? MIN(first->tsn, to) : to, TRUE);
         deliver_waiting(sctp, side);
     }
@@ -326,7 +326,7 @@ forward(SamiSctp *sctp, guint side, guint32 tsn)
 }
 
 static void
-take_init(SamiSctp *sctp, guint side, const Chunk *chunk)
+take_init(SamiCaptureSctp *sctp, guint side, const Chunk *chunk)
 {
     Direction *d = &sctp->directions[side], *other = &sctp->directions[1 - side];
     if (chunk->n < INIT_HEADER)
@@ -340,16 +340,16 @@ take_init(SamiSctp *sctp, guint side, const Chunk *chunk)
 }
 
 static void
-end(SamiSctp *sctp)
+end(SamiCaptureSctp *sctp)
 {
-    sami_sctp_finish(sctp);
+    sami_capture_sctp_finish(sctp);
     sctp->is_over = TRUE;
     for (guint i = 0; i < G_N_ELEMENTS(sctp->directions); i++)
         sami_capture_close(sctp->common, &sctp->sessions[i]);
 }
 
 static void
-take_chunk(SamiSctp *sctp, guint side, const Chunk *chunk)
+take_chunk(SamiCaptureSctp *sctp, guint side, const Chunk *chunk)
 {
     Direction *d = &sctp->directions[side];
     switch (chunk->type) {
@@ -378,7 +378,7 @@ take_chunk(SamiSctp *sctp, guint side, const Chunk *chunk)
 
 /* RFC 9260 §8.5: INIT has none, and ABORT and SHUTDOWN COMPLETE may repeat that of the other direction. */
 static gboolean
-is_tag_right(const SamiSctp *sctp, guint side, guint32 tag, const Chunk *first)
+is_tag_right(const SamiCaptureSctp *sctp, guint side, guint32 tag, const Chunk *first)
 {
     const Direction *d = &sctp->directions[side], *other = &sctp->directions[1 - side];
     if (first->type == INIT || !d->has_tag || d->tag == tag)
@@ -387,7 +387,7 @@ is_tag_right(const SamiSctp *sctp, guint side, guint32 tag, const Chunk *first)
 }
 
 gboolean
-sami_sctp_push(SamiSctp *sctp, guint side, const SamiSctpPacket *packet)
+sami_capture_sctp_push(SamiCaptureSctp *sctp, guint side, const SamiCaptureSctpPacket *packet)
 {
     Direction *d = &sctp->directions[side];
     SamiReader r;
@@ -407,10 +407,10 @@ sami_sctp_push(SamiSctp *sctp, guint side, const SamiSctpPacket *packet)
 }
 
 void
-sami_sctp_finish(SamiSctp *sctp)
+sami_capture_sctp_finish(SamiCaptureSctp *sctp)
 {
     for (guint i = 0; i < G_N_ELEMENTS(sctp->directions) && !sctp->is_over; i++) {
         advance(sctp, i, TRUE);
-        sami_sctp_messages_end(&sctp->directions[i].messages);
+        sami_capture_sctp_messages_end(&sctp->directions[i].messages);
     }
 }

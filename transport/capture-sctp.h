@@ -18,22 +18,22 @@ typedef struct {
     const guint8 *chunks;
     gsize length;
     gsize n_cut; /* octets behind them that were not captured */
-} SamiSctpPacket;
+} SamiCaptureSctpPacket;
 /* FALSE: it is none. n_sent: octets that were sent, of which n were captured. */
-gboolean sami_sctp_parse(const guint8 *octets, gsize n, gsize n_sent, SamiSctpPacket *ret);
+gboolean sami_capture_sctp_parse(const guint8 *octets, gsize n, gsize n_sent, SamiCaptureSctpPacket *ret);
 /* RFC 9260 Appendix A */
-gboolean sami_sctp_is_checksum_right(const guint8 *octets, gsize n);
+gboolean sami_capture_sctp_is_checksum_right(const guint8 *octets, gsize n);
 
-typedef struct SamiSctp SamiSctp;
+typedef struct SamiCaptureSctp SamiCaptureSctp;
 /* sessions[2]: of the sides 0 and 1; borrowed. */
-SamiSctp *sami_sctp_new(SamiCaptureCommon *common, SamiCaptureSession *sessions, gboolean is_expected);
-void sami_sctp_free(SamiSctp *sctp);
+SamiCaptureSctp *sami_capture_sctp_new(SamiCaptureCommon *common, SamiCaptureSession *sessions, gboolean is_expected);
+void sami_capture_sctp_free(SamiCaptureSctp *sctp);
 /* Is it of another association between the same ends than the one before? */
-gboolean sami_sctp_is_new(const SamiSctp *sctp, guint side, const SamiSctpPacket *packet);
+gboolean sami_capture_sctp_is_new(const SamiCaptureSctp *sctp, guint side, const SamiCaptureSctpPacket *packet);
 /* FALSE: it is none of this association. */
-gboolean sami_sctp_push(SamiSctp *sctp, guint side, const SamiSctpPacket *packet);
+gboolean sami_capture_sctp_push(SamiCaptureSctp *sctp, guint side, const SamiCaptureSctpPacket *packet);
 /* Nothing more will come: what waits is taken as it is. Sessions stay open. */
-void sami_sctp_finish(SamiSctp *sctp);
-gboolean sami_sctp_is_over(const SamiSctp *sctp);
-gboolean sami_sctp_is_ours(const SamiSctp *sctp);
-gboolean sami_sctp_is_other(const SamiSctp *sctp);
+void sami_capture_sctp_finish(SamiCaptureSctp *sctp);
+gboolean sami_capture_sctp_is_over(const SamiCaptureSctp *sctp);
+gboolean sami_capture_sctp_is_ours(const SamiCaptureSctp *sctp);
+gboolean sami_capture_sctp_is_other(const SamiCaptureSctp *sctp);

@@ -35,6 +35,7 @@ typedef struct {
     struct addrinfo *addresses;       /* as getaddrinfo gave them */
     const struct addrinfo *next;      /* not yet tried */
     int fd;                           /* being connected, or -1 */
+    SamiSctpAssoc *assoc;             /* being connected instead, or NULL */
     SamiTlsConnection *handshake;     /* (nullable) has the session while it runs */
     gchar address[SAMI_ADDRESS_TEXT]; /* tried last */
     GSource *fd_source, *timer, *hangup;
@@ -74,11 +75,21 @@ set_source(Attempt *attempt, GSource **slot, GSource *source_take, GSourceFunc f
     *slot = source_take;
 }
 
+/* What was being connected. */
+static void
+close_trial(Attempt *attempt)
+{
+    clear_source(&attempt->fd_source);
+    g_clear_pointer(&attempt->assoc, sami_sctp_assoc_free);
+    if (attempt->fd >= 0)
+        close(attempt->fd);
+    attempt->fd = -1;
+}
+
 static void
 attempt_free(gpointer data)
 {
     Attempt *attempt = data;
-    clear_source(&attempt->fd_source);
     clear_source(&attempt->timer);
     clear_source(&attempt->hangup);
     sami_session_socket_free(attempt->session);
@@ -86,8 +97,7 @@ attempt_free(gpointer data)
         g_ptr_array_unref(attempt->peers);
     if (attempt->addresses)
         freeaddrinfo(attempt->addresses);
-    if (attempt->fd >= 0)
-        close(attempt->fd);
+    close_trial(attempt);
     g_string_free(attempt->failures, TRUE);
     g_free(attempt);
 }
@@ -174,10 +184,10 @@ hand_over(Attempt *attempt)
     g_autoptr(GError) error = NULL;
     clear_source(&attempt->fd_source);
     clear_source(&attempt->timer);
-    SamiTlsConnection *connection = sami_tls_connection_connect(
-        process->tls, attempt->fd, attempt->peer->name, attempt->session, attempt->deadline_us,
-        process->context, &events, process, &error);
+    SamiWire *wire = attempt->assoc ? sami_wire_sctp_new(g_steal_pointer(&attempt->assoc), FALSE) : sami_wire_tcp_new(attempt->fd, FALSE);
     attempt->fd = -1;
+    SamiTlsConnection *connection = sami_tls_connection_new(process->tls, wire, attempt->peer->name, attempt->session, attempt->deadline_us,
+                                                            process->context, &events, process, &error);
     if (!connection) {
         give_up(attempt, error->message);
         return;
@@ -205,6 +215,56 @@ on_writable(gint fd, GIOCondition condition, gpointer user_data)
 }
 
 static gboolean
+call(GSource *source, GSourceFunc callback, gpointer user_data)
+{
+    return callback(user_data);
+}
+
+/* Dispatched by its ready time alone. */
+static GSource *
+ready_source_new(void)
+{
+    static GSourceFuncs functions = { .dispatch = call };
+    return g_source_new(&functions, sizeof(GSource));
+}
+
+/* The association may have come up, or been refused. */
+static gboolean
+on_association(gpointer user_data)
+{
+    Attempt *attempt = user_data;
+    const guint8 *message;
+    gsize n;
+    guint16 stream;
+    g_source_set_ready_time(attempt->fd_source, -1);
+    if (sami_sctp_assoc_state(attempt->assoc) == SAMI_SCTP_CONNECTING)
+        sami_sctp_assoc_receive(attempt->assoc, &message, &n, &stream);
+    SamiSctpState state = sami_sctp_assoc_state(attempt->assoc);
+    if (state == SAMI_SCTP_CONNECTING)
+        return G_SOURCE_CONTINUE;
+    if (state == SAMI_SCTP_UP) {
+        sami_sctp_assoc_wake(attempt->assoc, NULL);
+        hand_over(attempt);
+    } else {
+        g_autofree gchar *reason = g_strdup(sami_sctp_assoc_failure(attempt->assoc));
+        try_next(attempt, reason ? reason : "the association ended at once");
+    }
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean
+begin_association(Attempt *attempt, const struct sockaddr *address, GError **error)
+{
+    SamiNetworkProcess *process = &attempt->connector->process;
+    attempt->assoc = sami_sctp_connect(process->sctp, address, error);
+    if (!attempt->assoc)
+        return FALSE;
+    set_source(attempt, &attempt->fd_source, ready_source_new(), on_association);
+    sami_sctp_assoc_wake(attempt->assoc, attempt->fd_source);
+    return TRUE;
+}
+
+static gboolean
 on_address_timeout(gpointer user_data)
 {
     try_next(user_data, "no answer in time");
@@ -223,17 +283,27 @@ share_of_time(const Attempt *attempt)
     return MAX(left_us, 0) / n_left;
 }
 
-/* FALSE with errno if it failed at once. */
 static gboolean
-start_connect(Attempt *attempt, const struct addrinfo *info)
+begin_connection(Attempt *attempt, const struct addrinfo *info, GError **error)
 {
     attempt->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
                          info->ai_protocol);
-    if (attempt->fd < 0)
-        return FALSE;
-    sami_tcp_tune(attempt->fd, attempt->peer->addresses[1] != NULL);
+    if (attempt->fd >= 0)
+        sami_tcp_tune(attempt->fd, attempt->peer->addresses[1] != NULL);
+    if (attempt->fd >= 0 && (connect(attempt->fd, info->ai_addr, info->ai_addrlen) == 0 || errno == EINPROGRESS)) {
+        set_source(attempt, &attempt->fd_source, g_unix_fd_source_new(attempt->fd, G_IO_OUT), (GSourceFunc) (void (*)(void)) on_writable);
+        return TRUE;
+    }
+    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_PEER, g_strerror(errno));
+    return FALSE;
+}
+
+/* FALSE if it failed at once. */
+static gboolean
+start_connect(Attempt *attempt, const struct addrinfo *info, GError **error)
+{
     sami_address_print(info->ai_addr, attempt->address);
-    return connect(attempt->fd, info->ai_addr, info->ai_addrlen) == 0 || errno == EINPROGRESS;
+    return attempt->connector->process.sctp ? begin_association(attempt, info->ai_addr, error) : begin_connection(attempt, info, error);
 }
 
 static void
@@ -242,20 +312,17 @@ try_next(Attempt *attempt, const gchar *reason)
     g_autofree gchar *why = g_strdup(reason); /* NULL: none was tried yet */
     while (attempt->next && g_get_monotonic_time() < attempt->deadline_us) {
         const struct addrinfo *info = attempt->next;
-        clear_source(&attempt->fd_source);
-        if (attempt->fd >= 0)
-            close(attempt->fd);
+        g_autoptr(GError) error = NULL;
+        close_trial(attempt);
         attempt->next = info->ai_next;
-        if (start_connect(attempt, info)) {
-            set_source(attempt, &attempt->fd_source, g_unix_fd_source_new(attempt->fd, G_IO_OUT),
-                       (GSourceFunc) (void (*)(void)) on_writable);
+        if (start_connect(attempt, info, &error)) {
             set_source(attempt, &attempt->timer,
                        g_timeout_source_new((guint) (share_of_time(attempt) / 1000) + 1),
                        on_address_timeout);
             return;
         }
         g_free(why);
-        why = g_strdup(g_strerror(errno));
+        why = g_strdup(error->message);
     }
     give_up(attempt, why ? why : attempt->next ? no_time : "no address");
 }
@@ -376,10 +443,7 @@ begin_address(Attempt *attempt)
     *attempt->address = '\0';
     attempt->next = NULL;
     g_clear_pointer(&attempt->addresses, freeaddrinfo);
-    clear_source(&attempt->fd_source);
-    if (attempt->fd >= 0)
-        close(attempt->fd);
-    attempt->fd = -1;
+    close_trial(attempt);
     if (now_us >= attempt->end_us) {
         give_up(attempt, no_time);
         return;
@@ -504,6 +568,10 @@ sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *us
     connector.attempts = g_hash_table_new_full(NULL, NULL, attempt_free, NULL);
     gboolean is_ready = sami_network_process_init(&connector.process, config, FALSE, channel, user,
                                                   &error);
+    if (is_ready && config->is_sctp) {
+        connector.process.sctp = sami_sctp_new(&config->sctp, -1, 0, connector.process.context, &error);
+        is_ready = connector.process.sctp != NULL;
+    }
     if (is_ready)
         sami_network_process_run(&connector.process);
     else

@@ -68,6 +68,8 @@ sami_daemon_network_config(const SamiConfig *config)
 {
     return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
+                                .is_sctp = !strcmp(config->transport, "sctp"),
+                                .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
                                 .load_peers = load_peers, .user_data = (gpointer) config };
 }
 
@@ -209,8 +211,10 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     g_autoptr(GError) error = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
+    SamiNetworkConfig network = sami_daemon_network_config(config);
     raise_descriptors();
-    if (daemon->is_listener && (listener = sami_listener_open(config->listen, &error)) < 0) {
+    if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &error)) ||
+        (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {
         g_printerr("%s: %s\n", daemon->name, error->message);
         return EXIT_FAILURE;
     }
@@ -236,7 +240,6 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
                 close(listener);
             _exit(daemon->run_state(config, channel[1]));
         }
-        SamiNetworkConfig network = sami_daemon_network_config(config);
         const gchar *user = config->user && *config->user ? config->user : NULL;
         _exit(daemon->is_listener ? sami_listener_run(&network, listener, channel[0], user)
                                   : sami_connector_run(&network, channel[0], user));

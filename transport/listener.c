@@ -74,15 +74,32 @@ open_first(const gchar *host, const gchar *port, gint *ret_code)
     return fd;
 }
 
-int
-sami_listener_open(const gchar *listen_text, GError **error)
+static int
+open_sctp(const SamiNetworkConfig *config, const gchar *host, const gchar *port, GError **error)
 {
+    int fd = sami_sctp_open(&config->sctp, host, port, error);
+    if (fd < 0 && !strcmp(host, "::")) {
+        g_clear_error(error);
+        fd = sami_sctp_open(&config->sctp, "0.0.0.0", port, error);
+    }
+    if (fd < 0)
+        g_prefix_error(error, "cannot listen at %s with SCTP (%s): ", config->listen,
+                       sami_sctp_backend_name(sami_sctp_choose(config->sctp.backend)));
+    return fd;
+}
+
+int
+sami_listener_open(const SamiNetworkConfig *config, GError **error)
+{
+    const gchar *listen_text = config->listen;
     g_autofree gchar *host = NULL, *port = NULL;
     gint code;
     if (!sami_address_split(listen_text, &host, &port, error)) {
         g_prefix_error(error, "listen: ");
         return -1;
     }
+    if (config->is_sctp)
+        return open_sctp(config, host, port, error);
     int fd = open_first(host, port, &code);
     /* "Any" on a host without IPv6 means any IPv4 address. */
     if (fd < 0 && !strcmp(host, "::") && (code || errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
@@ -221,19 +238,18 @@ make_room(Listener *listener, const gchar *address)
 }
 
 static void
-take_connection(Listener *listener, int fd)
+take_connection(Listener *listener, SamiWire *wire)
 {
     g_autoptr(GError) error = NULL;
     gchar address[SAMI_ADDRESS_TEXT];
-    sami_address_print_peer(fd, address);
+    wire->ops->print(wire, address);
     if (!make_room(listener, address)) {
-        close(fd);
+        wire->ops->free(wire);
         return;
     }
     gint64 deadline_us = g_get_monotonic_time() + SAMI_HANDSHAKE_TIMEOUT_S * G_USEC_PER_SEC;
-    SamiTlsConnection *connection = sami_tls_connection_accept(
-        listener->process.tls, fd, deadline_us, listener->process.context, &events, listener,
-        &error);
+    SamiTlsConnection *connection = sami_tls_connection_new(listener->process.tls, wire, NULL, NULL, deadline_us, listener->process.context,
+                                                            &events, listener, &error);
     if (!connection) {
         on_refused(address, SAMI_HANDSHAKE_OTHER, error->message, listener);
         return;
@@ -262,7 +278,7 @@ on_connection(gint fd, GIOCondition condition, gpointer user_data)
     for (guint i = 0; i < ACCEPTS_PER_TURN; i++) {
         int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (accepted >= 0) {
-            take_connection(listener, accepted);
+            take_connection(listener, sami_wire_tcp_new(accepted, TRUE));
         } else if (errno == EAGAIN) {
             break;
         } else if (!is_passing(errno)) {
@@ -302,12 +318,37 @@ watch_listener(Listener *listener, guint after_ms)
     listener->process.sources[SOURCE_ACCEPT] = source;
 }
 
+static void
+on_association(SamiSctpAssoc *assoc, gpointer user_data)
+{
+    take_connection(user_data, sami_wire_sctp_new(assoc, TRUE));
+}
+
+static gboolean
+begin_listening(Listener *listener, GError **error)
+{
+    SamiNetworkProcess *process = &listener->process;
+    g_autofree gchar *host = NULL, *port = NULL;
+    if (!process->config.is_sctp) {
+        watch_listener(listener, 0);
+        return TRUE;
+    }
+    if (!sami_address_split(process->config.listen, &host, &port, error))
+        return FALSE;
+    process->sctp = sami_sctp_new(&process->config.sctp, listener->listener, (guint16) g_ascii_strtoull(port, NULL, 10), process->context, error);
+    if (process->sctp)
+        sami_sctp_listen(process->sctp, on_association, listener);
+    return process->sctp != NULL;
+}
+
 /* Those who have not said who they are are not waited for. */
 static void
 stop(SamiNetworkProcess *process)
 {
     Listener *listener = process->role;
     unwatch_listener(listener);
+    if (process->sctp)
+        sami_sctp_listen(process->sctp, NULL, NULL);
     forget_proven(listener);
     while (!g_queue_is_empty(&listener->unproven))
         drop_unproven(listener, g_queue_peek_head(&listener->unproven));
@@ -320,9 +361,9 @@ sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel,
     g_autoptr(GError) error = NULL;
     g_queue_init(&listener.unproven);
     gboolean is_ready = sami_network_process_init(&listener.process, config, TRUE, channel, user,
-                                                  &error);
+                                                  &error) &&
+                        begin_listening(&listener, &error);
     if (is_ready) {
-        watch_listener(&listener, 0);
         sami_network_process_run(&listener.process);
         sum_up(&listener);
     } else {

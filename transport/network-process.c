@@ -173,6 +173,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
             sami_tls_connection_free(connection);
         g_hash_table_unref(process->connections);
     }
+    g_clear_pointer(&process->sctp, sami_sctp_free);
     g_clear_pointer(&process->loop, g_main_loop_unref);
     g_clear_pointer(&process->context, g_main_context_unref);
     sami_tls_free(process->tls);

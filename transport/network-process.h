@@ -10,6 +10,7 @@ struct SamiNetworkProcess {
     SamiNetworkConfig config; /* strings are the caller's; `peers` is a reference, replaced by a reload */
     int channel;
     SamiTls *tls;
+    SamiSctp *sctp; /* NULL with TCP; made by the role */
     GMainContext
         *context; /* of its own: the default one may carry sources of the process that forked us */
     GMainLoop *loop;

@@ -12,6 +12,11 @@ libtransport_a_SOURCES = \
 	transport/tls-key-log.c transport/tls-key-log.h \
 	transport/tls-record.c transport/tls-record.h transport/tls-secrets.c transport/tls-secrets.h \
 	transport/tcp.c transport/tcp.h \
+	transport/tls-wire.h transport/tls-tcp.c \
+	transport/dtls-sctp.c transport/dtls-gate.c transport/dtls-gate.h \
+	transport/sctp.c transport/sctp.h transport/sctp-backend.h \
+	transport/sctp-userland.c transport/sctp-kernel.c \
+	transport/sctp-udp.c transport/sctp-udp.h \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
 	transport/pki.c transport/pki.h transport/peer-file.c \

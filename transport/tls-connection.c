@@ -4,11 +4,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "transport/address.h"
-#include "transport/tcp.h"
 
 /* Two Messages: one that waits for room, and one that is being completed. */
 #define READ_SIZE (2u * (SAMI_MESSAGE_MAX + 1u))
@@ -17,7 +14,7 @@
 /* How long the peer may take to close after we did, since its last octets. */
 #define CLOSE_TIMEOUT_US (10 * G_USEC_PER_SEC)
 /* How long a connection that has nothing more to say is kept, so that unread octets do not make
- * the kernel send a reset, which would eat an alert or a tail on its way to the peer. */
+ * the kernel send a reset, which would eat an alert or a tail on its way to the peer. That of a session: see the wire. */
 #define LINGER_US (2 * G_USEC_PER_SEC)
 
 typedef enum { PHASE_HANDSHAKE, PHASE_PUMP, PHASE_LINGER, PHASE_DONE } Phase;
@@ -42,7 +39,7 @@ typedef struct {
 
 struct SamiTlsConnection {
     GSource *source;
-    int fd;
+    SamiWire *wire;
     SSL *ssl;
     SamiTlsVerdict verdict;
     SamiSessionSocket *session; /* (nullable): a server's until the handshake is done */
@@ -65,7 +62,7 @@ struct SamiTlsConnection {
     const guint8 *out; /* in the session's own buffer, so nothing is received while out_left > 0 */
     gsize out_left;
 
-    Watch tls_watch, session_watch;
+    Watch session_watch;
     GIOCondition handshake_wants, read_wants,
         write_wants; /* TLS may have to write in order to read, and the reverse */
     gboolean session_is_full;
@@ -89,8 +86,8 @@ static void
 linger(SamiTlsConnection *c)
 {
     g_clear_pointer(&c->session, sami_session_socket_free);
-    shutdown(c->fd, SHUT_WR);
-    set_phase(c, PHASE_LINGER, g_get_monotonic_time() + LINGER_US);
+    c->wire->ops->finish(c->wire);
+    set_phase(c, PHASE_LINGER, g_get_monotonic_time() + (c->is_proven ? c->wire->ops->linger_us : LINGER_US));
 }
 
 /* The session ends here; what came whole before is still delivered, then the text. */
@@ -118,6 +115,15 @@ misframe(SamiTlsConnection *c, gchar *text_take)
     c->in_start = c->in_end;
     g_free(c->failure);
     c->failure = text_take;
+}
+
+/* The wire knows better than OpenSSL why it ended, but not why the peer sent an alert. */
+static gchar *
+explain(SamiTlsConnection *c, int ssl_error, int saved_errno)
+{
+    const gchar *reason = ssl_error == SSL_ERROR_SYSCALL ? c->wire->ops->failure(c->wire) : NULL;
+    g_autofree gchar *text = sami_tls_explain(ssl_error, saved_errno);
+    return reason ? g_strdup(reason) : g_steal_pointer(&text);
 }
 
 static GIOCondition
@@ -162,7 +168,7 @@ fail_handshake(SamiTlsConnection *c, SamiHandshakeCause cause, gchar *text_take)
 static void
 fill_open(SamiTlsConnection *c, SamiFrameOpen *open)
 {
-    *open = (SamiFrameOpen){ .version = 1, .transport = 1, .message_max = SAMI_MESSAGE_MAX };
+    *open = (SamiFrameOpen){ .version = 1, .transport = c->wire->ops->transport, .message_max = (guint16) c->wire->ops->message_max };
     g_strlcpy(open->name, c->verdict.name, sizeof(open->name));
     g_strlcpy(open->address, c->address, sizeof(open->address));
 }
@@ -177,6 +183,11 @@ begin_session(SamiTlsConnection *c)
      * not pass. */
     if (!c->verdict.name || SSL_get_verify_result(c->ssl) != X509_V_OK) {
         fail_handshake(c, SAMI_HANDSHAKE_OTHER, g_strdup("the certificate was not verified"));
+        return;
+    }
+    const gchar *doubt = c->wire->ops->doubt(c->wire);
+    if (doubt) {
+        fail_handshake(c, SAMI_HANDSHAKE_OTHER, g_strdup(doubt));
         return;
     }
     fill_open(c, &open);
@@ -210,7 +221,7 @@ do_handshake(SamiTlsConnection *c)
         c->handshake_wants = wanted_by(ssl_error);
     } else {
         SamiHandshakeCause cause = sami_tls_cause();
-        gchar *text = sami_tls_explain(ssl_error, saved_errno);
+        gchar *text = explain(c, ssl_error, saved_errno);
         if (c->verdict.reason) {
             g_free(text);
             text = g_steal_pointer(&c->verdict.reason);
@@ -308,10 +319,19 @@ end_reading(SamiTlsConnection *c, int ssl_error, int saved_errno)
         c->inward = INWARD_CLOSED;
         return;
     }
-    g_autofree gchar *text = sami_tls_explain(ssl_error, saved_errno);
+    g_autofree gchar *text = explain(c, ssl_error, saved_errno);
     gboolean is_alert = ssl_error == SSL_ERROR_SSL && !g_str_has_prefix(text, "truncated");
     fail(c, !is_alert && c->write_failure ? g_steal_pointer(&c->write_failure)
                                           : g_steal_pointer(&text));
+}
+
+/* RFC 7011 §10.2, RFC 6083 §4.1: each Message is a user message of its own. */
+static void
+check_framed(SamiTlsConnection *c, gsize n)
+{
+    const guint8 *at = c->in + c->in_end - n;
+    if (n < 4 || ((gsize) at[2] << 8 | at[3]) != n)
+        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2)", n));
 }
 
 /* TRUE if octets came. */
@@ -325,6 +345,8 @@ read_tls(SamiTlsConnection *c)
     int saved_errno = errno, ssl_error = SSL_get_error(c->ssl, result);
     if (result == 1) {
         c->in_end += n;
+        if (c->wire->ops->is_framed)
+            check_framed(c, n);
         if (c->outward == OUTWARD_CLOSED)
             c->deadline_us = g_get_monotonic_time() + CLOSE_TIMEOUT_US;
         return TRUE;
@@ -361,7 +383,7 @@ pump_inwards(SamiTlsConnection *c)
 static void
 end_writing(SamiTlsConnection *c, int ssl_error, int saved_errno)
 {
-    g_autofree gchar *text = sami_tls_explain(ssl_error, saved_errno);
+    g_autofree gchar *text = explain(c, ssl_error, saved_errno);
     c->out_left = 0;
     c->outward = OUTWARD_CLOSED;
     c->deadline_us = g_get_monotonic_time() + CLOSE_TIMEOUT_US;
@@ -378,6 +400,8 @@ flush_message(SamiTlsConnection *c)
 {
     while (c->out_left > 0) {
         gsize n = 0;
+        if (!c->wire->ops->can_write(c->wire))
+            return FALSE;
         ERR_clear_error();
         errno = 0;
         int result = SSL_write_ex(c->ssl, c->out, c->out_left, &n);
@@ -400,7 +424,7 @@ flush_message(SamiTlsConnection *c)
 static gboolean
 take_message(SamiTlsConnection *c, const guint8 *payload, gsize length)
 {
-    if (payload[0] != 0 || payload[1] != 10 || ((gsize) payload[2] << 8 | payload[3]) != length)
+    if (payload[0] != 0 || payload[1] != 10 || ((gsize) payload[2] << 8 | payload[3]) != length || length > c->wire->ops->message_max)
         return FALSE;
     c->out = payload;
     c->out_left = length;
@@ -443,6 +467,8 @@ receive_frame(SamiTlsConnection *c)
 static gboolean
 send_close_notify(SamiTlsConnection *c)
 {
+    if (!c->wire->ops->can_close(c->wire))
+        return FALSE;
     ERR_clear_error();
     errno = 0;
     int result = SSL_shutdown(c->ssl);
@@ -482,16 +508,10 @@ pump_outwards(SamiTlsConnection *c)
 static void
 drain(SamiTlsConnection *c)
 {
-    for (guint i = 0; i < ROUNDS_PER_TURN; i++) {
-        ssize_t n = recv(c->fd, c->in, READ_SIZE, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (n <= 0) {
-            set_phase(c, PHASE_DONE, 0);
-            return;
-        }
-    }
-    c->is_again = TRUE;
+    SamiWireDrain result = c->wire->ops->drain(c->wire);
+    c->is_again = result == SAMI_WIRE_MORE;
+    if (result == SAMI_WIRE_OVER)
+        set_phase(c, PHASE_DONE, 0);
 }
 
 static void
@@ -519,6 +539,7 @@ static void
 run(SamiTlsConnection *c)
 {
     c->is_again = FALSE;
+    c->wire->ops->run(c->wire);
     if (c->deadline_us && g_get_monotonic_time() >= c->deadline_us)
         expire(c);
     if (c->phase == PHASE_HANDSHAKE && session_hung_up(c))
@@ -582,10 +603,11 @@ wanted_of_session(const SamiTlsConnection *c)
 static void
 update_watches(SamiTlsConnection *c)
 {
-    watch(c, &c->tls_watch, c->fd, wanted_of_tls(c));
+    gint64 wire_us = c->wire->ops->watch(c->wire, c->source, wanted_of_tls(c));
     if (c->session)
         watch(c, &c->session_watch, sami_session_socket_fd(c->session), wanted_of_session(c));
-    g_source_set_ready_time(c->source, c->is_again ? 0 : c->deadline_us ? c->deadline_us : -1);
+    gint64 ready_us = !c->deadline_us ? wire_us : !wire_us ? c->deadline_us : MIN(wire_us, c->deadline_us);
+    g_source_set_ready_time(c->source, c->is_again ? 0 : ready_us ? ready_us : -1);
 }
 
 static gboolean
@@ -611,14 +633,13 @@ dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
 
 /* ---- life ---- */
 
-static SamiTlsConnection *
-connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket *session,
-               gint64 deadline_us, GMainContext *context, const SamiTlsEvents *events,
-               gpointer user_data, GError **error)
+SamiTlsConnection *
+sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, SamiSessionSocket *session, gint64 deadline_us,
+                        GMainContext *context, const SamiTlsEvents *events, gpointer user_data, GError **error)
 {
     static GSourceFuncs functions = { .dispatch = dispatch };
     SamiTlsConnection *c = g_new0(SamiTlsConnection, 1);
-    c->fd = fd_take;
+    c->wire = wire_take;
     c->events = events;
     c->user_data = user_data;
     c->deadline_us = deadline_us;
@@ -626,8 +647,8 @@ connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket
     c->read_wants = c->handshake_wants = G_IO_IN;
     c->write_wants = G_IO_OUT;
     c->in = g_malloc(READ_SIZE);
-    sami_address_print_peer(fd_take, c->address);
-    if (!(c->ssl = sami_tls_open(tls, &c->verdict, fd_take, error))) {
+    c->wire->ops->print(c->wire, c->address);
+    if (!(c->ssl = c->wire->ops->open(c->wire, tls, &c->verdict, error))) {
         sami_tls_connection_free(c);
         return NULL;
     }
@@ -637,23 +658,6 @@ connection_new(SamiTls *tls, int fd_take, const gchar *wanted, SamiSessionSocket
     g_source_set_ready_time(c->source, 0);
     g_source_attach(c->source, context);
     return c;
-}
-
-SamiTlsConnection *
-sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us, GMainContext *context,
-                           const SamiTlsEvents *events, gpointer user_data, GError **error)
-{
-    sami_tcp_tune(fd_take, FALSE);
-    return connection_new(tls, fd_take, NULL, NULL, deadline_us, context, events, user_data, error);
-}
-
-SamiTlsConnection *
-sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name,
-                            SamiSessionSocket *session, gint64 deadline_us, GMainContext *context,
-                            const SamiTlsEvents *events, gpointer user_data, GError **error)
-{
-    return connection_new(tls, fd_take, name, session, deadline_us, context, events, user_data,
-                          error);
 }
 
 gboolean
@@ -677,10 +681,10 @@ sami_tls_connection_free(SamiTlsConnection *c)
         g_source_destroy(c->source);
         g_source_unref(c->source);
     }
+    c->wire->ops->free(c->wire);
     SSL_free(c->ssl);
     sami_tls_verdict_clear(&c->verdict);
     sami_session_socket_free(c->session);
-    close(c->fd);
     g_free(c->failure);
     g_free(c->write_failure);
     g_free(c->in);

@@ -1,5 +1,5 @@
-/* One Transport Session: TLS over a connected TCP socket on one side, the session's SEQPACKET
- * socket on the other, whole IPFIX Messages between them (RFC 7011 §10.4). Private to
+/* One Transport Session: TLS over TCP or DTLS over SCTP (transport/tls-wire.h) on one side, the session's SEQPACKET
+ * socket on the other, whole IPFIX Messages between them (RFC 7011 §10.2, §10.4). Private to
  * transport/.
  *
  * Back-pressure both ways: TLS is not read while the session socket has no room for what was
@@ -15,7 +15,7 @@
 #pragma once
 
 #include "transport/session-pair.h"
-#include "transport/tls-context.h"
+#include "transport/tls-wire.h"
 
 typedef struct SamiTlsConnection SamiTlsConnection;
 
@@ -35,17 +35,13 @@ typedef struct {
     void (*finished)(SamiTlsConnection *connection, gpointer user_data);
 } SamiTlsEvents;
 
-/* Takes fd, which is connected and non-blocking. The handshake ends by `deadline_us` of
- * g_get_monotonic_time(). Runs in context until `finished`. `events` and `user_data` outlive it. */
-SamiTlsConnection *sami_tls_connection_accept(SamiTls *tls, int fd_take, gint64 deadline_us,
-                                              GMainContext *context, const SamiTlsEvents *events,
-                                              gpointer user_data, GError **error);
-/* Also takes the session socket, which the caller has tuned; every failure is told there as ERROR, beginning "TLS: NAME at
- * ADDRESS: ". Only if it gives NULL, nothing was told and the session socket stays the caller's. */
-SamiTlsConnection *sami_tls_connection_connect(SamiTls *tls, int fd_take, const gchar *name,
-                                               SamiSessionSocket *session, gint64 deadline_us,
-                                               GMainContext *context, const SamiTlsEvents *events,
-                                               gpointer user_data, GError **error);
+/* Takes the wire, also on failure. The handshake ends by `deadline_us` of g_get_monotonic_time(). Runs in context until `finished`. `events` and
+ * `user_data` outlive it.
+ *
+ * Server: `wanted` and `session` are NULL. Client: `wanted` is the peer's name, and the session socket is taken too; every failure is told there
+ * as ERROR, beginning "TLS: NAME at ADDRESS: ". Only if this gives NULL, nothing was told and the session socket stays the caller's. */
+SamiTlsConnection *sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, SamiSessionSocket *session, gint64 deadline_us,
+                                           GMainContext *context, const SamiTlsEvents *events, gpointer user_data, GError **error);
 /* The peer was verified and the session began; until then nobody knows who this is. */
 gboolean sami_tls_connection_is_proven(const SamiTlsConnection *connection);
 /* Of the other end, as text; as long as the connection. */

@@ -11,6 +11,8 @@
 #include "transport/tls-key-log.h"
 
 #define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
+/* Forward secrecy and AEAD only. */
+#define DTLS_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 /* Several records a read(2): at full rate a Message is four or five records. */
 #define READ_BUFFER (64 * 1024)
 
@@ -231,13 +233,20 @@ load_ca(const SamiNetworkConfig *config, GError **error)
     return NULL;
 }
 
-/* PROTOCOL §1: TLS 1.3, no resumption, no tickets, no 0-RTT, no renegotiation, certificates on
+/* PROTOCOL §1: TLS 1.3, or DTLS 1.2, no resumption, no tickets, no 0-RTT, no renegotiation, certificates on
  * both sides. */
 static void
-restrict_context(SSL_CTX *context)
+restrict_context(SSL_CTX *context, gboolean is_dtls)
 {
-    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
-    SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
+    int version = is_dtls ? DTLS1_2_VERSION : TLS1_3_VERSION;
+    SSL_CTX_set_min_proto_version(context, version);
+    SSL_CTX_set_max_proto_version(context, version);
+    if (is_dtls) {
+        SSL_CTX_set_cipher_list(context, DTLS_CIPHERS);
+        /* RFC 6083 §3.4: no discovery of a path MTU. And no cookies: SCTP has its own. */
+        SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
+        SSL_CTX_clear_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_EXTENDED_MASTER_SECRET);
+    }
     SSL_CTX_set_options(context,
                         SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */
@@ -248,7 +257,8 @@ restrict_context(SSL_CTX *context)
     SSL_CTX_set_recv_max_early_data(context, 0);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(context, 1);
-    SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER);
+    if (!is_dtls)
+        SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, verify, NULL);
 }
@@ -289,12 +299,12 @@ sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error
 {
     g_autoptr(SamiTls) tls = g_new0(SamiTls, 1);
     tls->is_server = is_server;
-    tls->context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+    tls->context = SSL_CTX_new(config->is_sctp ? DTLS_method() : is_server ? TLS_server_method() : TLS_client_method());
     if (!tls->context) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());
         return NULL;
     }
-    restrict_context(tls->context);
+    restrict_context(tls->context, config->is_sctp);
     if (!load_identity(tls->context, config, error) || !sami_tls_reload(tls, config, error) || !open_key_log(tls, config->key_log, error))
         return NULL;
     return g_steal_pointer(&tls);
@@ -316,7 +326,7 @@ sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error)
 {
     ERR_clear_error();
     SSL *ssl = SSL_new(tls->context);
-    gboolean is_ready = ssl && SSL_set_fd(ssl, fd) == 1 && SSL_set_app_data(ssl, verdict) == 1 &&
+    gboolean is_ready = ssl && (fd < 0 || SSL_set_fd(ssl, fd) == 1) && SSL_set_app_data(ssl, verdict) == 1 &&
                         (!verdict->wanted || SSL_set_tlsext_host_name(ssl, verdict->wanted) == 1);
     if (!is_ready) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());

@@ -1,4 +1,4 @@
-/* TLS 1.3 settings, our certificate, and the rule by which a peer's certificate is believed
+/* TLS 1.3 and DTLS 1.2 settings, our certificate, and the rule by which a peer's certificate is believed
  * (PROTOCOL §1). Private to transport/.
  *
  * A certificate is accepted if it equals, octet by octet, the one that is pinned for a peer (its
@@ -31,7 +31,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiTls, sami_tls_free)
  * not touched. */
 gboolean sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error);
 
-/* An SSL object over fd (not taken) that reports into verdict. (transfer full) */
+/* An SSL object over fd (not taken; -1: the caller sets its BIO) that reports into verdict. (transfer full) */
 SSL *sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error);
 void sami_tls_verdict_clear(SamiTlsVerdict *verdict);
 /* PROTOCOL §3: the exporter value of a finished handshake. */

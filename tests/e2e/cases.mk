@@ -1,5 +1,5 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
-# operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back.
+# operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \
@@ -85,13 +85,15 @@ E2E_TESTS = \
 	tests/e2e/116-send-refused.sh \
 	tests/e2e/117-send-plain.sh \
 	tests/e2e/118-send-sessions.sh \
-	tests/e2e/119-send-kinds.sh
+	tests/e2e/119-send-kinds.sh \
+	tests/e2e/120-sctp.sh \
+	tests/e2e/121-sctp-resume.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
 	tests/e2e/testbed.sh tests/e2e/move.sh tests/e2e/demonstrate.sh tests/e2e/raw.py tests/e2e/traffic.py tests/e2e/terminal.py \
 	tests/e2e/refused.sh tests/e2e/faults.sh tests/e2e/live.py tests/e2e/many.sh tests/e2e/churn.py tests/e2e/pair.sh tests/e2e/vlans.sh \
-	tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
+	tests/e2e/sctp-audit.py tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py tests/e2e/plain.py tests/e2e/messages.py \
 	tests/e2e/send.sh tests/e2e/sink.py \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \

@@ -101,19 +101,24 @@ equal() { # both tables, after the end
     table compare "${LAB}fw1" "${LAB}fw2" --tolerance 3 >"$WORK/compare" || { cat "$WORK/compare"; fail "the tables differ"; }
 }
 
-# The management link: cut reset|drop, slow RATE, mend
+# The management link: cut reset|drop, slow RATE, mend. SCTP in UDP cannot be reset from outside: its packets are dropped, and heartbeats notice it.
+if [ "${TRANSPORT:-tcp}" = sctp ]; then
+    TO_COLLECTOR='udp dport 9899' FROM_COLLECTOR='udp sport 9899' RESET=drop
+else
+    TO_COLLECTOR='tcp dport 4740' FROM_COLLECTOR='tcp sport 4740 tcp flags & rst == 0' RESET='reject with tcp reset'
+fi
 cut() {
     local verdict=drop
-    [ "$1" = reset ] && verdict='reject with tcp reset'
+    [ "$1" = reset ] && verdict=$RESET
     ns fw2 nft -f - <<NFT
-table inet cut { chain in { type filter hook input priority 0; iifname "mgmt0" tcp dport 4740 $verdict; }; }
+table inet cut { chain in { type filter hook input priority 0; iifname "mgmt0" $TO_COLLECTOR $verdict; }; }
 NFT
     ns fw1 nft -f - <<NFT
-table inet cut { chain in { type filter hook input priority 0; iifname "mgmt0" tcp sport 4740 tcp flags & rst == 0 $verdict; }; }
+table inet cut { chain in { type filter hook input priority 0; iifname "mgmt0" $FROM_COLLECTOR $verdict; }; }
 NFT
 }
 # Only what the collector says is held back.
-mute() { ns fw1 nft -f - <<<'table inet cut { chain in { type filter hook input priority 0; iifname "mgmt0" tcp sport 4740 tcp flags & rst == 0 drop; }; }'; }
+mute() { ns fw1 nft -f - <<<"table inet cut { chain in { type filter hook input priority 0; iifname \"mgmt0\" $FROM_COLLECTOR drop; }; }"; }
 mend() { ns fw1 nft delete table inet cut 2>/dev/null; ns fw2 nft delete table inet cut 2>/dev/null; }
 slow() { ns fw1 tc qdisc replace dev mgmt0 root tbf rate "$1" burst 64k latency 100ms; }
 fast() { ns fw1 tc qdisc del dev mgmt0 root 2>/dev/null; }

@@ -1,10 +1,11 @@
-# move.sh: transfers of a kind, or of several, move and survive; sourced by the cases, which say CASE.
+# move.sh: transfers of a kind, or of several, move and survive; sourced by the cases, which say CASE, and may have a function BEFORE the daemons start.
 # shellcheck shell=bash
 : "${srcdir:?}" "${CASE:?}"
 set -uo pipefail
 . "$srcdir/tests/e2e/testbed.sh"
 CLIENTS=()
 lab_start "${EVENTS:-1}" || exit 1
+[ -z "${BEFORE:-}" ] || "$BEFORE" || exit 1
 if [ "${LISTENER_FIRST:-}" ]; then
     sami_setup && sami_start || exit 1
 fi

@@ -154,12 +154,12 @@ lab_stop() {
 
 ctl() { local n=$1; shift; ns "fw$n" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@"; }
 
-# Both daemons, as an operator sets them up: samictl setup, exchange of the peer files.
+# Both daemons, as an operator sets them up: samictl setup, exchange of the peer files. TRANSPORT=sctp: they speak DTLS over SCTP.
 sami_setup() {
     local n
     for n in 1 2; do
         ctl $n setup --name "fw$n.example" --address "10.255.0.$n:4740" >"$WORK/setup$n" 2>&1 || { cat "$WORK/setup$n"; return 1; }
-        sed -i '/^\(run-dir\|journal-dir\|vm-prefixes\|user\|grace\|lease\|control-group\) *=/d' "$WORK/fw$n/sami.conf"
+        sed -i '/^\(transport\|run-dir\|journal-dir\|vm-prefixes\|user\|grace\|lease\|control-group\) *=/d' "$WORK/fw$n/sami.conf"
         cat >>"$WORK/fw$n/sami.conf" <<CONF
 run-dir=$WORK/run$n
 journal-dir=$WORK/journal$n
@@ -167,6 +167,7 @@ vm-prefixes=10.0.0.0/24,2001:db8:a::/64
 user=nobody
 grace=1s
 lease=${LEASE:-30s}
+transport=${TRANSPORT:-tcp}
 CONF
         mkdir -p "$WORK/run$n"
     done

@@ -1,7 +1,7 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
-FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-inject fuzz-netlink fuzz-packets \
-	fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
+FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-gate fuzz-inject \
+	fuzz-netlink fuzz-packets fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
 FUZZ_LIBS = $(SAMI_CORE_LIBS)
@@ -38,6 +38,9 @@ fuzz_file_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)
 fuzz_frame_SOURCES = tests/fuzz/frame.c $(FUZZ_DRIVER)
 fuzz_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_frame_LDADD = $(FUZZ_LIBS)
+fuzz_gate_SOURCES = tests/fuzz/gate.c $(FUZZ_DRIVER)
+fuzz_gate_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
+fuzz_gate_LDADD = $(FUZZ_LIBS)
 fuzz_inject_SOURCES = tests/fuzz/inject.c tests/fuzz/stream.c $(FUZZ_MUTATOR) $(FUZZ_DRIVER)
 fuzz_inject_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_inject_LDADD = libreplay.a libcollector.a $(FUZZ_LIBS)

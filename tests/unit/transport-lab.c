@@ -12,6 +12,18 @@
 #include <unistd.h>
 
 static gchar *dir;
+gboolean lab_is_sctp;
+SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
+
+const gchar *lab_host = "127.0.0.1";
+guint lab_connect_timeout_s = 2;
+gsize lab_message_limit;
+
+gsize
+lab_message_max(void)
+{
+    return lab_message_limit ? lab_message_limit : lab_is_sctp ? SAMI_MESSAGE_MAX_SCTP : SAMI_MESSAGE_MAX;
+}
 
 gboolean
 lab_open(void)
@@ -120,7 +132,9 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
           const gchar *address)
 {
     g_auto(GStrv) list = g_strsplit(peers, " ", -1);
-    lab->config = (SamiNetworkConfig){ .connect_timeout_s = 2 };
+    lab->config = (SamiNetworkConfig){ .connect_timeout_s = lab_connect_timeout_s };
+    lab->config.is_sctp = lab_is_sctp;
+    lab->config.sctp = lab_sctp;
     lab->config.certificate_file = lab_path(stem, ".crt");
     lab->config.key_file = lab_path(stem, ".key");
     lab->config.ca_file = ca ? lab_path(ca, ".crt") : NULL;
@@ -167,14 +181,19 @@ void
 lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peers,
            const gchar *user)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in6 address; /* or IPv4: its port is at the same place */
     socklen_t length = sizeof(address);
     g_autoptr(GError) error = NULL;
     configure(lab, stem, ca, peers, NULL);
-    int listener = sami_listener_open("127.0.0.1:0", &error);
+    lab->config.listen = g_strdup_printf("%s:0", lab_host);
+    lab->config.sctp.udp_port = 0;
+    int listener = sami_listener_open(&lab->config, &error);
     if (listener < 0 || getsockname(listener, (struct sockaddr *) &address, &length) != 0)
         g_error("listen: %s", error ? error->message : "getsockname");
-    lab->port = ntohs(address.sin_port);
+    lab->port = ntohs(address.sin6_port);
+    g_free(lab->config.listen);
+    lab->config.listen = g_strdup_printf("%s:%u", lab_host, lab->port); /* the SCTP port is the same number as the UDP port */
+    lab_sctp.udp_port = (guint16) lab->port;
     start(lab, listener, user);
     close(listener);
 }
@@ -195,6 +214,7 @@ finish(LabProcess *lab)
         return -1;
     close(lab->channel);
     waitpid(lab->pid, &status, 0);
+    g_free(lab->config.listen);
     g_free(lab->config.certificate_file);
     g_free(lab->config.key_file);
     g_free(lab->config.ca_file);
@@ -295,9 +315,9 @@ gsize
 lab_message(guint i, guint8 *message)
 {
     guint32 state = i * 2654435761u + 1;
-    gsize length = i % 7 == 0   ? SAMI_MESSAGE_MAX
+    gsize length = i % 7 == 0   ? lab_message_max()
                    : i % 5 == 0 ? SAMI_MESSAGE_HEADER
-                                : SAMI_MESSAGE_HEADER + state % 20000;
+                                : MIN(SAMI_MESSAGE_HEADER + state % 20000, lab_message_max());
     message[0] = 0;
     message[1] = 10;
     message[2] = (guint8) (length >> 8);

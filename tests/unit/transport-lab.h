@@ -17,6 +17,17 @@ typedef struct {
     SamiNetworkConfig config;
 } LabProcess;
 
+/* DTLS over SCTP instead of TLS over TCP, for all processes from now on; and what their datagrams go through (SamiSctpConfig). */
+extern gboolean lab_is_sctp;
+extern SamiSctpConfig lab_sctp;
+/* What connectors get. */
+extern guint lab_connect_timeout_s;
+/* Where listeners are: "127.0.0.1" or "[::1]". */
+extern const gchar *lab_host;
+/* Octets of the largest Message there, or of a smaller one that a test asks for. */
+extern gsize lab_message_limit;
+gsize lab_message_max(void);
+
 gboolean lab_open(void);
 void lab_close(void);
 /* A file in the laboratory's directory. (transfer full) */
@@ -48,7 +59,7 @@ gchar *lab_error(SamiSessionSocket *session);
 /* Waits for OPEN. */
 gboolean lab_opened(SamiSessionSocket *session, SamiFrameOpen *ret_open);
 
-/* Message number i: 16 to 65535 octets, all of them determined by i. `message` has
+/* Message number i: 16 to lab_message_max() octets, all of them determined by i. `message` has
  * SAMI_MESSAGE_MAX octets. */
 gsize lab_message(guint i, guint8 *message);
 gboolean lab_is_message(guint i, const guint8 *message, gsize length);

@@ -44,7 +44,7 @@ pair_start(const gchar *server, const gchar *server_ca, const gchar *server_peer
       const gchar *client_ca, const gchar *client_peers)
 {
     lab_listen(&listener, server, server_ca, server_peers, NULL);
-    g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", listener.port);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
     lab_connect(&connector, client, client_ca, client_peers, address);
 }
 
@@ -120,6 +120,8 @@ pair_receive_some(PairSide *side, guint n_max)
             side->n_received++;
         else
             side->is_wrong = TRUE;
+        if (side->is_wrong && receive == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_ERROR)
+            g_printerr("after %u Messages: %.*s\n", side->n_received, (int) length, payload);
     }
 }
 

@@ -1,7 +1,12 @@
 /* A listener, fw2.example, and a connector, fw1.example, against each other; the fixture of the programs that test TLS. */
 #pragma once
 
+#include "tests/unit/harness.h"
 #include "tests/unit/transport-lab.h"
+
+/* transport-cases.c: what is the same over every transport. */
+extern const SamiTest transport_cases[];
+extern const guint n_transport_cases;
 
 extern LabProcess listener, connector;
 /* The ends of the session that a test is about; pair_stop() frees them. */

@@ -1,7 +1,7 @@
-check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-bare test-tls-decrypt
-TESTS += test-pki test-transport-frames test-transport-tls test-transport-bare test-tls-decrypt
+check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
+TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
 
-transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
+transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
 test_pki_SOURCES = tests/unit/test-pki.c tests/unit/harness.h
 test_pki_LDADD = $(transport_test_libs)
@@ -11,13 +11,23 @@ test_transport_frames_LDADD = $(transport_test_libs)
 
 transport_pair_sources = tests/unit/transport-pair.c tests/unit/transport-pair.h tests/unit/transport-lab.c \
 	tests/unit/transport-lab.h tests/unit/harness.h
-test_transport_tls_SOURCES = tests/unit/test-transport-tls.c $(transport_pair_sources)
+test_transport_tls_SOURCES = tests/unit/test-transport-tls.c tests/unit/transport-cases.c $(transport_pair_sources)
 test_transport_tls_LDADD = $(transport_test_libs)
+test_transport_dtls_SOURCES = tests/unit/test-transport-dtls.c tests/unit/transport-cases.c $(transport_pair_sources)
+test_transport_dtls_LDADD = $(transport_test_libs)
+test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h \
+	$(transport_pair_sources)
+test_transport_sctp_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
 
 test_tls_decrypt_SOURCES = tests/unit/test-tls-decrypt.c tests/unit/tls-recording.c tests/unit/tls-recording.h tests/unit/harness.h
 test_tls_decrypt_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-sctp-parts
+TESTS += test-sctp-parts
+test_sctp_parts_SOURCES = tests/unit/test-sctp-parts.c tests/unit/harness.h
+test_sctp_parts_LDADD = $(transport_test_libs)
 
 check_PROGRAMS += test-capture test-capture-tcp test-capture-sctp
 TESTS += test-capture test-capture-tcp test-capture-sctp

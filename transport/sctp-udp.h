@@ -1,0 +1,34 @@
+/* SCTP packets in UDP datagrams (RFC 6951): one socket, and who sent us something. Private to sctp*.c.
+ *
+ * A peer is named by a number that is a keyed hash of its address: the same address has the same number again after its entry was forgotten, so
+ * that what an SCTP cookie says of it stays true. Entries without an association are bounded and expire (SAMI_SCTP_PEERS_MAX, SAMI_SCTP_PEER_TTL_S). */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "common/error.h"
+#include "transport/address.h"
+
+typedef struct SamiSctpUdp SamiSctpUdp;
+
+/* A bound socket; an IPv6 wildcard serves IPv4 too. */
+int sami_sctp_udp_open(const struct sockaddr *address, socklen_t length, GError **error);
+/* Takes `fd`. `send`: see SamiSctpConfig. `forgotten` is told of each entry that goes and was held once. */
+SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int), void (*forgotten)(guint64 peer));
+void sami_sctp_udp_free(SamiSctpUdp *udp);
+int sami_sctp_udp_fd(const SamiSctpUdp *udp);
+
+/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. */
+gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer);
+/* 0: it left, or was lost as datagrams are. errno else, ENOENT for a peer that was forgotten. */
+int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);
+/* The number of `address` with UDP port `port`; 0 if a family does not fit the socket. */
+guint64 sami_sctp_udp_find(SamiSctpUdp *udp, const struct sockaddr *address, guint16 port);
+/* An association begins or ends: its peer's entry stays meanwhile. TRUE: it is the first one that this entry has. */
+gboolean sami_sctp_udp_hold(SamiSctpUdp *udp, guint64 peer);
+void sami_sctp_udp_release(SamiSctpUdp *udp, guint64 peer);
+void sami_sctp_udp_expire(SamiSctpUdp *udp);
+guint sami_sctp_udp_n_idle(const SamiSctpUdp *udp);
+void sami_sctp_udp_print(const SamiSctpUdp *udp, guint64 peer, gchar ret_text[SAMI_ADDRESS_TEXT]);
+/* Octets of an SCTP packet that fit into one IP packet on the way to `peer`, as far as the kernel knows. */
+guint sami_sctp_udp_mtu(const SamiSctpUdp *udp, guint64 peer);
