@@ -209,11 +209,11 @@ static int
 start(const SamiDaemon *daemon, const SamiConfig *config)
 {
     g_autoptr(GError) error = NULL;
+    g_autofree gchar *sctp = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
     SamiNetworkConfig network = sami_daemon_network_config(config);
     raise_descriptors();
-    g_autofree gchar *sctp = NULL;
     if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &sctp, &error)) ||
         (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {
         g_printerr("%s: %s\n", daemon->name, error->message);

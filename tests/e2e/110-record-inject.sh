@@ -56,3 +56,20 @@ ns fw1 conntrack -L -w 7 2>/dev/null | grep -q 'mark=5.*zone=7\|zone=7.*mark=5' 
 replay record -o "$WORK/vm.ipfix" --vm $VM6 --json || fail "record --vm ended with $?"
 grep -q '"exit":0' "$WORK/out" || fail "no summary"
 echo "ok   a part, through a pipe"
+
+# What is there is what was recorded; then what has changed since.
+replay record -q -o "$WORK/now.ipfix" || fail "record ended with $?"
+ns fw1 "$BUILD/sami-replay" diff "$WORK/now.ipfix" --live -P udp >"$WORK/out" 2>&1 || fail "diff --live ended with $?"
+grep -q 'only in the first 0, only in the second 0, changed 0$' "$WORK/out" || fail "it is not the same"
+ns fw1 conntrack -D -p udp -w 7 >/dev/null 2>&1
+track -p udp --sport 6000 --dport 53 -s 10.0.0.13 -d 198.51.100.10 -t 200
+ns fw1 conntrack -U -p udp -s 127.0.0.1 -d 224.0.0.251 -m 9 >/dev/null 2>&1
+ns fw1 "$BUILD/sami-replay" diff "$WORK/now.ipfix" --live -P udp >"$WORK/out" 2>&1
+[ $? -eq 20 ] || fail "diff --live of another table did not end with 20"
+diff - "$WORK/out" <<END || fail "diff --live"
+< udp 10.0.0.13:5353 -> 198.51.100.10:53 zone 7
+! udp 127.0.0.1:5353 -> 224.0.0.251:5353 zone 0: ctMark none -> 9
+> udp 10.0.0.13:6000 -> 198.51.100.10:53 zone 0
+$(tail -n 1 "$WORK/out")
+END
+echo "ok   diff with the table"

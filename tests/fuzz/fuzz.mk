@@ -1,7 +1,7 @@
 # see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
-FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-gate fuzz-inject fuzz-netlink fuzz-packets \
-	fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
+FUZZ_TARGETS = fuzz-capture fuzz-config fuzz-conntrackd fuzz-control fuzz-decode fuzz-file fuzz-frame fuzz-gate fuzz-inject \
+	fuzz-netlink fuzz-packets fuzz-peer-file fuzz-receipt fuzz-recut fuzz-session fuzz-signature fuzz-template fuzz-tls-decrypt
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
 FUZZ_LIBS = $(SAMI_CORE_LIBS)

@@ -49,6 +49,12 @@ trap 'rm -f "$errors"' EXIT
     golden validate-foreign-unsigned validate --unsigned foreign.ipfix
     golden stats stats $keys journal.ipfix
     golden stats-json stats --json -K session journal.ipfix
+    golden inject-dry-run inject --dry-run --no-aging -c config/sami.conf journal.ipfix
+    golden inject-dry-run-json inject --dry-run --no-aging --json -c config/sami.conf journal.ipfix
+    golden inject-dry-run-expired inject --dry-run -c config/sami.conf journal.ipfix
+    golden inject-dry-run-filter inject --dry-run --no-aging -c config/sami.conf -P sctp journal.ipfix
+    golden inject-dry-run-damaged inject --dry-run --no-aging -c config/sami.conf damaged-bit.ipfix
+    golden inject-unknown inject --dry-run journal.ipfix
     golden diff-same diff journal.ipfix journal.ipfix
     golden diff diff journal.ipfix earlier.ipfix
     golden diff-foreign diff foreign.ipfix journal.ipfix
