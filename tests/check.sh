@@ -3,7 +3,8 @@
 # are cores (SAMI_JOBS), for most wait most of the time; a script that says "# ALONE: why" runs by itself. A script that fails beside others is run once
 # more when nothing else runs, since labs full of processes with leases and deadlines share these cores: that it passes then is said, and
 # listed at the end. End to end the daemons speak TLS over TCP, with SAMI_TRANSPORT=sctp DTLS over SCTP; with --long, and where a script
-# says "# OVER SCTP, TOO", first one and then the other. What a sanitizer has to say, in a BUILD that has them, fails the test that it happened in, whichever process it was.
+# says "# OVER SCTP, TOO", first one and then the other. What a sanitizer has to say, in a BUILD that has them, fails the test that it
+# happened in, whichever process it was.
 set -u
 build=$1
 shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# demonstrate.sh BUILD [--transport tcp|sctp] [--flows N] [--churn | --vm | --cumulative]: a VM moves behind another firewall in the middle of live transfers, first without
-# SAMI, then with it. The last line is for machines.
+# demonstrate.sh BUILD [--transport tcp|sctp] [--flows N] [--churn | --vm | --cumulative]: a VM moves behind another firewall in the middle of live
+# transfers, first without SAMI, then with it. The last line is for machines.
 set -uo pipefail
 export SAMI_BUILD=$1 srcdir
 srcdir=$(cd "$(dirname "$0")/../.." && pwd)
