@@ -395,14 +395,17 @@ static gboolean
 start_connector(ReplaySession *s, GError **error)
 {
     const gchar *user = s->config->user && *s->config->user ? s->config->user : NULL;
+    SamiNetworkConfig network = sami_daemon_network_config(s->config);
+    g_autoptr(GPtrArray) peers = network.peers;
     int channel[2];
+    if (network.is_sctp && !sami_sctp_prepare(&network.sctp, NULL, error))
+        return FALSE;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "socketpair: %s", g_strerror(errno));
         return FALSE;
     }
     s->connector = fork();
     if (s->connector == 0) {
-        SamiNetworkConfig network = sami_daemon_network_config(s->config);
         close(channel[1]);
         setpgid(0, 0); /* a Ctrl-C is ours to answer, over its session */
         _exit(sami_connector_run(&network, channel[0], user));

@@ -2,8 +2,9 @@
 # check.sh BUILD [--long] [SUITE...]: runs the tests that BUILD lists, a line each; the last line counts them. As many run at once as there
 # are cores (SAMI_JOBS), for most wait most of the time; a script that says "# ALONE: why" runs by itself. A script that fails beside others is run once
 # more when nothing else runs, since labs full of processes with leases and deadlines share these cores: that it passes then is said, and
-# listed at the end. What a sanitizer has to say, in a BUILD that
-# has them, fails the test that it happened in, whichever process it was.
+# listed at the end. End to end the daemons speak TLS over TCP, with SAMI_TRANSPORT=sctp DTLS over SCTP; with --long, and where a script
+# says "# OVER SCTP, TOO", first one and then the other. What a sanitizer has to say, in a BUILD that has them, fails the test that it
+# happened in, whichever process it was.
 set -u
 build=$1
 shift
@@ -42,10 +43,13 @@ may_be_run_again() { # TEST STATUS
     case $1 in tests/e2e/* | tests/interop/* | tests/packaging/*) return 0 ;; *) return 1 ;; esac
 }
 
-# run_one TEST PROGRAM [again]: one line, and on failure the end of the log, in one piece; a word for the count
+# run_one TEST PROGRAM TRANSPORT [again]: one line, and on failure the end of the log, in one piece; a word for the count
 run_one() {
     local test=$1 program=$2 log reports status start took word text
-    log=$build/logs/$(basename "$test").log
+    log=$build/logs/$(basename "$test")
+    case $3 in sctp) test+=" over SCTP" log+=.sctp ;; esac
+    log+=.log
+    export SAMI_TRANSPORT=$3
     reports=$(mktemp -d "$work/reports.XXXXXX")
     chmod 1777 "$reports" # the network process is another user
     export ASAN_OPTIONS="log_path=$reports/report${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
@@ -64,10 +68,10 @@ run_one() {
     77) word=skipped text="SKIP  $test: $(tail -n 1 "$log")" ;;
     *)
         word=failed text="FAIL  $test  ($took, status $status, $log)"$'\n'$(grep -a -m 5 '^FAIL' "$log"; tail -n 25 "$log")
-        if [ "${3:-}" != again ] && may_be_run_again "$test" "$status"; then
+        if [ "${4:-}" != again ] && may_be_run_again "$test" "$status"; then
             word=again
             cp "$log" "${log%.log}.first.log"
-            printf '%s %s\n' "$test" "$program" >>"$work/again"
+            printf '%s %s %s\n' "$1" "$program" "$3" >>"$work/again"
         fi
         ;;
     esac
@@ -75,23 +79,38 @@ run_one() {
     echo "$word" >>"$work/results"
 }
 
+# What a test runs over: TCP where nothing is said. A case that names its transport runs once.
+transports() { # TEST PROGRAM
+    local default=${SAMI_TRANSPORT:-tcp}
+    case $1 in tests/e2e/*) ;; *) echo tcp; return ;; esac
+    if grep -q 'TRANSPORT=[st]c[tp]' "$2"; then
+        echo tcp
+    else
+        if [ "$SAMI_LONG" ] || { [ "$default" = tcp ] && head -n 8 "$2" | grep -q '^# OVER SCTP, TOO'; }; then default='tcp sctp'; fi
+        echo "$default"
+    fi
+}
+
 running() { jobs -rp | wc -l; }
+start() { # TEST PROGRAM TRANSPORT
+    if head -n 5 "$2" | grep -aq '^# ALONE: '; then
+        wait
+        run_one "$@"
+    else
+        while [ "$(running)" -ge "$jobs" ]; do wait -n; done
+        run_one "$@" &
+    fi
+}
 for test in $(make -s -C "$build" print-tests); do
     wanted "$test" || continue
     program=$build/$test
     [ -x "$program" ] || program=$srcdir/$test
-    if head -n 5 "$program" | grep -aq '^# ALONE: '; then
-        wait
-        run_one "$test" "$program"
-        continue
-    fi
-    while [ "$(running)" -ge "$jobs" ]; do wait -n; done
-    run_one "$test" "$program" &
+    for transport in $(transports "$test" "$program"); do start "$test" "$program" "$transport"; done
 done
 wait
-while read -r test program; do
+while read -r test program transport; do
     echo "AGAIN $test, by itself"
-    run_one "$test" "$program" again
+    run_one "$test" "$program" "$transport" again
     tail -n 1 "$work/results" | grep -q '^failed$' || echo "$test" >>"$work/shaky"
 done < "$work/again"
 [ ! -s "$work/shaky" ] || echo "passed only by itself: $(paste -sd' ' "$work/shaky")"

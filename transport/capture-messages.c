@@ -81,7 +81,7 @@ take_message(SamiCaptureSctpMessages *messages, const guint8 *octets, gsize n, g
         messages->is_taken = TRUE;
         sami_capture_message(messages->common, messages->session, octets, n, stream);
     } else if (messages->is_expected && is_dtls(octets, n)) {
-        messages->is_other = TRUE;
+        messages->is_other = messages->is_dtls = TRUE;
         sami_capture_fault(messages->common, messages->session,
                            "this association is DTLS (RFC 6083), which is not read: the collector's journal (journal-dir) has the same Messages");
     } else if (messages->is_taken) {

@@ -18,6 +18,7 @@ typedef struct {
     gboolean is_expected;
     gboolean is_taken;    /* a Message was seen, or has to be there */
     gboolean is_other;    /* no IPFIX; nothing is looked at any more */
+    gboolean is_dtls;     /* which was told; it is of the other direction, too */
     GByteArray *message;  /* (nullable) of which the end is not there yet */
     gboolean is_passing;  /* up to where the next message begins: the reason was told, or there is none to tell */
     gboolean has_begun;   /* SSNs begin with 0: the capture has the association's beginning */

@@ -215,6 +215,8 @@ deliver_waiting(SamiCaptureSctp *sctp, guint side)
         d->held -= cost(chunk);
         sami_capture_release(sctp->common, &sctp->sessions[side], cost(chunk));
         sami_capture_sctp_messages_push(&d->messages, chunk);
+        if (d->messages.is_dtls)
+            sctp->directions[1 - side].messages.is_other = TRUE;
     }
     if (n > 0)
         g_ptr_array_remove_range(d->waiting, 0, n);

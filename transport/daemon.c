@@ -209,15 +209,18 @@ static int
 start(const SamiDaemon *daemon, const SamiConfig *config)
 {
     g_autoptr(GError) error = NULL;
+    g_autofree gchar *sctp = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
     SamiNetworkConfig network = sami_daemon_network_config(config);
     raise_descriptors();
-    if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &error)) ||
+    if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &sctp, &error)) ||
         (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {
         g_printerr("%s: %s\n", daemon->name, error->message);
         return EXIT_FAILURE;
     }
+    if (sctp)
+        g_message("%s", sctp);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) {
         g_printerr("%s: socketpair: %s\n", daemon->name, g_strerror(errno));
         return EXIT_FAILURE;

@@ -12,6 +12,7 @@
 #include "transport/sctp-backend.h"
 #include "transport/sctp-udp.h"
 
+#define COMMON_HEADER 12u
 #define BACKLOG 128
 #define TICK_MS 10
 #define IDLE_TICK_MS 1000
@@ -142,12 +143,12 @@ set(struct socket *socket, int option, const void *value, gsize n)
     return usrsctp_setsockopt(socket, IPPROTO_SCTP, option, value, (socklen_t) n) == 0;
 }
 
-/* Of the path to `remote`, or NULL: of all that are to come. */
+/* Of the path to `remote`, or NULL: of all that are to come. The library's MTU of a path is without the common header (RFC 9260 §3.1). */
 static gboolean
 set_path(struct socket *socket, const struct sockaddr_conn *remote, guint mtu)
 {
     struct sctp_paddrparams path = { .spp_hbinterval = SCTP_HEARTBEAT_MS, .spp_pathmaxrxt = SCTP_RETRANSMISSIONS_MAX,
-                                     .spp_flags = SPP_HB_ENABLE | (mtu ? SPP_PMTUD_DISABLE : 0), .spp_pathmtu = mtu };
+                                     .spp_flags = SPP_HB_ENABLE | (mtu ? SPP_PMTUD_DISABLE : 0), .spp_pathmtu = mtu ? mtu - COMMON_HEADER : 0 };
     if (remote)
         memcpy(&path.spp_address, remote, sizeof(*remote));
     return set(socket, SCTP_PEER_ADDR_PARAMS, &path, sizeof(path));
@@ -580,6 +581,7 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
     stack->udp = sami_sctp_udp_new(fd, config->send, on_forgotten);
     stack->ticked_us = g_get_monotonic_time();
     the_stack = stack;
+    sami_sctp_sha1_use();
     usrsctp_init_nothreads(0, on_output, NULL);
     restrict_library();
     if (is_listener && !open_listener(stack, port, error)) {

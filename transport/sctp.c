@@ -33,7 +33,7 @@ sami_sctp_backend_parse(const gchar *name)
 }
 
 gboolean
-sami_sctp_prepare(SamiSctpConfig *config, GError **error)
+sami_sctp_prepare(SamiSctpConfig *config, gchar **ret_what, GError **error)
 {
     gboolean is_asked = config->backend != SAMI_SCTP_AUTO;
     config->backend = sami_sctp_choose(config->backend);
@@ -43,11 +43,13 @@ sami_sctp_prepare(SamiSctpConfig *config, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "sctp-udp-port = 0 is SCTP over IP, which the userland backend does not speak");
         return FALSE;
     }
+    if (!ret_what)
+        return TRUE;
     g_autofree gchar *way = config->udp_port ? g_strdup_printf("in UDP port %u (RFC 6951)", config->udp_port) : g_strdup("over IP");
-    g_message("SCTP %s by the %s backend, which %s", way, sami_sctp_backend_name(config->backend),
-              is_asked                                  ? "the configuration asks for"
-              : config->backend == SAMI_SCTP_KERNEL     ? "this kernel offers: associations are multihomed"
-                                                        : "is libusrsctp: this kernel has no SCTP; one address at a time, no multihoming");
+    *ret_what = g_strdup_printf("SCTP %s by the %s backend, which %s", way, sami_sctp_backend_name(config->backend),
+                                is_asked                              ? "the configuration asks for"
+                                : config->backend == SAMI_SCTP_KERNEL ? "this kernel offers: associations are multihomed"
+                                                                      : "is libusrsctp: this kernel has no SCTP; one address at a time, no multihoming");
     return TRUE;
 }
 

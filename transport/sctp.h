@@ -32,8 +32,9 @@ SamiSctpBackend sami_sctp_choose(SamiSctpBackend backend);
 const gchar *sami_sctp_backend_name(SamiSctpBackend backend);
 /* "auto", "userland", "kernel". */
 SamiSctpBackend sami_sctp_backend_parse(const gchar *name);
-/* Before privileges are dropped: the backend is chosen for good, the kernel is told to encapsulate if it has to, and the log says which it is. */
-gboolean sami_sctp_prepare(SamiSctpConfig *config, GError **error);
+/* Before privileges are dropped: the backend is chosen for good, and the kernel is told to encapsulate if it has to. `ret_what` (nullable): which it
+ * is and why, for the log. */
+gboolean sami_sctp_prepare(SamiSctpConfig *config, gchar **ret_what, GError **error);
 /* The listener's socket: SCTP, or UDP. */
 int sami_sctp_open(const SamiSctpConfig *config, const gchar *host, const gchar *port, GError **error);
 

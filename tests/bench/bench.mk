@@ -7,4 +7,4 @@ bench_rate_SOURCES = tests/bench/rate.c tests/tools/kernel-table.c tests/tools/k
 bench_rate_LDADD = $(MNL_LIBS) $(GLIB_LIBS) -lpthread
 bench_freeze_SOURCES = tests/bench/freeze.c tests/tools/kernel-table.c tests/tools/kernel-table.h
 bench_freeze_LDADD = $(SAMI_CORE_LIBS)
-EXTRA_DIST += tests/bench/bench.sh tests/bench/common.sh tests/bench/cumulative.sh tests/bench/replay.sh tests/bench/replicate.sh
+EXTRA_DIST += tests/bench/bench.sh tests/bench/common.sh tests/bench/cumulative.sh tests/bench/replay.sh tests/bench/replicate.sh tests/bench/transport.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh BUILD [--long] [NAME...]: measurements side by side. NAMEs: dump export inject move freeze replicate cumulative replay. A table for people, then one JSON line a
+# bench.sh BUILD [--long] [NAME...]: measurements side by side. NAMEs: dump export inject move freeze replicate cumulative replay transport. A table for people, then one JSON line a
 # measurement. Repetitions alternate, so that what else the machine does hits all alike; medians are printed.
 set -uo pipefail
 SAMI_BUILD=$1
@@ -12,16 +12,16 @@ names=() REPEAT=${SAMI_BENCH_REPEAT:-5}
 for argument in "$@"; do
     case $argument in
     --long) sizes=(100000 1000000) ;;
-    dump | export | inject | move | freeze | replicate | cumulative | replay) names+=("$argument") ;;
-    *) echo "usage: ./run bench [--long] [dump] [export] [inject] [move] [freeze] [replicate] [cumulative] [replay]" >&2; exit 2 ;;
+    dump | export | inject | move | freeze | replicate | cumulative | replay | transport) names+=("$argument") ;;
+    *) echo "usage: ./run bench [--long] [dump] [export] [inject] [move] [freeze] [replicate] [cumulative] [replay] [transport]" >&2; exit 2 ;;
     esac
 done
-[ ${#names[@]} -gt 0 ] || names=(dump export inject move freeze replicate cumulative replay)
+[ ${#names[@]} -gt 0 ] || names=(dump export inject move freeze replicate cumulative replay transport)
 # Each with a lab of its own.
 rest=()
 for name in "${names[@]}"; do
     case $name in
-    replicate | cumulative | replay) "$srcdir/tests/bench/$name.sh" || exit ;;
+    replicate | cumulative | replay | transport) "$srcdir/tests/bench/$name.sh" || exit ;;
     *) rest+=("$name") ;;
     esac
 done

@@ -4,6 +4,7 @@
 # loses packets before and behind the capture, over two connections at once.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "captures of TCP; 126 has one of DTLS"
 command -v tcpdump >/dev/null || lab_skip "tcpdump is not installed"
 command -v openssl >/dev/null || lab_skip "openssl is not installed"
 lab_start && sami_setup || exit 1

@@ -3,6 +3,7 @@
 # of either end, and the receipts too. Another program reads the same capture by the same log. Without the log nothing comes out, and it is said why.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "captures of TLS; 126 has one of DTLS"
 command -v tcpdump >/dev/null || lab_skip "tcpdump is not installed"
 lab_start && sami_setup || exit 1
 fail() { echo "FAIL $*"; tail -n 20 "$WORK"/*.log "$WORK/out" "$WORK/told" 2>/dev/null; exit 1; }

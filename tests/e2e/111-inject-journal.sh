@@ -29,7 +29,9 @@ gone() { ! ns fw2 conntrack -L -p udp --sport 5002 2>/dev/null | grep -q 'sport=
 poll 10 gone || fail "the end of a flow does not follow"
 # The session is lost, and resumed: a second file.
 counts() { ctl 1 stats --json | tr -d ' ' | grep -q "\"$1\":1[,}]"; }
-ns fw2 nft 'add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add rule inet cut in iifname "mgmt0" tcp dport 4740 reject with tcp reset'
+CUT='tcp dport 4740 reject with tcp reset' OWN='tcp --dport 4740'
+[ "$TRANSPORT" = tcp ] || CUT='udp dport 9899 drop' OWN='udp --dport 9899'
+ns fw2 nft "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add rule inet cut in iifname mgmt0 $CUT"
 add 5004 # something to send
 poll 40 counts sessions_lost_total || { cat "$WORK"/*.log; fail "the exporter does not notice"; }
 ns fw2 nft delete table inet cut
@@ -52,7 +54,8 @@ grep -q 'Messages, and [0-9]* of collectors' "$WORK/out" && fail "a journal has 
 has 5001 && has 5003 && has 5004 || fail "a flow is missing"
 has 5002 && fail "a flow that had ended is there"
 # Packets have moved some timeouts on at firewall 2 since.
-ns fw2 conntrack -D -p tcp --dport 4740 >/dev/null 2>&1 # the daemons' own
+# shellcheck disable=SC2086
+ns fw2 conntrack -D -p $OWN >/dev/null 2>&1 # the daemons' own
 "$BUILD/sami-table" -t 1000000 compare "${LAB}fw2" "${LAB}third" >"$WORK/compared" || { cat "$WORK/compared"; fail "the tables differ"; }
 [ "$(third conntrack -L expect 2>/dev/null | wc -l)" -eq "$(wc -l <"$WORK/expected")" ] || fail "not what the helper expects"
 echo "ok   the table of the journal"

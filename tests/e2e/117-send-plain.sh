@@ -92,6 +92,7 @@ wait $slow
 
 # A collector of somebody else over TLS (receipts=false): signed, and unconfirmed.
 command -v openssl >/dev/null || lab_skip "openssl is not installed: all but TLS was shown"
+lab_tcp_only "a collector that is a TLS server of OpenSSL: all but that was shown"
 sed -i 's/^#* *receipts *=.*//; s/:4740/:4750/; /^\[peer\]/a receipts=false' "$WORK/fw1/peers.d/fw2.example.conf"
 mkfifo "$WORK/input" # at the end of its input s_server leaves
 exec 8<>"$WORK/input"

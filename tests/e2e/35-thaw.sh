@@ -63,7 +63,13 @@ wait $FREEZE && fail "a freeze that was thawed ended with 0"
 between
 kill -STOP "$COLLECTOR_STATE"
 freeze_later
-octets() { ns fw1 ss -Htni "dport = 4740" | sed -n 's/.*bytes_received:\([0-9]*\).*/\1/p'; }
+if [ "$TRANSPORT" = tcp ]; then
+    octets() { ns fw1 ss -Htni "dport = 4740" | sed -n 's/.*bytes_received:\([0-9]*\).*/\1/p'; }
+else # what is longer than an acknowledgement or a heartbeat
+    ns fw1 nft -f - <<<"table inet seen { counter long { }
+        chain in { type filter hook input priority 1; iifname \"mgmt0\" $FROM_COLLECTOR udp length > 250 counter name long; }; }"
+    octets() { ns fw1 nft list counter inet seen long | sed -n 's/.* bytes \([0-9]*\).*/\1/p'; }
+fi
 received() { [ "$(octets)" -gt "$OCTETS" ]; }
 OCTETS=$(octets)
 mend

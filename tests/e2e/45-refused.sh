@@ -2,6 +2,7 @@
 # A sender with real keys misbehaves in one way at a time, inside TLS: each is refused for its reason. The cases are in tests/hostile.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "the hostile sender speaks TLS; what it sends is refused behind it"
 . "${srcdir:-.}/tests/e2e/refused.sh"
 refused_setup && sami_start || exit 1
 ns fw1 timeout 60 "$BUILD/hostile" --all "$WORK/fw1/sami.conf" fw2.example "$WORK/run2/collector.sock" "/run/netns/${LAB}fw2" ||

@@ -2,6 +2,7 @@
 # Refused before a session stands, by TLS; too late; and what an operator's own side refuses, with its exit status.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "the hostile sender speaks TLS; what it sends is refused behind it"
 . "${srcdir:-.}/tests/e2e/refused.sh"
 command -v openssl >/dev/null || lab_skip "openssl is not installed"
 refused_setup || exit 1

@@ -2,6 +2,7 @@
 # A plain collector (receipts=false): any TLS server takes the stream as IPFIX, nothing is confirmed, and no gate is opened.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "a collector that is a TLS server of OpenSSL"
 command -v openssl >/dev/null && command -v ipfixDump >/dev/null || lab_skip "openssl or ipfixDump is not installed"
 lab_start && sami_setup || exit 1
 sed -i 's/^#* *receipts *=.*//; /^\[peer\]/a receipts=false' "$WORK/fw1/peers.d/fw2.example.conf"

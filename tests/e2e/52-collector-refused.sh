@@ -3,6 +3,7 @@
 # entry removed, and each time the exporter says why. The cases are in tests/hostile.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/faults.sh"
+lab_tcp_only "the hostile collector speaks TLS; what it answers is refused behind it"
 faults_lab max-delay=1s || exit 1
 ip netns exec "${LAB}fw1" "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" -f >"$WORK/exporter.log" 2>&1 &
 disown

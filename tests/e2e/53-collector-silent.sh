@@ -5,6 +5,7 @@
 set -uo pipefail
 LEASE=5s
 . "${srcdir:-.}/tests/e2e/faults.sh"
+lab_tcp_only "the hostile collector speaks TLS; what it answers is refused behind it"
 CASES=(no-tls no-reply no-snapshot no-final no-aborted no-aborted-in-freeze closed-in-prepare closed-in-follow closed-in-freeze reset-in-freeze
     closed-after-ready reset-in-settle too-late-and-open plain-answers reads-nothing)
 FLOOD=100000 ROUNDS=8

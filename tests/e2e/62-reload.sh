@@ -7,7 +7,7 @@ lab_start && sami_setup || exit 1
 # A second source on firewall 1, another firewall in name, keys and configuration.
 ctl3() { ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw3" "$@"; }
 fail() { echo "$*"; cat "$WORK"/out* "$WORK"/*.log "$WORK"/migrate* 2>/dev/null; exit 1; }
-ctl3 setup --name fw3.example --address 10.255.0.1:4741 >"$WORK/out" 2>&1 || fail "setup"
+ctl3 setup --name fw3.example --address 10.255.0.1:4741 >"$WORK/out" 2>&1 && transport_set "$WORK/fw3" || fail "setup"
 sed -i '/^\(run-dir\|journal-dir\|vm-prefixes\|user\|control-group\) *=/d' "$WORK/fw3/sami.conf"
 printf 'run-dir=%s\njournal-dir=%s\nvm-prefixes=10.0.0.0/24\nuser=nobody\n' "$WORK/run3" "$WORK/journal3" >>"$WORK/fw3/sami.conf"
 mkdir -p "$WORK/run3"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A -> B -> A: a VM with live transfers of every kind moves to firewall 2 and back, while what it left at firewall 1 is still there. Both
 # moves are survived, and go on to be survived when window tracking is strict again.
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 export RATE=100000

@@ -3,6 +3,7 @@
 # owner there, ownership passes to the later READY, and the abort of one of the two leaves the flows to the other.
 #
 #   x --- fw1 --- fw3 --- y        and both have a link to fw2, which both firewalls know the way through
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 export RATE=100000
@@ -64,9 +65,10 @@ declare -A MIGRATES IDS
 follow() { # x|y
     local n=1 vm=$VM4
     [ "$1" = x ] || n=3 vm=$Y4
+    rm -f "$WORK/migrate-$1" # the last one's would do for poll
     ctl $n migrate --vm $vm --to fw2.example --json --deadline 10s >"$WORK/migrate-$1" 2>&1 &
     MIGRATES[$1]=$!
-    poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate-$1" || { cat "$WORK/migrate-$1"; fail "no snapshot of $1"; }
+    poll 20 grep -qs '"confirmed_snapshot":true' "$WORK/migrate-$1" || { cat "$WORK/migrate-$1"; fail "no snapshot of $1"; }
     IDS[$1]=$(sed -n 's/.*"id":"\([0-9a-f]*\)".*/\1/p' "$WORK/migrate-$1" | head -n 1)
 }
 of() { case $1 in x) echo 1 ;; y) echo 3 ;; esac; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Connections are opened and closed at some hundreds a second while the VM moves: none that was established before the freeze is lost, none
 # that was closed is back at firewall 2, and none of those that came later is lost either.
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 fail() { echo "FAIL $*"; tail -n 20 "$WORK"/*.log.err "$WORK/collector.log" "$WORK/exporter.log" 2>/dev/null; exit 1; }

@@ -2,6 +2,7 @@
 # FTP through NAT: control connections move, and the next data connection is opened after the move: announced after it, or just before it,
 # so that the expectation itself had to move. Active and passive, the VM as client and as server. What the helper wrote into the stream has
 # changed its length, before the move and after it.
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 . "${srcdir:-.}/tests/e2e/related.sh"

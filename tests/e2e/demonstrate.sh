@@ -1,23 +1,25 @@
 #!/usr/bin/env bash
-# demonstrate.sh BUILD [--transport tcp|sctp] [--flows N] [--churn] | --vm | --cumulative: a VM moves behind another firewall in the middle of live transfers, first without
-# SAMI, then with it. The last line is for machines.
+# demonstrate.sh BUILD [--transport tcp|sctp] [--flows N] [--churn | --vm | --cumulative]: a VM moves behind another firewall in the middle of live
+# transfers, first without SAMI, then with it. The last line is for machines.
 set -uo pipefail
 export SAMI_BUILD=$1 srcdir
 srcdir=$(cd "$(dirname "$0")/../.." && pwd)
 shift
-flows=24 churn=0
+flows=24 churn=0 cumulative='' vm=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --vm) exec "$srcdir/tests/e2e/vm/demonstrate.sh" "$SAMI_BUILD" ;;
-    --cumulative) exec "$srcdir/tests/e2e/demonstrate-cumulative.sh" "$SAMI_BUILD" ;;
+    --vm) vm=1; shift ;;
+    --cumulative) cumulative=1; shift ;;
     --churn) churn=100; shift ;;
     --flows) flows=${2:?--flows needs a number}; shift 2 ;;
     --transport)
-        [ "${2:-}" = tcp ] || { echo "demo: only --transport tcp is there; SCTP is not built yet" >&2; exit 1; }
+        case ${2:-} in tcp | sctp) export TRANSPORT=$2 ;; *) echo "demo: --transport tcp or sctp" >&2; exit 2 ;; esac
         shift 2 ;;
-    *) echo "usage: ./run demo [--transport tcp] [--flows N] [--churn] | --vm | --cumulative" >&2; exit 2 ;;
+    *) echo "usage: ./run demo [--transport tcp|sctp] [--flows N] [--churn | --vm | --cumulative]" >&2; exit 2 ;;
     esac
 done
+[ -z "$vm" ] || exec "$srcdir/tests/e2e/vm/demonstrate.sh" "$SAMI_BUILD"
+[ -z "$cumulative" ] || exec "$srcdir/tests/e2e/demonstrate-cumulative.sh" "$SAMI_BUILD"
 case $flows in '' | *[!0-9]*) echo "demo: --flows needs a number" >&2; exit 2 ;; esac
 [ "$flows" -ge 24 ] || { echo "demo: at least 24 flows, three of each kind" >&2; exit 2; }
 . "$srcdir/tests/e2e/testbed.sh"

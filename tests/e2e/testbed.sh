@@ -13,11 +13,15 @@ SRC=${srcdir:?}
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/sami-lab.XXXXXX")
 chmod 755 "$WORK"
 HOP4=169.254.0.1 HOP6=fe80::1
+# How the daemons speak: a case may say so itself; ./run check over both does.
+TRANSPORT=${TRANSPORT:-${SAMI_TRANSPORT:-tcp}}
 VM4=10.0.0.13 VM6=2001:db8:a::13 CLI4=198.51.100.10 CLI6=2001:db8:c::10
 
 ns() { local name=$1; shift; ip netns exec "$LAB$name" "$@"; }
 
-lab_skip() { echo "SKIP: $*"; exit 77; }
+lab_skip() { echo "SKIP: $*"; rm -rf "$WORK"; exit 77; }
+# For a case, or a part of one, that is about TCP: what is there of it over SCTP is another case.
+lab_tcp_only() { [ "$TRANSPORT" = tcp ] || lab_skip "is about TCP: $*"; }
 
 lab_need() {
     [ "$(id -u)" -eq 0 ] || lab_skip "needs root for network namespaces"
@@ -152,14 +156,22 @@ lab_stop() {
     wait 2>/dev/null
 }
 
-ctl() { local n=$1; shift; ns "fw$n" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@"; }
+# transport_set CONFIG-DIR: after samictl setup; TRANSPORT=sctp: DTLS over SCTP
+transport_set() { sed -i '/^transport *=/d' "$1/sami.conf" && echo "transport=$TRANSPORT" >>"$1/sami.conf"; }
 
-# Both daemons, as an operator sets them up: samictl setup, exchange of the peer files. TRANSPORT=sctp: they speak DTLS over SCTP.
+ctl() {
+    local n=$1
+    shift
+    ns "fw$n" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@" || return
+    [ "${1:-}" != setup ] || transport_set "$WORK/fw$n"
+}
+
+# Both daemons, as an operator sets them up: samictl setup, exchange of the peer files.
 sami_setup() {
     local n
     for n in 1 2; do
         ctl $n setup --name "fw$n.example" --address "10.255.0.$n:4740" >"$WORK/setup$n" 2>&1 || { cat "$WORK/setup$n"; return 1; }
-        sed -i '/^\(transport\|run-dir\|journal-dir\|vm-prefixes\|user\|grace\|lease\|control-group\) *=/d' "$WORK/fw$n/sami.conf"
+        sed -i '/^\(run-dir\|journal-dir\|vm-prefixes\|user\|grace\|lease\|control-group\) *=/d' "$WORK/fw$n/sami.conf"
         cat >>"$WORK/fw$n/sami.conf" <<CONF
 run-dir=$WORK/run$n
 journal-dir=$WORK/journal$n
@@ -167,7 +179,6 @@ vm-prefixes=10.0.0.0/24,2001:db8:a::/64
 user=nobody
 grace=1s
 lease=${LEASE:-30s}
-transport=${TRANSPORT:-tcp}
 CONF
         mkdir -p "$WORK/run$n"
     done
