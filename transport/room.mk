@@ -13,7 +13,7 @@ libtransport_a_SOURCES = \
 	transport/tls-record.c transport/tls-record.h transport/tls-secrets.c transport/tls-secrets.h \
 	transport/tcp.c transport/tcp.h \
 	transport/tls-wire.h transport/tls-tcp.c \
-	transport/dtls-sctp.c transport/dtls-digest.c transport/dtls-gate.c transport/dtls-gate.h \
+	transport/dtls-sctp.c transport/dtls-gate.c transport/dtls-gate.h \
 	transport/sctp.c transport/sctp.h transport/sctp-backend.h \
 	transport/sctp-userland.c transport/sctp-kernel.c \
 	transport/sctp-udp.c transport/sctp-udp.h \

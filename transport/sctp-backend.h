@@ -82,5 +82,3 @@ void sami_sctp_assoc_notify(SamiSctpAssoc *assoc);
 void sami_sctp_assoc_lose(SamiSctpAssoc *assoc, const gchar *reason);
 /* It is up; the chunk types are what the peer promises to authenticate, and demands. */
 void sami_sctp_assoc_came_up(SamiSctpAssoc *assoc, guint16 n_streams, const guint8 *authenticated, gsize n_authenticated);
-/* Has dtls-digest.c linked. */
-void sami_sctp_sha1_use(void);

@@ -581,7 +581,6 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
     stack->udp = sami_sctp_udp_new(fd, config->send, on_forgotten);
     stack->ticked_us = g_get_monotonic_time();
     the_stack = stack;
-    sami_sctp_sha1_use();
     usrsctp_init_nothreads(0, on_output, NULL);
     restrict_library();
     if (is_listener && !open_listener(stack, port, error)) {

@@ -253,35 +253,6 @@ test_round_trip(void)
     round_trip("::1", AF_INET6);
 }
 
-/* ---- the library's SHA-1 is OpenSSL's ---- */
-
-void sctp_sha1_init(void *context);
-void sctp_sha1_update(void *context, const unsigned char *octets, unsigned int n);
-void sctp_sha1_final(unsigned char *digest, void *context);
-
-/* FIPS 180-4's examples, in pieces; `context` is as large as what the least of libraries has. */
-static void
-test_sha1(void)
-{
-    static const guint8 million[20] = { 0x34, 0xaa, 0x97, 0x3c, 0xd4, 0xc4, 0xda, 0xa4, 0xf6, 0x1e, 0xeb, 0x2b, 0xdb, 0xad, 0x27, 0x31, 0x65, 0x34, 0x01, 0x6f };
-    static const guint8 abc[20] = { 0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06, 0x81, 0x6a, 0xba, 0x3e, 0x25, 0x71, 0x78, 0x50, 0xc2, 0x6c, 0x9c, 0xd0, 0xd8, 0x9d };
-    guint32 context[24];
-    guint8 digest[20], many[1000];
-    memset(many, 'a', sizeof(many));
-    sctp_sha1_init(context);
-    sctp_sha1_update(context, (const guint8 *) "a", 1);
-    sctp_sha1_update(context, (const guint8 *) "bc", 2);
-    sctp_sha1_final(digest, context);
-    CU_ASSERT(memcmp(digest, abc, sizeof(abc)) == 0);
-    sctp_sha1_init(context);
-    for (guint i = 0, n = 0; i < 1000000; i += n) {
-        n = MIN(1 + i % (guint) sizeof(many), 1000000 - i);
-        sctp_sha1_update(context, many, n);
-    }
-    sctp_sha1_final(digest, context);
-    CU_ASSERT(memcmp(digest, million, sizeof(million)) == 0);
-}
-
 /* ---- backends ---- */
 
 static void
@@ -317,7 +288,6 @@ static const SamiTest tests[] = {
     { "what waits is bounded", test_bound },
     { "100000 records out of order", test_shuffled },
     { "UDP peers are bounded", test_peers },
-    { "the SHA-1 of SCTP-AUTH", test_sha1 },
     { "backends", test_backends },
     { "answers come from where was asked", test_round_trip },
 };
