@@ -74,7 +74,8 @@ E2E_TESTS = \
 	tests/e2e/97-other-protocols.sh \
 	tests/e2e/98-attributes.sh \
 	tests/e2e/120-sctp.sh \
-	tests/e2e/121-sctp-resume.sh
+	tests/e2e/121-sctp-resume.sh \
+	tests/e2e/124-kernel-sctp.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -83,7 +84,7 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/sctp-audit.py tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
-	tests/e2e/vm/traffic.py
+	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;
 
 # The sender that the collector must refuse.
