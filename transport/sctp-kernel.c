@@ -1,5 +1,6 @@
-/* SCTP sockets of the kernel, one-to-one style (RFC 6458 §4). Its header and libusrsctp's give the same names to other values and layouts: they never
- * meet in one file. */
+/* SCTP sockets of the kernel, one-to-one style (RFC 6458 §4). Its header and libusrsctp's give the same names to other values and layouts:
+ * they never meet in one file. The kernel answers heartbeats for a process that stands still, as it acknowledges TCP: what is noticed is a dead
+ * machine or path. */
 #include <errno.h>
 #include <glib-unix.h>
 #include <netinet/in.h>
@@ -263,11 +264,21 @@ begin_listening(SamiSctp *base)
 
 /* ---- events ---- */
 
+/* The event has the causes of an ABORT, which need not have any; the socket's error is another one for an ABORT than for silence
+ * (net/sctp/sm_statefuns.c). */
+static gboolean
+is_aborted(const Assoc *assoc, const struct sctp_assoc_change *change)
+{
+    int code = 0;
+    socklen_t length = sizeof(code);
+    getsockopt(assoc->fd, SOL_SOCKET, SO_ERROR, &code, &length);
+    return code == ECONNREFUSED || code == ECONNRESET || change->sac_length > sizeof(*change);
+}
+
 static void
 note_assoc_change(Assoc *assoc, const struct sctp_assoc_change *change)
 {
     SamiSctpAssoc *base = &assoc->base;
-    gboolean is_abort = change->sac_length > sizeof(*change);
     switch (change->sac_state) {
     case SCTP_COMM_UP:
         if (base->state == SAMI_SCTP_CONNECTING)
@@ -280,10 +291,10 @@ note_assoc_change(Assoc *assoc, const struct sctp_assoc_change *change)
         sami_sctp_assoc_lose(base, SCTP_TEXT_RESTART);
         break;
     case SCTP_CANT_STR_ASSOC:
-        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_REFUSED : SCTP_TEXT_NO_ANSWER);
+        sami_sctp_assoc_lose(base, is_aborted(assoc, change) ? SCTP_TEXT_REFUSED : SCTP_TEXT_NO_ANSWER);
         break;
     default:
-        sami_sctp_assoc_lose(base, is_abort ? SCTP_TEXT_ABORTED : SCTP_TEXT_SILENT);
+        sami_sctp_assoc_lose(base, is_aborted(assoc, change) ? SCTP_TEXT_ABORTED : SCTP_TEXT_SILENT);
         break;
     }
 }

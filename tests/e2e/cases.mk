@@ -88,6 +88,7 @@ E2E_TESTS = \
 	tests/e2e/119-send-kinds.sh \
 	tests/e2e/120-sctp.sh \
 	tests/e2e/121-sctp-resume.sh \
+	tests/e2e/124-kernel-sctp.sh \
 	tests/e2e/125-live-over-sctp.sh \
 	tests/e2e/126-replay-over-sctp.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
@@ -99,7 +100,7 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py tests/e2e/plain.py tests/e2e/messages.py \
 	tests/e2e/send.sh tests/e2e/sink.py tests/e2e/ping.sh \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
-	tests/e2e/vm/traffic.py
+	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;
 
 # The sender that the collector must refuse.

@@ -193,7 +193,8 @@ lab_listen(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *pee
     lab->port = ntohs(address.sin6_port);
     g_free(lab->config.listen);
     lab->config.listen = g_strdup_printf("%s:%u", lab_host, lab->port); /* the SCTP port is the same number as the UDP port */
-    lab_sctp.udp_port = (guint16) lab->port;
+    if (lab_sctp.backend != SAMI_SCTP_KERNEL)
+        lab_sctp.udp_port = (guint16) lab->port;
     start(lab, listener, user);
     close(listener);
 }

@@ -1,5 +1,5 @@
-check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
-TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-tls-decrypt
+check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
+TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
 
 transport_test_libs = libtransport.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
@@ -18,6 +18,8 @@ test_transport_dtls_LDADD = $(transport_test_libs)
 test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h \
 	$(transport_pair_sources)
 test_transport_sctp_LDADD = $(transport_test_libs)
+test_transport_kernel_SOURCES = tests/unit/test-transport-kernel.c tests/unit/transport-cases.c $(transport_pair_sources)
+test_transport_kernel_LDADD = $(transport_test_libs)
 test_transport_bare_SOURCES = tests/unit/test-transport-bare.c $(transport_pair_sources)
 test_transport_bare_LDADD = $(transport_test_libs)
 

@@ -4,6 +4,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$1
+exec 9>"$dir/lock" # several tests may want it at once
+flock 9
 skip() { echo "SKIP: $*"; exit 77; }
 [ -s "$dir/initrd" ] && [ "$dir/initrd" -nt "$here/guest.c" ] && [ "$dir/initrd" -nt "$here/init" ] && exit 0
 [ -x /bin/busybox ] || skip "no busybox (package busybox-static)"
