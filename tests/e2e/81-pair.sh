@@ -31,10 +31,12 @@ find "$WORK/journal2" -name '*.ipfix' | sort | head -n -1 | while read -r file; 
     ln "$file" "$WORK/finished/" 2>/dev/null
 done
 [ -n "$(ls "$WORK/finished")" ] || fail "no finished file: $(ls -l "$WORK/journal2")"
-for file in "$WORK"/finished/*; do # each readable alone
+for file in "$WORK"/finished/*; do # each readable alone, and signed; the first may be older than all flows
     ipfixDump --in "$file" >"$WORK/dump" 2>&1 || fail "ipfixDump: $(tail -n 3 "$WORK/dump")"
-    grep -q 'sourceTransportPort' "$WORK/dump" || fail "no session in $file"
+    "$BUILD/sami-replay" validate -q -c "$WORK/fw2/sami.conf" "$file" >"$WORK/valid" 2>&1 || fail "$file: $(cat "$WORK/valid")"
+    grep -q 'sourceTransportPort' "$WORK/dump" && touch "$WORK/has-sessions"
 done
+[ -e "$WORK/has-sessions" ] || fail "no session in any of them"
 
 echo "a dead collector"
 pair_kill 2 collector
