@@ -188,3 +188,12 @@ sami_capture_looks(const guint8 *octets, gsize n)
     gboolean has_id = id == SET_ID_TEMPLATE || id == SET_ID_OPTIONS || id >= SET_ID_DATA;
     return has_id && set >= SET_HEADER && set <= length - SAMI_MESSAGE_HEADER ? SAMI_LOOKS_LIKE : SAMI_LOOKS_NOT;
 }
+
+guint
+sami_capture_hash(gconstpointer octets, gsize n)
+{
+    guint hash = 5381;
+    for (gsize i = 0; i < n; i++)
+        hash = hash * 33 + ((const guint8 *) octets)[i];
+    return hash;
+}

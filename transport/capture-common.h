@@ -61,3 +61,5 @@ gboolean sami_capture_is_header(const guint8 *octets);
  * IPFIX, two octets "10" would be too little to go by. */
 typedef enum { SAMI_LOOKS_NOT, SAMI_LOOKS_SHORT /* so far, yes */, SAMI_LOOKS_LIKE } SamiCaptureLooks;
 SamiCaptureLooks sami_capture_looks(const guint8 *octets, gsize n);
+/* Of a key that is compared as memory. */
+guint sami_capture_hash(gconstpointer octets, gsize n);

@@ -26,7 +26,7 @@ take_tcp(SamiDispatch *dispatch, const SamiPacket *packet)
         dispatch->common->counts.n_other++;
         return;
     }
-    SamiFlowKey key = sami_flow_key(packet, segment.source, segment.destination, 0, 0, &side);
+    SamiCaptureKey key = sami_flow_key(packet, segment.source, segment.destination, 0, 0, &side);
     SamiFlow *flow = sami_flows_find(dispatch->flows, &key);
     gboolean is_expected = sami_capture_is_expected(dispatch->common, segment.source, segment.destination);
     if (flow && sami_tcp_is_new(flow->tcp, side, &segment)) {
@@ -60,7 +60,7 @@ take_sctp(SamiDispatch *dispatch, const SamiPacket *packet, const guint8 *octets
         common->counts.n_other++;
         return;
     }
-    SamiFlowKey key = sami_flow_key(&inner, sctp.source, sctp.destination, udp_ports[0], udp_ports[1], &side);
+    SamiCaptureKey key = sami_flow_key(&inner, sctp.source, sctp.destination, udp_ports[0], udp_ports[1], &side);
     SamiFlow *flow = sami_flows_find(dispatch->flows, &key);
     if (flow && sami_capture_sctp_is_new(flow->sctp, side, &sctp)) {
         sami_flows_replace(dispatch->flows, flow);
@@ -149,7 +149,7 @@ take_datagram(SamiDispatch *dispatch, const SamiPacket *packet, const Datagram *
         dispatch->common->counts.n_other++;
         return;
     }
-    SamiFlowKey key = sami_flow_key(packet, d->ports[0], d->ports[1], 0, 0, &side);
+    SamiCaptureKey key = sami_flow_key(packet, d->ports[0], d->ports[1], 0, 0, &side);
     SamiFlow *flow = sami_flows_find(dispatch->flows, &key);
     if (!flow)
         flow = sami_flows_add(dispatch->flows, &key);

@@ -5,11 +5,11 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-G_STATIC_ASSERT(sizeof(SamiFlowKey) == 42);
+G_STATIC_ASSERT(sizeof(SamiCaptureKey) == 42);
 
 struct SamiFlows {
     SamiCaptureCommon *common;
-    GHashTable *table; /* SamiFlowKey (of the flow) -> SamiFlow */
+    GHashTable *table; /* SamiCaptureKey (of the flow) -> SamiFlow */
     GQueue orders[2];  /* silent longest first; [1] those that are ours */
     guint n_sides;
 };
@@ -17,16 +17,13 @@ struct SamiFlows {
 static guint
 hash_key(gconstpointer data)
 {
-    guint hash = 5381;
-    for (gsize i = 0; i < sizeof(SamiFlowKey); i++)
-        hash = hash * 33 + ((const guint8 *) data)[i];
-    return hash;
+    return sami_capture_hash(data, sizeof(SamiCaptureKey));
 }
 
 static gboolean
 is_same_key(gconstpointer a, gconstpointer b)
 {
-    return memcmp(a, b, sizeof(SamiFlowKey)) == 0;
+    return memcmp(a, b, sizeof(SamiCaptureKey)) == 0;
 }
 
 SamiFlows *
@@ -72,10 +69,10 @@ sami_flows_free(SamiFlows *flows)
     g_free(flows);
 }
 
-SamiFlowKey
+SamiCaptureKey
 sami_flow_key(const SamiPacket *packet, guint16 source, guint16 destination, guint16 udp_source, guint16 udp_destination, guint *ret_side)
 {
-    SamiFlowKey key = { .family = packet->family, .protocol = packet->protocol };
+    SamiCaptureKey key = { .family = packet->family, .protocol = packet->protocol };
     gint order = memcmp(packet->source, packet->destination, sizeof packet->source);
     if (order == 0)
         order = (gint) source - destination;
@@ -93,14 +90,14 @@ sami_flow_key(const SamiPacket *packet, guint16 source, guint16 destination, gui
 }
 
 SamiFlow *
-sami_flows_find(SamiFlows *flows, const SamiFlowKey *key)
+sami_flows_find(SamiFlows *flows, const SamiCaptureKey *key)
 {
     return g_hash_table_lookup(flows->table, key);
 }
 
 /* "192.0.2.1:40000", "[2001:db8::1]:4740" */
 static gchar *
-end_name(const SamiFlowKey *key, guint end)
+end_name(const SamiCaptureKey *key, guint end)
 {
     gchar address[INET6_ADDRSTRLEN];
     inet_ntop(key->family == 4 ? AF_INET : AF_INET6, key->addresses[end], address, sizeof address);
@@ -131,7 +128,7 @@ make_room(SamiFlows *flows, guint n_sides)
 }
 
 SamiFlow *
-sami_flows_add(SamiFlows *flows, const SamiFlowKey *key)
+sami_flows_add(SamiFlows *flows, const SamiCaptureKey *key)
 {
     SamiFlow *flow = g_new0(SamiFlow, 1);
     g_autofree gchar *first = end_name(key, 0), *second = end_name(key, 1);

@@ -14,10 +14,10 @@ typedef struct {
     guint16 udp_ports[2]; /* of SCTP inside of UDP */
     guint16 ports[2];
     guint8 addresses[2][16];
-} SamiFlowKey;
+} SamiCaptureKey;
 
 typedef struct {
-    SamiFlowKey key;
+    SamiCaptureKey key;
     GList link;       /* in one of the two orders */
     gboolean is_ours; /* in which */
     gboolean is_told; /* of UDP: that it is DTLS */
@@ -31,10 +31,10 @@ typedef struct SamiFlows SamiFlows;
 SamiFlows *sami_flows_new(SamiCaptureCommon *common);
 void sami_flows_free(SamiFlows *flows);
 /* The key of a packet between these ports; *ret_side: which of its ends sent it. */
-SamiFlowKey sami_flow_key(const SamiPacket *packet, guint16 source, guint16 destination, guint16 udp_source, guint16 udp_destination, guint *ret_side);
+SamiCaptureKey sami_flow_key(const SamiPacket *packet, guint16 source, guint16 destination, guint16 udp_source, guint16 udp_destination, guint *ret_side);
 /* NULL: there is none. Borrowed, until a flow is added, removed or given up. */
-SamiFlow *sami_flows_find(SamiFlows *flows, const SamiFlowKey *key);
-SamiFlow *sami_flows_add(SamiFlows *flows, const SamiFlowKey *key);
+SamiFlow *sami_flows_find(SamiFlows *flows, const SamiCaptureKey *key);
+SamiFlow *sami_flows_add(SamiFlows *flows, const SamiCaptureKey *key);
 /* A packet came. */
 void sami_flows_touch(SamiFlows *flows, SamiFlow *flow, gboolean is_ours);
 /* Another one begins between the same ends: what waits is taken as it is, its sessions are CLOSED. */

@@ -42,10 +42,7 @@ struct SamiFragments {
 static guint
 hash_key(gconstpointer data)
 {
-    guint hash = 5381;
-    for (gsize i = 0; i < sizeof(Key); i++)
-        hash = hash * 33 + ((const guint8 *) data)[i];
-    return hash;
+    return sami_capture_hash(data, sizeof(Key));
 }
 
 static gboolean
