@@ -90,7 +90,7 @@ select_one(SamiCollector *collector, JsonObject *request, SamiControlClient *cli
 static void
 do_status(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *id = json_object_get_string_member_with_default(request, "id", "");
+    const gchar *id = sami_control_json_text(request, "id", "");
     JsonObject *answer = json_object_new();
     JsonArray *list = json_array_new();
     for (guint i = 0; i < collector->migrations->len; i++) {
@@ -194,7 +194,7 @@ do_resolve(SamiCollector *collector, SamiControlClient *client, JsonObject *requ
     JsonNode *keep = json_object_get_member(request, "keep");
     if (!m)
         return;
-    if (!keep || json_node_get_value_type(keep) != G_TYPE_BOOLEAN)
+    if (!keep)
         sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "resolve: keep is true or false");
     else if (sami_collector_migration_resolve(m, json_node_get_boolean(keep)))
         sami_control_finish(client, SAMI_EXIT_DONE, describe(m), NULL);
@@ -229,7 +229,7 @@ do_gate(SamiCollector *collector, SamiControlClient *client, JsonObject *request
 static void
 do_takeover(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *peer = json_object_get_string_member_with_default(request, "peer", "");
+    const gchar *peer = sami_control_json_text(request, "peer", "");
     sami_collector_takeover(collector, *peer ? peer : NULL, client);
 }
 
@@ -237,7 +237,7 @@ do_takeover(SamiCollector *collector, SamiControlClient *client, JsonObject *req
 static void
 do_resync(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *peer = json_object_get_string_member_with_default(request, "peer", "");
+    const gchar *peer = sami_control_json_text(request, "peer", "");
     gboolean is_yielding = json_object_get_boolean_member_with_default(request, "yield", FALSE);
     JsonObject *object = json_object_new();
     json_object_set_int_member(object, "asked", sami_collector_resync(collector, *peer ? peer : NULL, is_yielding));
@@ -325,10 +325,9 @@ list_announcements(SamiCollector *collector)
 static void
 do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *op = json_object_get_string_member_with_default(request, "op", "");
-    const gchar *from = json_object_get_string_member_with_default(request, "from", "");
-    JsonNode *node = json_object_get_member(request, "vm");
-    JsonArray *vm = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    const gchar *op = sami_control_json_text(request, "op", "");
+    const gchar *from = sami_control_json_text(request, "from", "");
+    JsonArray *vm = sami_control_json_array(request, "vm");
     gint64 for_s = json_object_get_int_member_with_default(request, "for_s", 3600);
     gboolean is_any = g_str_equal(from, "any-peer"), is_done;
     const gchar *signer = is_any || !*from ? NULL : from;
@@ -339,8 +338,8 @@ do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
     }
     gboolean is_add = g_str_equal(op, "add");
     guint n = vm ? json_array_get_length(vm) : 0;
-    if ((!is_add && !g_str_equal(op, "remove")) || n == 0 || n > SAMI_VM_ADDRESSES_MAX || for_s < 1 || for_s > 30 * 86400) {
-        sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "expect: op is add, remove or list; vm has 1 to 64 addresses; for_s is 1 to 2592000");
+    if ((!is_add && !g_str_equal(op, "remove")) || n == 0 || n > SAMI_VM_ADDRESSES_MAX) {
+        sami_control_finish(client, SAMI_EXIT_USAGE, NULL, "expect: op is add, remove or list; vm has 1 to 64 addresses");
         return;
     }
     if (is_add && !is_any && !sami_signers_by_name(collector->signers, from)) {
@@ -362,19 +361,19 @@ void
 sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer user_data)
 {
     static const struct {
-        const gchar *name;
+        SamiControlCommand command;
         void (*func)(SamiCollector *, SamiControlClient *, JsonObject *);
     } commands[] = {
-        { "status", do_status },
-        { "stats", do_stats },
-        { "abort", do_abort },
-        { "expect", do_expect },
-        { "gate", do_gate },
-        { "resolve", do_resolve },
-        { "takeover", do_takeover },
-        { "resync", do_resync },
-        { "metrics", sami_collector_metrics },
-        { "check", sami_collector_check_control },
+        { { "status", SAMI_CONTROL_READS, NULL }, do_status },
+        { { "stats", SAMI_CONTROL_READS, NULL }, do_stats },
+        { { "abort", SAMI_CONTROL_CHANGES, NULL }, do_abort },
+        { { "expect", SAMI_CONTROL_CHANGES, "list" }, do_expect },
+        { { "gate", SAMI_CONTROL_CHANGES, NULL }, do_gate },
+        { { "resolve", SAMI_CONTROL_CHANGES, NULL }, do_resolve },
+        { { "takeover", SAMI_CONTROL_CHANGES, NULL }, do_takeover },
+        { { "resync", SAMI_CONTROL_CHANGES, NULL }, do_resync },
+        { { "metrics", SAMI_CONTROL_READS, NULL }, sami_collector_metrics },
+        { { "check", SAMI_CONTROL_INSPECTS, NULL }, sami_collector_check_control },
     };
     gssize i = sami_control_command(client, request, "the collector", commands, G_N_ELEMENTS(commands), sizeof commands[0]);
     if (i >= 0)

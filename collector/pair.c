@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "collector/collector.h"
+#include "common/control-json.h"
 
 typedef struct {
     SamiCollector *collector;
@@ -54,7 +55,7 @@ ask(gpointer user_data)
     if (!answer)
         waiting->failure = g_strdup_printf("the exporter of this host: %s", error->message);
     else if (json_object_get_int_member_with_default(answer, "exit", SAMI_EXIT_FAILED) != SAMI_EXIT_DONE)
-        waiting->failure = g_strdup(json_object_get_string_member_with_default(answer, "error", "no reason"));
+        waiting->failure = g_strdup(sami_control_json_text(answer, "error", "no reason"));
     g_idle_add_full(G_PRIORITY_DEFAULT, on_answer, waiting, waiting_free);
     return NULL;
 }

@@ -89,13 +89,14 @@ static gboolean
 open_all(SamiCollector *collector, GError **error)
 {
     const SamiConfig *config = collector->config;
+    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group };
     g_autofree gchar *path = g_build_filename(config->run_dir, "collector.sock", NULL);
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!(collector->key = sami_key_load_private(config->signing_key, error)) ||
         !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) ||
-        !(collector->control = sami_control_server_new(path, config->control_group, sami_collector_control, collector, error)) ||
+        !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
         !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_keep_net_admin(error))
         return FALSE;

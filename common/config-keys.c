@@ -47,6 +47,8 @@ const SamiKey sami_keys[] = {
      "user of the network process; empty: keep the user"},
     {"sami", "control-group", SAMI_KEY_STRING, SAMI(control_group), "sami", 0, 0, NULL,
      "members of this group may use the control sockets"},
+    {"sami", "monitor-group", SAMI_KEY_STRING, SAMI(monitor_group), "", 0, 0, NULL,
+     "members of this group may read at the control sockets: status, stats, metrics; empty: nobody"},
     {"sami", "run-dir", SAMI_KEY_FILE, SAMI(run_dir), SAMI_RUNDIR, 0, 0, NULL,
      "directory of the control sockets and of the list of announcements"},
     {"sami", "journal-dir", SAMI_KEY_FILE, SAMI(journal_dir), SAMI_STATEDIR "/journal", 0, 0, NULL,

@@ -534,7 +534,7 @@ gchar *
 sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old)
 {
     static const gchar *const fixed[] = {"name",        "listen", "transport",     "certificate", "key",        "tls-ca",
-                                         "signing-key", "user",   "control-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend"};
+                                         "signing-key", "user",   "control-group", "monitor-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend"};
     GString *changed = g_string_new(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(fixed); i++) {
         const SamiKey *key = sami_key_find("sami", fixed[i]);

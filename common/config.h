@@ -74,6 +74,7 @@ typedef struct {
     gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private */
     gchar *user;               /* user=: of the network process; default sami; "" keeps the user */
     gchar *control_group;      /* control-group=: sami */
+    gchar *monitor_group;      /* monitor-group=: "", nobody */
     gchar *run_dir;            /* run-dir=: /run/sami; exporter.sock and collector.sock live there */
     gchar *journal_dir;        /* journal-dir=: LOCALSTATEDIR/lib/sami/journal */
     gboolean journal;          /* journal=: true */

@@ -78,6 +78,20 @@ sami_control_json_string(JsonObject *object, const gchar *member)
     return is_string ? json_node_get_string(node) : NULL;
 }
 
+const gchar *
+sami_control_json_text(JsonObject *object, const gchar *member, const gchar *fallback)
+{
+    const gchar *text = sami_control_json_string(object, member);
+    return text ? text : fallback;
+}
+
+JsonArray *
+sami_control_json_array(JsonObject *object, const gchar *member)
+{
+    JsonNode *node = json_object_get_member(object, member);
+    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+}
+
 void
 sami_control_json_add_counts(JsonObject *object, const gchar *member, const guint64 *counts, guint n, const gchar *(*get_name)(guint))
 {

@@ -13,5 +13,12 @@ JsonObject *sami_control_json_parse(const gchar *line, gsize length, GError **er
 gchar *sami_control_json_print(JsonObject *object);
 /* The member, if it is a string. (transfer none) (nullable) */
 const gchar *sami_control_json_string(JsonObject *object, const gchar *member);
+/* The same with what to take instead: for requests, whose sender is not believed to know the types. */
+const gchar *sami_control_json_text(JsonObject *object, const gchar *member, const gchar *fallback);
+/* The member, if it is an array. (transfer none) (nullable) */
+JsonArray *sami_control_json_array(JsonObject *object, const gchar *member);
+/* Has each member of a request the type, and a number the range, that the protocol gives it (control-request.c)? What it does not know is refused,
+ * too. Behind it requests are read by json-glib's functions with a default. SAMI_ERROR_USAGE. */
+gboolean sami_control_request_check(JsonObject *request, GError **error);
 /* Adds an object of those of counts[1] to counts[n - 1] that are not 0, by name. */
 void sami_control_json_add_counts(JsonObject *object, const gchar *member, const guint64 *counts, guint n, const gchar *(*get_name)(guint));

@@ -19,11 +19,16 @@
  * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
 
+typedef struct {
+    gboolean is_known;
+    gid_t id;
+} Group;
+
 struct SamiControlServer {
     int fd;
     gchar *path;
-    gboolean has_group;
-    gid_t group;
+    Group operators, readers;
+    gint64 idle_us;
     SamiControlFunc func;
     gpointer user_data;
     GSource *source;
@@ -37,6 +42,9 @@ struct SamiControlClient {
     GSource *source;
     GByteArray *input;
     GByteArray *output;
+    struct ucred peer;
+    gboolean may_change; /* an operator's */
+    gint64 idle_us;      /* since when nothing runs for it */
     gboolean is_busy;   /* a request has no last line yet */
     gboolean is_ending; /* nothing more is read; closed when the output is sent */
     guint n_skipped;    /* events that found no room */
@@ -136,6 +144,8 @@ watch(SamiControlClient *client)
     stop_source(&client->source);
     client->source = g_unix_fd_source_new(client->fd, wanted);
     g_source_set_callback(client->source, G_SOURCE_FUNC(on_client_ready), client, NULL);
+    if (!client->is_busy)
+        g_source_set_ready_time(client->source, client->idle_us + client->server->idle_us);
     g_source_attach(client->source, g_main_context_get_thread_default());
 }
 
@@ -198,20 +208,41 @@ sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer
     if (error_text)
         json_object_set_string_member(answer, "error", error_text);
     client->is_busy = FALSE;
+    client->idle_us = g_get_monotonic_time();
     client->n_skipped = 0;
     queue(client, answer);
+}
+
+/* One line for each request that can change something: who asked, and for what. */
+static gboolean
+is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObject *request)
+{
+    const gchar *op = sami_control_json_text(request, "op", "");
+    if (command->class == SAMI_CONTROL_READS || g_strcmp0(command->reading_op, op) == 0)
+        return TRUE;
+    if (client->may_change && command->class == SAMI_CONTROL_INSPECTS)
+        return TRUE;
+    if (client->may_change) {
+        g_message("control: %s%s%s by user %u, process %d", command->name, *op ? " " : "", command->reading_op ? op : "",
+                  client->peer.uid, client->peer.pid);
+        return TRUE;
+    }
+    g_message("control: %s refused for user %u, process %d", command->name, client->peer.uid, client->peer.pid);
+    g_autofree gchar *text = g_strdup_printf("'%s' is for root and members of the control group; the monitor group only reads", command->name);
+    sami_control_finish(client, SAMI_EXIT_NOT_PERMITTED, NULL, text);
+    return FALSE;
 }
 
 gssize
 sami_control_command(SamiControlClient *client, JsonObject *request, const gchar *who, gconstpointer rows, gsize n, gsize size)
 {
-    const gchar *name = json_object_get_string_member_with_default(request, "cmd", "");
+    const gchar *name = sami_control_json_text(request, "cmd", "");
     g_autoptr(GString) known = g_string_new(who);
     for (gsize i = 0; i < n; i++) {
-        const gchar *row = G_STRUCT_MEMBER(const gchar *, rows, i * size);
-        if (g_str_equal(name, row))
-            return (gssize)i;
-        g_string_append_printf(known, "%s %s", i == 0 ? " knows:" : ",", row);
+        const SamiControlCommand *row = G_STRUCT_MEMBER_P(rows, i * size);
+        if (g_str_equal(name, row->name))
+            return is_allowed(client, row, request) ? (gssize)i : -1;
+        g_string_append_printf(known, "%s %s", i == 0 ? " knows:" : ",", row->name);
     }
     sami_control_finish(client, SAMI_EXIT_USAGE, NULL, known->str);
     return -1;
@@ -220,7 +251,7 @@ sami_control_command(SamiControlClient *client, JsonObject *request, const gchar
 gpointer
 sami_control_select(SamiControlClient *client, JsonObject *request, const GPtrArray *migrations, gulong id_offset)
 {
-    const gchar *id = json_object_get_string_member_with_default(request, "id", "");
+    const gchar *id = sami_control_json_text(request, "id", "");
     gpointer found = NULL;
     for (guint i = 0; *id && i < migrations->len; i++) {
         gpointer migration = g_ptr_array_index(migrations, i);
@@ -262,6 +293,8 @@ run_line(SamiControlClient *client, const gchar *line, gsize length)
     JsonNode *cmd = json_object_get_member(request, "cmd");
     if (!cmd || !JSON_NODE_HOLDS_VALUE(cmd) || json_node_get_value_type(cmd) != G_TYPE_STRING)
         return reject(client, SAMI_EXIT_USAGE, "the request has no \"cmd\"");
+    if (!sami_control_request_check(request, &error))
+        return reject(client, SAMI_EXIT_USAGE, error->message);
     client->is_busy = TRUE;
     client->server->func(client, request, client->server->user_data);
 }
@@ -309,7 +342,7 @@ static gboolean
 on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
 {
     g_autoptr(SamiControlClient) client = sami_control_client_ref(user_data);
-    if (condition & (G_IO_HUP | G_IO_ERR | G_IO_NVAL)) {
+    if (!condition || (condition & (G_IO_HUP | G_IO_ERR | G_IO_NVAL))) { /* none: its time is over */
         hang_up(client);
         return G_SOURCE_REMOVE;
     }
@@ -327,22 +360,35 @@ on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
 }
 
 static gboolean
-is_permitted(const SamiControlServer *server, int fd)
+is_member(const Group *group, const struct ucred *peer, const gid_t *groups, gsize n)
 {
-    struct ucred peer = {0};
-    socklen_t length = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
-        return FALSE;
-    if (peer.uid == 0 || peer.uid == geteuid() || (server->has_group && peer.gid == server->group))
-        return TRUE;
+    gboolean is_in = group->is_known && peer->gid == group->id;
+    for (gsize i = 0; group->is_known && i < n; i++)
+        is_in |= groups[i] == group->id;
+    return is_in;
+}
+
+/* FALSE: of neither class. */
+static gboolean
+classify(const SamiControlServer *server, SamiControlClient *client)
+{
     gid_t groups[256];
-    length = sizeof groups;
-    if (!server->has_group || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0)
+    socklen_t length = sizeof client->peer, size = sizeof groups;
+    if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length) != 0)
         return FALSE;
-    for (gsize i = 0; i < length / sizeof groups[0]; i++)
-        if (groups[i] == server->group)
-            return TRUE;
-    return FALSE;
+    gsize n = getsockopt(client->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0 ? size / sizeof groups[0] : 0;
+    client->may_change = client->peer.uid == 0 || client->peer.uid == geteuid() || is_member(&server->operators, &client->peer, groups, n);
+    return client->may_change || is_member(&server->readers, &client->peer, groups, n);
+}
+
+/* A monitor that leaks connections must not keep operators out. */
+static gboolean
+is_full(const SamiControlServer *server, const SamiControlClient *client)
+{
+    guint n_readers = 0;
+    for (guint i = 0; i < server->clients->len; i++)
+        n_readers += !((const SamiControlClient *)server->clients->pdata[i])->may_change;
+    return server->clients->len >= SAMI_CONTROL_CLIENTS_MAX || (!client->may_change && n_readers >= SAMI_CONTROL_READERS_MAX);
 }
 
 static gboolean
@@ -356,17 +402,18 @@ on_connect(gint fd, GIOCondition condition, gpointer user_data)
     g_atomic_ref_count_init(&client->refs);
     client->fd = client_fd;
     client->server = server;
+    client->idle_us = g_get_monotonic_time();
     client->input = g_byte_array_new();
     client->output = g_byte_array_new();
-    gboolean is_full = server->clients->len >= SAMI_CONTROL_CLIENTS_MAX;
+    gboolean is_known = classify(server, client), is_refused = !is_known || is_full(server, client);
     g_ptr_array_add(server->clients, client);
-    if (is_full || !is_permitted(server, client_fd)) {
+    if (is_refused) {
         client->is_ending = TRUE;
-        if (is_full)
+        if (is_known)
             reject(client, SAMI_EXIT_FAILED, "too many clients on the control socket");
         else
             reject(client, SAMI_EXIT_NOT_PERMITTED,
-                   "only root and members of the control group may use this socket");
+                   "only root and members of the control group may use this socket, and the monitor group to read");
         hang_up(client);
         return G_SOURCE_CONTINUE;
     }
@@ -406,6 +453,7 @@ static gboolean
 open_socket(SamiControlServer *server, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    mode_t mode = server->readers.is_known ? 0666 : 0660;
     if (g_strlcpy(address.sun_path, server->path, sizeof address.sun_path) >=
         sizeof address.sun_path) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
@@ -424,14 +472,14 @@ open_socket(SamiControlServer *server, GError **error)
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode &
      * ~umask), so that there is no moment in which it is open to all. */
-    if (server->fd < 0 || fchmod(server->fd, 0660) != 0 ||
+    if (server->fd < 0 || fchmod(server->fd, mode) != 0 ||
         bind(server->fd, (const struct sockaddr *)&address, sizeof address) != 0) {
         g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
                     "cannot bind control socket %s: %s", server->path, g_strerror(errno));
         return FALSE;
     }
-    if (chown(server->path, (uid_t)-1, server->has_group ? server->group : (gid_t)-1) != 0 ||
-        chmod(server->path, 0660) != 0 || listen(server->fd, 16) != 0) {
+    if (chown(server->path, (uid_t)-1, server->operators.is_known ? server->operators.id : (gid_t)-1) != 0 ||
+        chmod(server->path, mode) != 0 || listen(server->fd, 16) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "control socket %s: %s", server->path,
                     g_strerror(errno));
         unlink(server->path);
@@ -440,20 +488,25 @@ open_socket(SamiControlServer *server, GError **error)
     return TRUE;
 }
 
+/* Without root (a lab) the file cannot be given to another group: then only our own user may. */
+static Group
+find_group(const gchar *name)
+{
+    const struct group *entry = name && *name && geteuid() == 0 ? getgrnam(name) : NULL;
+    return (Group){.is_known = entry != NULL, .id = entry ? entry->gr_gid : 0};
+}
+
 SamiControlServer *
-sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func,
-                        gpointer user_data, GError **error)
+sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data, GError **error)
 {
     SamiControlServer *server = g_new0(SamiControlServer, 1);
-    /* Without root (a lab) the file cannot be given to another group: then only our own user may.
-     */
-    const struct group *entry = group && *group && geteuid() == 0 ? getgrnam(group) : NULL;
     server->fd = -1;
     server->path = g_strdup(path);
     server->func = func;
     server->user_data = user_data;
-    server->has_group = entry != NULL;
-    server->group = entry ? entry->gr_gid : 0;
+    server->operators = find_group(access->operators);
+    server->readers = find_group(access->readers);
+    server->idle_us = access->idle_ms ? access->idle_ms * (gint64)1000 : SAMI_CONTROL_IDLE_S * G_USEC_PER_SEC;
     server->clients = g_ptr_array_new_with_free_func((GDestroyNotify)sami_control_client_unref);
     if (!open_socket(server, error)) {
         g_clear_pointer(&server->path, g_free); /* not ours to remove */

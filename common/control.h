@@ -2,9 +2,14 @@
  *
  * A request has "cmd". Every answer line is either an event ({"event":…}) or the last line of the request, which has
  * "exit" (an exit code of OPERATIONS §2) and, if that is not 0, "error" with the text for the operator. A client sends one
- * request at a time. The server reads peer credentials: root and members of the control group may do all. At most
- * SAMI_CONTROL_REQUEST_MAX octets a request, SAMI_CONTROL_CLIENTS_MAX clients. A stale socket file is removed at start only after a
- * connect to it was refused. */
+ * request at a time, whose members have the types of control-request.c. At most SAMI_CONTROL_REQUEST_MAX octets a request,
+ * SAMI_CONTROL_CLIENTS_MAX clients, of them SAMI_CONTROL_READERS_MAX that may only read; one that has asked for nothing for
+ * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only after a connect to it was
+ * refused.
+ *
+ * Who may do what is decided by the credentials that the client had when it connected (SO_PEERCRED): root, the daemon's own user and members of the
+ * control group may do all, members of the monitor group only what changes nothing. Whatever may change something is logged, with who
+ * asked for it. */
 #pragma once
 
 #include <json-glib/json-glib.h>
@@ -37,8 +42,17 @@ typedef struct SamiControlClient SamiControlClient;
  * longer than the call takes a reference. Sending to a client that hung up is harmless. */
 typedef void (*SamiControlFunc)(SamiControlClient *client, JsonObject *request, gpointer user_data);
 
-/* Makes the directory if it is missing, binds (mode 0660, group if it exists) and listens at once, so it can be called before privileges are dropped. */
-SamiControlServer *sami_control_server_new(const gchar *path, const gchar *group, SamiControlFunc func, gpointer user_data, GError **error);
+/* The groups of the two classes; NULL, "" or a group that does not exist: nobody. Names are resolved once. */
+typedef struct {
+    const gchar *operators; /* control-group= */
+    const gchar *readers;   /* monitor-group= */
+    guint idle_ms;          /* 0: SAMI_CONTROL_IDLE_S */
+} SamiControlAccess;
+
+/* Makes the directory if it is missing, binds and listens at once, so it can be called before privileges are dropped. The file's mode is 0660 with
+ * the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
+SamiControlServer *sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data,
+                                           GError **error);
 void sami_control_server_free(SamiControlServer *server); /* removes the socket file */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
 
@@ -48,8 +62,20 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlClient, sami_control_client_unref)
 /* An event for a client that does not read is skipped; the next that fits has "skipped": how many. The last line never is. */
 void sami_control_event(SamiControlClient *client, JsonObject *event_take);
 void sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text);
-/* Which of n rows the request's "cmd" names; a row has `size` octets and begins with the name (const gchar *). -1: none, and the client has its
- * last line, SAMI_EXIT_USAGE, in which `who` ("the exporter") knows all of them. */
+/* What a row of a daemon's commands begins with. */
+typedef enum {
+    SAMI_CONTROL_READS,    /* counts and states: for monitors too */
+    SAMI_CONTROL_INSPECTS, /* changes nothing here, but shows single connections, or makes work at a peer: operators */
+    SAMI_CONTROL_CHANGES,  /* operators, and it is logged */
+} SamiControlClass;
+typedef struct {
+    const gchar *name;       /* "cmd" */
+    SamiControlClass class;
+    const gchar *reading_op; /* (nullable) of one that changes: with this "op" it only reads */
+} SamiControlCommand;
+
+/* Which of n rows the request's "cmd" names; a row has `size` octets and begins with a SamiControlCommand. -1: none, or not for this client, who
+ * has its last line: SAMI_EXIT_USAGE, in which `who` ("the exporter") knows all of them, or SAMI_EXIT_NOT_PERMITTED. */
 gssize sami_control_command(SamiControlClient *client, JsonObject *request, const gchar *who, gconstpointer rows, gsize n, gsize size);
 /* The one of `migrations` whose id, a string inside its structure at `id_offset`, begins with the request's "id". (nullable): none or several,
  * and the client has its last line, SAMI_EXIT_USAGE. */

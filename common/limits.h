@@ -32,6 +32,10 @@
 /* Clients of a control socket at once: each migration may have one that is attached and one that waits, and there is room for operators
  * and a monitor. */
 #define SAMI_CONTROL_CLIENTS_MAX 640u
+/* Of them those that may only read: monitors, whose leaks must not keep operators out. */
+#define SAMI_CONTROL_READERS_MAX 64u
+/* A client that asks for nothing, or does not read what it was told, holds one of those places no longer than this. */
+#define SAMI_CONTROL_IDLE_S 60
 /* Announcements of VMs that a collector expects; each is one address, and a begin looks through all of them. */
 #define SAMI_EXPECT_MAX 4096u
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */

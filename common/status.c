@@ -7,8 +7,7 @@
 JsonObject *
 sami_status_find(JsonObject *answer, const gchar *id)
 {
-    JsonNode *node = json_object_get_member(answer, "migrations");
-    JsonArray *list = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    JsonArray *list = sami_control_json_array(answer, "migrations");
     JsonObject *found = NULL;
     for (guint i = 0; list && i < json_array_get_length(list); i++) {
         JsonNode *element = json_array_get_element(list, i);

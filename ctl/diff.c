@@ -66,12 +66,13 @@ ask(Ctl *ctl, Table *table, GError **error)
         g_autoptr(JsonObject) request = json_object_new();
         json_object_set_string_member(request, "cmd", "table");
         json_object_set_int_member(request, "table", id);
-        json_object_set_int_member(request, "from", from);
+        json_object_set_int_member(request, "at", from);
         g_autoptr(JsonObject) answer = ctl_call(path, request, error);
         JsonArray *flows = answer ? ctl_array(answer, "flows") : NULL;
         guint n = flows ? json_array_get_length(flows) : 0;
         if (answer && ctl_int(answer, "exit") != SAMI_EXIT_DONE)
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s", ctl_string(answer, "error"));
+            g_set_error_literal(error, SAMI_ERROR, ctl_int(answer, "exit") == SAMI_EXIT_NOT_PERMITTED ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
+                                ctl_string(answer, "error"));
         if (!answer || ctl_int(answer, "exit") != SAMI_EXIT_DONE)
             return FALSE;
         for (guint i = 0; i < n; i++) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/control-json.h"
+
 /* Reason -> what it means for the connection, and what to do; ids are those of the daemons' table
  * of reasons. */
 typedef struct {
@@ -121,8 +123,7 @@ ctl_object(JsonObject *object, const gchar *member)
 JsonArray *
 ctl_array(JsonObject *object, const gchar *member)
 {
-    JsonNode *node = object ? json_object_get_member(object, member) : NULL;
-    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    return object ? sami_control_json_array(object, member) : NULL;
 }
 
 static gint64

@@ -506,8 +506,7 @@ static gboolean
 read_vm(SamiCheck *check, JsonObject *request, GError **error)
 {
     const SamiExporter *exporter = check->exporter;
-    JsonNode *node = json_object_get_member(request, "vm");
-    JsonArray *list = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    JsonArray *list = sami_control_json_array(request, "vm");
     guint n = list ? json_array_get_length(list) : 0;
     if (n > SAMI_VM_ADDRESSES_MAX) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "a VM has at most %u addresses or prefixes", SAMI_VM_ADDRESSES_MAX);
@@ -532,7 +531,7 @@ read_vm(SamiCheck *check, JsonObject *request, GError **error)
 static gboolean
 start(SamiCheck *check, JsonObject *request, GError **error)
 {
-    const gchar *to = json_object_get_string_member_with_default(request, "to", "");
+    const gchar *to = sami_control_json_text(request, "to", "");
     if (!read_vm(check, request, error))
         return FALSE;
     if (*to && !(check->peer = sami_exporter_find_peer(check->exporter, to, error)))

@@ -5,7 +5,6 @@
 #include "common/control-json.h"
 
 /* Nobody moves a VM for longer than this between READY and the end. */
-#define HOLD_MAX_MS (3600 * 1000)
 
 static JsonObject *
 describe_expectations(const SamiMigration *m)
@@ -101,7 +100,7 @@ GArray *
 sami_exporter_read_vm(SamiExporter *exporter, JsonObject *request, GError **error)
 {
     g_autoptr(GArray) vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
-    JsonArray *list = json_object_has_member(request, "vm") ? json_object_get_array_member(request, "vm") : NULL;
+    JsonArray *list = sami_control_json_array(request, "vm");
     guint n = list ? json_array_get_length(list) : 0;
     if (n == 0 || n > SAMI_VM_ADDRESSES_MAX) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "name the VM by 1 to %u addresses or prefixes", SAMI_VM_ADDRESSES_MAX);
@@ -139,7 +138,7 @@ sami_exporter_find_peer(SamiExporter *exporter, const gchar *name, GError **erro
 static SamiMigration *
 start(SamiExporter *exporter, JsonObject *request, GError **error)
 {
-    const gchar *to = json_object_get_string_member_with_default(request, "to", "");
+    const gchar *to = sami_control_json_text(request, "to", "");
     guint n_active = 0;
     for (guint i = 0; i < exporter->migrations->len; i++)
         n_active += !sami_exporter_is_over(((SamiMigration *) g_ptr_array_index(exporter->migrations, i))->state);
@@ -175,7 +174,7 @@ do_migrate(SamiExporter *exporter, SamiControlClient *client, JsonObject *reques
     if (m->has_purge)
         m->purge = sami_purge_new(exporter->config, m->vm, m->vlans);
     m->deadline_ms = (guint) json_object_get_int_member_with_default(request, "deadline_ms", m->deadline_ms);
-    m->on_late = g_strdup(json_object_get_string_member_with_default(request, "on_late", "wait"));
+    m->on_late = g_strdup(sami_control_json_text(request, "on_late", "wait"));
     m->has_mark = json_object_has_member(request, "mark");
     m->mark = (guint32) json_object_get_int_member_with_default(request, "mark", 0);
     g_ptr_array_add(m->watchers, sami_control_client_ref(client));
@@ -196,7 +195,7 @@ do_freeze(SamiExporter *exporter, SamiControlClient *client, JsonObject *request
     if (!m)
         return;
     guint deadline_ms = (guint) json_object_get_int_member_with_default(request, "deadline_ms", m->deadline_ms);
-    guint hold_ms = (guint) CLAMP(json_object_get_int_member_with_default(request, "hold_ms", 0), 0, HOLD_MAX_MS);
+    guint hold_ms = (guint) json_object_get_int_member_with_default(request, "hold_ms", 0);
     g_ptr_array_add(m->freezers, sami_control_client_ref(client)); /* READY may come before freeze() returns */
     if (!sami_migration_freeze(m, deadline_ms, hold_ms, &error)) {
         g_ptr_array_remove(m->freezers, client);
@@ -247,7 +246,7 @@ do_abort(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 static void
 do_status(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *id = json_object_get_string_member_with_default(request, "id", "");
+    const gchar *id = sami_control_json_text(request, "id", "");
     JsonObject *answer = json_object_new();
     JsonArray *list = json_array_new();
     for (guint i = 0; i < exporter->migrations->len; i++) {
@@ -315,22 +314,22 @@ void
 sami_exporter_control(SamiControlClient *client, JsonObject *request, gpointer user_data)
 {
     static const struct {
-        const gchar *name;
+        SamiControlCommand command;
         void (*func)(SamiExporter *, SamiControlClient *, JsonObject *);
     } commands[] = {
-        { "migrate", do_migrate },
-        { "freeze", do_freeze },
-        { "settle", do_settle },
-        { "thaw", do_thaw },
-        { "abort", do_abort },
-        { "status", do_status },
-        { "stats", do_stats },
-        { "replicate", sami_replication_control },
-        { "resync", sami_replication_resync },
-        { "table", sami_table_control },
-        { "sync", sami_replication_sync },
-        { "metrics", sami_exporter_metrics },
-        { "check", sami_check_control },
+        { { "migrate", SAMI_CONTROL_CHANGES, NULL }, do_migrate },
+        { { "freeze", SAMI_CONTROL_CHANGES, NULL }, do_freeze },
+        { { "settle", SAMI_CONTROL_CHANGES, NULL }, do_settle },
+        { { "thaw", SAMI_CONTROL_CHANGES, NULL }, do_thaw },
+        { { "abort", SAMI_CONTROL_CHANGES, NULL }, do_abort },
+        { { "status", SAMI_CONTROL_READS, NULL }, do_status },
+        { { "stats", SAMI_CONTROL_READS, NULL }, do_stats },
+        { { "replicate", SAMI_CONTROL_CHANGES, NULL }, sami_replication_control },
+        { { "resync", SAMI_CONTROL_CHANGES, NULL }, sami_replication_resync },
+        { { "table", SAMI_CONTROL_INSPECTS, NULL }, sami_table_control },
+        { { "sync", SAMI_CONTROL_INSPECTS, NULL }, sami_replication_sync },
+        { { "metrics", SAMI_CONTROL_READS, NULL }, sami_exporter_metrics },
+        { { "check", SAMI_CONTROL_INSPECTS, NULL }, sami_check_control },
     };
     gssize i = sami_control_command(client, request, "the exporter", commands, G_N_ELEMENTS(commands), sizeof commands[0]);
     if (i >= 0)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "exporter/exporter.h"
+#include "common/control-json.h"
 #include "firewall/conntrackd.h"
 #include "firewall/origin.h"
 
@@ -460,7 +461,7 @@ sami_replications_configure(SamiExporter *exporter)
 void
 sami_replication_control(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *to = json_object_get_string_member_with_default(request, "to", "");
+    const gchar *to = sami_control_json_text(request, "to", "");
     const SamiConfigPeer *peer = sami_config_peer(exporter->config, to);
     SamiReplication *r = find(exporter, to);
     g_autoptr(GArray) vm = NULL;
@@ -548,7 +549,7 @@ sami_replication_sync(SamiExporter *exporter, SamiControlClient *client, JsonObj
 void
 sami_replication_resync(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 {
-    const gchar *to = json_object_get_string_member_with_default(request, "peer", "");
+    const gchar *to = sami_control_json_text(request, "peer", "");
     JsonObject *object = json_object_new();
     guint n = 0;
     for (guint i = 0; i < exporter->replications->len; i++) {

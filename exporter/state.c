@@ -123,10 +123,11 @@ static gboolean
 open_all(SamiExporter *exporter, GError **error)
 {
     const SamiConfig *config = exporter->config;
+    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group };
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
     if (!(exporter->key = sami_key_load_private(config->signing_key, error)) ||
         !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
-        !(exporter->control = sami_control_server_new(path, config->control_group, sami_exporter_control, exporter, error)))
+        !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
     sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */
     if (!sami_daemon_keep_net_admin(error))

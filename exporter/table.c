@@ -135,17 +135,17 @@ on_dump(GIOCondition condition, gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* {}: a new table, {"table", "from"}: more of it */
+/* {}: a new table, {"table", "at"}: more of it */
 void
 sami_table_control(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
 {
     gint64 id = json_object_get_int_member_with_default(request, "table", 0);
-    gint64 from = json_object_get_int_member_with_default(request, "from", 0);
+    gint64 at = json_object_get_int_member_with_default(request, "at", 0);
     const SamiDumpFilter everything = { 0 };
     g_autoptr(GError) error = NULL;
     if (id != 0) {
-        if (exporter->table && !exporter->table->dump && exporter->table->id == id && from >= 0 && from < G_MAXINT32)
-            hand_out(exporter->table, client, (guint) from);
+        if (exporter->table && !exporter->table->dump && exporter->table->id == id)
+            hand_out(exporter->table, client, (guint) at);
         else
             sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "that table is not kept any more; ask again");
         return;

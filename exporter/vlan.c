@@ -37,27 +37,12 @@ sami_vlan_own_key(const SamiVlans *vlans, SamiFlowKey *key)
         key->family &= (guint8) ~SAMI_FLOW_KEY_VLAN;
 }
 
-static gboolean
-read_number(JsonObject *request, const gchar *name, gint64 min, gint64 max, gboolean *ret_has, guint16 *ret, GError **error)
-{
-    *ret_has = json_object_has_member(request, name);
-    gint64 number = json_object_get_int_member_with_default(request, name, min);
-    if (number < min || number > max) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s %" G_GINT64_FORMAT " is out of range; allowed: %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
-                    name, number, min, max);
-        return FALSE;
-    }
-    *ret = (guint16) number;
-    return TRUE;
-}
-
 gboolean
 sami_vlan_select(const SamiExporter *exporter, JsonObject *request, gboolean *ret_has_zone, guint16 *ret_zone, GError **error)
 {
-    gboolean has_vlan = FALSE, has_zone = FALSE;
-    guint16 vlan = 0, zone = 0, of_vlan = 0;
-    if (!read_number(request, "vlan", 1, 4094, &has_vlan, &vlan, error) || !read_number(request, "zone", 0, 65535, &has_zone, &zone, error))
-        return FALSE;
+    gboolean has_vlan = json_object_has_member(request, "vlan"), has_zone = json_object_has_member(request, "zone");
+    guint16 vlan = (guint16) json_object_get_int_member_with_default(request, "vlan", 0);
+    guint16 zone = (guint16) json_object_get_int_member_with_default(request, "zone", 0), of_vlan = 0;
     if (has_vlan && !sami_vlans_zone(exporter->vlans, vlan, &of_vlan)) {
         g_autofree gchar *known = sami_vlans_to_string(exporter->vlans);
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "VLAN %u has no zone here: vlans in %s names %s", vlan, exporter->config->path,

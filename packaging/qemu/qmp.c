@@ -54,7 +54,7 @@ on_event(SamiQmp *qmp, const gchar *event, JsonNode *data)
         qmp->is_stopped = FALSE;
         take_back(qmp);
     } else if (!strcmp(event, "MIGRATION") && data && JSON_NODE_HOLDS_OBJECT(data)) {
-        on_status(qmp, json_object_get_string_member_with_default(json_node_get_object(data), "status", ""));
+        on_status(qmp, sami_control_json_text(json_node_get_object(data), "status", ""));
     }
 }
 
@@ -85,7 +85,7 @@ on_line(SamiQmp *qmp, const gchar *line, gsize length)
     else if (json_object_has_member(object, "return"))
         on_return(qmp, json_object_get_member(object, "return"));
     else
-        on_event(qmp, json_object_get_string_member_with_default(object, "event", ""), json_object_get_member(object, "data"));
+        on_event(qmp, sami_control_json_text(object, "event", ""), json_object_get_member(object, "data"));
 }
 
 static void

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/control-json.h"
 #include "common/status.h"
 
 #define POLL_US 5000u
@@ -30,7 +31,7 @@ set_own(SamiVmstate *self, const gchar *id)
 static const gchar *
 get_id(JsonObject *object)
 {
-    return json_object_get_string_member_with_default(object, "id", "");
+    return sami_control_json_text(object, "id", "");
 }
 
 static gboolean
@@ -59,8 +60,7 @@ static gboolean
 is_ours(SamiVmstate *self, JsonObject *migration)
 {
     static const gchar *const phases[] = {"PREPARE", "FOLLOW", "FREEZE", "READY", "SETTLE", NULL};
-    JsonNode *node = json_object_get_member(migration, "vm");
-    JsonArray *list = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    JsonArray *list = sami_control_json_array(migration, "vm");
     g_mutex_lock(&self->lock);
     gboolean is_own = *self->own && !strcmp(self->own, get_id(migration));
     gboolean is_used_up = is_saved(self, migration);
@@ -84,8 +84,7 @@ is_ours(SamiVmstate *self, JsonObject *migration)
 static JsonObject *
 choose(SamiVmstate *self, JsonObject *answer)
 {
-    JsonNode *node = json_object_get_member(answer, "migrations");
-    JsonArray *list = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    JsonArray *list = sami_control_json_array(answer, "migrations");
     JsonObject *best = NULL;
     for (guint i = 0; list && i < json_array_get_length(list); i++) {
         JsonNode *element = json_array_get_element(list, i);
@@ -104,7 +103,7 @@ tell(SamiVmstate *self, const gchar *cmd, const gchar *id, const gchar *done, co
     g_autoptr(JsonObject) answer = sami_control_call(self->options->exporter, request, NULL, NULL, &error);
     gboolean is_done = answer && json_object_get_int_member_with_default(answer, "exit", SAMI_EXIT_FAILED) == SAMI_EXIT_DONE;
     if (!is_done)
-        g_warning("%.8s %s: %s", id, failed, answer ? json_object_get_string_member_with_default(answer, "error", "") : error->message);
+        g_warning("%.8s %s: %s", id, failed, answer ? sami_control_json_text(answer, "error", "") : error->message);
     else if (done)
         g_message("%.8s %s", id, done);
     return is_done;
@@ -163,7 +162,7 @@ freeze(SamiVmstate *self, gint64 end_us, SamiToken *token)
         json_object_set_int_member(request, "hold_ms", HOLD_MS);
     g_autoptr(JsonObject) answer = sami_control_call(self->options->exporter, request, NULL, NULL, &error);
     gint64 code = answer ? json_object_get_int_member_with_default(answer, "exit", SAMI_EXIT_FAILED) : SAMI_EXIT_FAILED;
-    const gchar *why = answer ? json_object_get_string_member_with_default(answer, "error", "late") : error->message;
+    const gchar *why = answer ? sami_control_json_text(answer, "error", "late") : error->message;
     if (code == SAMI_EXIT_DONE || code == SAMI_EXIT_DEGRADED)
         token->state = SAMI_TOKEN_READY;
     else if (g_str_has_prefix(why, "not-ready") && left_ms > 0)
@@ -359,7 +358,7 @@ static void
 on_event(JsonObject *event, gpointer user_data)
 {
     Run *run = user_data;
-    const gchar *name = json_object_get_string_member_with_default(event, "event", "");
+    const gchar *name = sami_control_json_text(event, "event", "");
     if (!run->is_known && *get_id(event)) {
         run->is_known = TRUE;
         on_known(run->self, get_id(event));
@@ -390,7 +389,7 @@ run_once(SamiVmstate *self)
         g_message("%.8s ended with exit code %d", id, (int)code);
     else
         g_warning("%.8s ended: %s", *id ? id : "the migration",
-                  answer ? json_object_get_string_member_with_default(answer, "error", "without a reason") : error->message);
+                  answer ? sami_control_json_text(answer, "error", "without a reason") : error->message);
 }
 
 static gpointer

@@ -44,6 +44,7 @@ E2E_TESTS = \
 	tests/e2e/64-hold-ready.sh \
 	tests/e2e/65-remote.sh \
 	tests/e2e/66-metrics.sh \
+	tests/e2e/67-control-classes.sh \
 	tests/e2e/70-vm.sh \
 	tests/e2e/71-conflict-policies.sh \
 	tests/e2e/72-there-and-back.sh \

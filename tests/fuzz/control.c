@@ -1,4 +1,4 @@
-/* A request on the control socket, one JSON object a line. */
+/* A request on the control socket, one JSON object a line, up to where a daemon reads its members. */
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>
@@ -14,6 +14,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_assert(!request != !error);
     if (!request)
         return 0;
+    g_autoptr(GError) refusal = NULL;
+    g_assert(sami_control_request_check(request, &refusal) == !refusal);
+    if (!refusal) { /* what every command may do with it then; json-glib's assertions are fatal here */
+        json_object_get_boolean_member_with_default(request, "now", FALSE);
+        g_assert(json_object_get_int_member_with_default(request, "vlan", 1) < 4095);
+        JsonArray *vm = sami_control_json_array(request, "vm");
+        for (guint i = 0; vm && i < json_array_get_length(vm); i++)
+            g_assert(json_array_get_string_element(vm, i));
+    }
     g_autofree gchar *text = sami_control_json_print(request);
     g_assert(text && !strchr(text, '\n'));
     g_autoptr(JsonObject) again = sami_control_json_parse(text, strlen(text), NULL);

@@ -1,10 +1,13 @@
 /* The control protocol: server in the main loop, clients in threads or as raw sockets. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <glib/gstdio.h>
@@ -17,6 +20,7 @@
 static gchar *directory, *path;
 static SamiControlServer *server;
 static SamiControlClient *kept; /* of "keep" */
+static const SamiControlAccess nobody;
 static gint is_answered; /* on_request() has run to its end */
 static guint n_requests, n_hangups;
 
@@ -59,7 +63,7 @@ on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
         answer_select(client, request);
         return;
     }
-    for (gint64 i = 0; i < json_object_get_int_member_with_default(request, "events", 0); i++) {
+    for (gint64 i = 0; i < json_object_get_int_member_with_default(request, "at", 0); i++) {
         JsonObject *event = json_object_new();
         json_object_set_string_member(event, "event", "progress");
         json_object_set_int_member(event, "i", i);
@@ -81,7 +85,7 @@ set_up(void)
 {
     directory = g_dir_make_tmp("sami-control-XXXXXX", NULL);
     path = g_build_filename(directory, "run", "x.sock", NULL); /* the directory is made */
-    server = sami_control_server_new(path, "no-such-group", on_request, NULL, NULL);
+    server = sami_control_server_new(path, &nobody, on_request, NULL, NULL);
     return server ? 0 : 1;
 }
 
@@ -172,7 +176,7 @@ static void
 test_call(void)
 {
     Call call = {0};
-    end_call(&call, begin_call(&call, "{\"cmd\":\"hello\",\"events\":3}"));
+    end_call(&call, begin_call(&call, "{\"cmd\":\"hello\",\"at\":3}"));
     CU_ASSERT_PTR_NULL(call.error);
     CU_ASSERT_PTR_NOT_NULL_FATAL(call.answer);
     CU_ASSERT_EQUAL(json_object_get_int_member(call.answer, "exit"), 0);
@@ -215,7 +219,7 @@ test_slow(void)
 {
     Call call = {.is_slow = TRUE};
     g_atomic_int_set(&is_answered, 0);
-    end_call(&call, begin_call(&call, "{\"cmd\":\"many\",\"events\":50000}"));
+    end_call(&call, begin_call(&call, "{\"cmd\":\"many\",\"at\":50000}"));
     CU_ASSERT_PTR_NOT_NULL(call.answer);
     CU_ASSERT_TRUE(call.n_events > 1 && call.n_events < 50000);
     clear_call(&call);
@@ -279,6 +283,17 @@ static const Bad bad[] = {
     {"{\"cmd\":null}", 2, "cmd"},
     {"{\"cmd\":{}}", 2, "cmd"},
     {"{\"cmd\":\"\xff\"}", 2, "UTF-8"},
+    {"{\"cmd\":\"select\",\"id\":{}}", 2, "id"},
+    {"{\"cmd\":\"select\",\"id\":null}", 2, "id"},
+    {"{\"cmd\":\"echo\",\"vm\":[\"a\",1]}", 2, "vm"},
+    {"{\"cmd\":\"echo\",\"vm\":[[\"a\"]]}", 2, "vm"},
+    {"{\"cmd\":\"echo\",\"vm\":\"a\"}", 2, "array of strings"},
+    {"{\"cmd\":\"echo\",\"now\":1}", 2, "true or false"},
+    {"{\"cmd\":\"echo\",\"now\":[]}", 2, "true or false"},
+    {"{\"cmd\":\"echo\",\"vlan\":4095}", 2, "allowed: 1 to 4094"},
+    {"{\"cmd\":\"echo\",\"mark\":-1}", 2, "allowed: 0 to 4294967295"},
+    {"{\"cmd\":\"echo\",\"mark\":1.5}", 2, "not a number"},
+    {"{\"cmd\":\"echo\",\"colour\":\"red\"}", 2, "no member \"colour\""},
     {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
     {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "comment"},
     {"{\"cmd\":\"\\ud83u\\dde00\"}", 2, "escape"},
@@ -399,7 +414,7 @@ test_socket_file(void)
     CU_ASSERT_EQUAL(stat(path, &status), 0);
     CU_ASSERT_EQUAL(status.st_mode & 0777, 0660);
     /* Somebody listens: neither taken over nor removed. */
-    CU_ASSERT_PTR_NULL(sami_control_server_new(path, NULL, on_request, NULL, &error));
+    CU_ASSERT_PTR_NULL(sami_control_server_new(path, &nobody, on_request, NULL, &error));
     CU_ASSERT_PTR_NOT_NULL_FATAL(error);
     CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "another daemon"));
     CU_ASSERT_TRUE(g_file_test(path, G_FILE_TEST_EXISTS));
@@ -407,7 +422,7 @@ test_socket_file(void)
     /* A plain file: not removed. */
     g_autofree gchar *plain = g_build_filename(directory, "plain", NULL);
     g_file_set_contents(plain, "x", -1, NULL);
-    CU_ASSERT_PTR_NULL(sami_control_server_new(plain, NULL, on_request, NULL, &error));
+    CU_ASSERT_PTR_NULL(sami_control_server_new(plain, &nobody, on_request, NULL, &error));
     CU_ASSERT_TRUE(g_file_test(plain, G_FILE_TEST_EXISTS));
     g_clear_error(&error);
     g_remove(plain);
@@ -418,12 +433,12 @@ test_socket_file(void)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
     close(fd);
-    SamiControlServer *second = sami_control_server_new(stale, NULL, on_request, NULL, &error);
+    SamiControlServer *second = sami_control_server_new(stale, &nobody, on_request, NULL, &error);
     CU_ASSERT_PTR_NOT_NULL(second);
     sami_control_server_free(second);
     CU_ASSERT_FALSE(g_file_test(stale, G_FILE_TEST_EXISTS));
     g_autofree gchar *long_path = g_strnfill(200, 'a');
-    CU_ASSERT_PTR_NULL(sami_control_server_new(long_path, NULL, on_request, NULL, NULL));
+    CU_ASSERT_PTR_NULL(sami_control_server_new(long_path, &nobody, on_request, NULL, NULL));
 }
 
 static void
@@ -445,7 +460,7 @@ test_gone(void)
     g_autofree gchar *other = g_build_filename(directory, "other.sock", NULL);
     g_autofree gchar *old = path;
     path = other;
-    SamiControlServer *second = sami_control_server_new(other, NULL, on_request, NULL, NULL);
+    SamiControlServer *second = sami_control_server_new(other, &nobody, on_request, NULL, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(second);
     GThread *thread = begin_call(&call, "{\"cmd\":\"keep\"}");
     gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
@@ -460,6 +475,122 @@ test_gone(void)
     g_clear_pointer(&kept, sami_control_client_unref);
     clear_call(&call);
     path = g_steal_pointer(&old);
+}
+
+/* Who may do what, by the credentials of real processes. */
+static void
+on_classed(SamiControlClient *client, JsonObject *request, gpointer user_data)
+{
+    static const SamiControlCommand commands[] = {
+        {"look", SAMI_CONTROL_READS, NULL}, {"list", SAMI_CONTROL_INSPECTS, NULL}, {"change", SAMI_CONTROL_CHANGES, "show"}};
+    if (sami_control_command(client, request, "the test", commands, G_N_ELEMENTS(commands), sizeof commands[0]) >= 0)
+        sami_control_finish(client, SAMI_EXIT_DONE, NULL, NULL);
+}
+
+enum { OPERATORS = 1, READERS = 8, STRANGERS = 65533 }; /* daemon and mail, of every Debian */
+
+/* In a process of its own: its exit status is that of the request, 99 if there was no answer. */
+static pid_t
+ask_as(const gchar *at, uid_t uid, gid_t gid, gid_t other, const gchar *request)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char answer[4096] = "", *code;
+    g_strlcpy(address.sun_path, at, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (setgroups(other ? 1 : 0, &other) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        _exit(98);
+    gssize sent = send(fd, request, strlen(request), MSG_NOSIGNAL), n = recv(fd, answer, sizeof answer - 1, 0);
+    code = sent > 0 && n > 0 ? strstr(answer, "\"exit\":") : NULL;
+    _exit(code ? atoi(code + strlen("\"exit\":")) : 99);
+}
+
+static int
+wait_for(pid_t pid)
+{
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    int status = -1;
+    while (waitpid(pid, &status, WNOHANG) == 0 && g_get_monotonic_time() < end)
+        g_main_context_iteration(NULL, FALSE);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void
+test_classes(void)
+{
+    static const SamiControlAccess access = {.operators = "daemon", .readers = "mail"}, closed = {.operators = "daemon"};
+    static const struct {
+        uid_t uid;
+        gid_t gid, other;
+        const gchar *request;
+        int exit, exit_closed; /* without a monitor group */
+    } rows[] = {
+        {0, 0, 0, "{\"cmd\":\"change\"}\n", 0, 0},
+        {65534, OPERATORS, 0, "{\"cmd\":\"change\"}\n", 0, 0},
+        {65534, STRANGERS, OPERATORS, "{\"cmd\":\"change\"}\n", 0, 0},
+        {65534, STRANGERS, OPERATORS, "{\"cmd\":\"list\"}\n", 0, 0},
+        {65534, READERS, 0, "{\"cmd\":\"look\"}\n", 0, 98},
+        {65534, STRANGERS, READERS, "{\"cmd\":\"look\"}\n", 0, 98},
+        {65534, READERS, 0, "{\"cmd\":\"list\"}\n", 10, 98},
+        {65534, READERS, 0, "{\"cmd\":\"change\"}\n", 10, 98},
+        {65534, READERS, 0, "{\"cmd\":\"change\",\"op\":\"show\"}\n", 0, 98},
+        {65534, READERS, 0, "{\"cmd\":\"change\",\"op\":\"add\"}\n", 10, 98},
+        {65534, READERS, 0, "{\"cmd\":\"look\",\"op\":\"add\"}\n", 0, 98},
+        {65534, STRANGERS, 0, "{\"cmd\":\"look\"}\n", 10, 98},
+    };
+    if (geteuid() != 0)
+        return;
+    chmod(directory, 0755);
+    for (guint k = 0; k < 2; k++) {
+        g_autofree gchar *at = g_build_filename(directory, "classes.sock", NULL);
+        g_autoptr(SamiControlServer) classed = sami_control_server_new(at, k ? &closed : &access, on_classed, NULL, NULL);
+        struct stat file = {0};
+        CU_ASSERT_PTR_NOT_NULL_FATAL(classed);
+        CU_ASSERT_EQUAL(stat(at, &file), 0);
+        CU_ASSERT_EQUAL(file.st_mode & 0777, k ? 0660 : 0666);
+        CU_ASSERT_EQUAL(file.st_gid, OPERATORS);
+        for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+            CU_ASSERT_EQUAL(wait_for(ask_as(at, rows[i].uid, rows[i].gid, rows[i].other, rows[i].request)),
+                            k ? rows[i].exit_closed : rows[i].exit);
+        turn();
+    }
+}
+
+/* A client that says nothing, or half a request, loses its place; one whose request runs does not. */
+static void
+test_idle(void)
+{
+    static const SamiControlAccess hasty = {.idle_ms = 300};
+    g_autofree gchar *at = g_build_filename(directory, "hasty.sock", NULL), *old = path;
+    g_autoptr(SamiControlServer) second = sami_control_server_new(at, &hasty, on_request, NULL, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    path = at;
+    int silent = open_raw(), half = open_raw(), busy = open_raw();
+    CU_ASSERT_EQUAL(send(half, "{\"cmd\"", 6, 0), 6);
+    CU_ASSERT_EQUAL(send(busy, "{\"cmd\":\"keep\"}\n", 15, 0), 15);
+    path = g_steal_pointer(&old);
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    gchar octet;
+    gboolean is_cut[2] = {FALSE, FALSE};
+    while (!(is_cut[0] && is_cut[1]) && g_get_monotonic_time() < end) {
+        g_main_context_iteration(NULL, FALSE);
+        is_cut[0] |= recv(silent, &octet, 1, MSG_DONTWAIT) == 0;
+        is_cut[1] |= recv(half, &octet, 1, MSG_DONTWAIT) == 0;
+        g_usleep(500);
+    }
+    CU_ASSERT_TRUE(is_cut[0] && is_cut[1]);
+    CU_ASSERT_EQUAL(recv(busy, &octet, 1, MSG_DONTWAIT), -1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    sami_control_finish(kept, SAMI_EXIT_DONE, NULL, NULL);
+    g_clear_pointer(&kept, sami_control_client_unref);
+    turn();
+    CU_ASSERT_EQUAL(recv(busy, &octet, 1, MSG_DONTWAIT), 1);
+    close(silent);
+    close(half);
+    close(busy);
 }
 
 static void
@@ -493,6 +624,8 @@ main(void)
         {"socket file", test_socket_file},
         {"no daemon", test_not_running},
         {"daemon goes away", test_gone},
+        {"classes of clients", test_classes},
+        {"idle clients", test_idle},
         {"exit codes", test_exit_codes},
     };
     return sami_test_main("control", tests, G_N_ELEMENTS(tests), set_up, tear_down);
