@@ -121,7 +121,7 @@ later_sami() {
 conntrackd_run() { # 1|2
     cat >"$WORK/conntrackd$1.conf" <<CONF
 Sync {
-    Mode FTFW { DisableExternalCache Off }
+    Mode ${MODE:-FTFW} { DisableExternalCache Off }
     UDP {
         IPv4_address 10.255.0.$1
         IPv4_Destination_Address 10.255.0.$((3 - $1))

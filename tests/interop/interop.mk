@@ -6,7 +6,8 @@ INTEROP_TESTS = \
 	tests/interop/nfacctd.sh \
 	tests/interop/softflowd.sh \
 	tests/interop/pmacctd.sh \
-	tests/interop/foreign-refused.sh
+	tests/interop/foreign-refused.sh \
+	tests/interop/forged-state.sh
 TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += $(INTEROP_TESTS) tests/interop/foreign.sh tests/interop/foreign-flows.py tests/interop/packets.py tests/interop/python-ipfix.py \
 	tests/interop/sender.py
