@@ -48,7 +48,7 @@
     X(RECORD_SELECTORS, BOTH, "record-selectors", "sami-protocol(7), Groups", "the template has the selectors of the record's protocol") \
     X(RECORD_REPLY, BOTH, "record-reply", "sami-protocol(7), SESSION RECORDS", "an ICMP type without an answer has its reply tuple beside it") \
     X(RECORD_KEY, BOTH, "record-key", "sami-protocol(7), Groups", "the key of a cumulative record fits its template") \
-    X(VM_ADDRESS_BITS, STREAM, "vm-address-bits", "sami-protocol(7), OPENING", "a vm-address has no bits beyond its length") \
+    X(VM_ADDRESS_BITS, BOTH, "vm-address-bits", "sami-protocol(7), OPENING", "a vm-address has no bits beyond its length") \
     X(CODEC, STREAM, "codec", "sami-protocol(7), MESSAGES", "libfixbuf reads the records that were counted before it") \
     X(CHECKSUM, FILE, "message-checksum", "RFC 5655 section 8.1.1", "a Message with a checksum has one, and it is right") \
     X(EXPORT_TIME, FILE, "export-time", "RFC 5655 section 7.2", "Export Times do not go back")

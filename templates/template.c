@@ -356,8 +356,13 @@ finish_expectation(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
 static gboolean
 finish_vm_address(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
 {
-    record->vm_address.family = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 4 : 6;
-    return TRUE;
+    SamiPrefix *vm = &record->vm_address;
+    guint n_bits = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 32 : 128;
+    vm->family = n_bits == 32 ? 4 : 6;
+    gboolean is_whole = vm->length <= n_bits;
+    for (guint i = vm->length; i < n_bits && is_whole; i++)
+        is_whole = !(vm->address.octets[i / 8] & (0x80 >> (i % 8)));
+    return is_whole || sami_rule_error(error, SAMI_RULE_VM_ADDRESS_BITS, "vm-address of length %u with bits beyond it", vm->length);
 }
 
 /* Presence of a group in a cumulative record. */

@@ -242,6 +242,8 @@ test_wire(void)
             continue;
         random_octets(rand, &record, sizeof record);
         record.kind = (SamiRecordKind) k;
+        if (k == SAMI_RECORD_VM_ADDRESS4 || k == SAMI_RECORD_VM_ADDRESS6)
+            record.vm_address.length = k == SAMI_RECORD_VM_ADDRESS4 ? 32 : 128;
         check_wire(control, &record);
     }
     for (guint i = 0; i < 32; i++) {
@@ -401,7 +403,7 @@ static const struct {
     { "unknown enterprise element", "00020010 0100 0001 80010004 00003039", SAMI_RULE_TEMPLATE_ELEMENT },
     { "list type", "0002000c 0100 0001 0123ffff", SAMI_RULE_TEMPLATE_ELEMENT },
     { "field twice", "00020010 0100 0002 00e90001 00e90001", SAMI_RULE_TEMPLATE_TWICE },
-    { "incomplete session template", "0002000c 0100 0001 00e90001", SAMI_RULE_TEMPLATE_GROUPS },
+    { "incomplete session template", "0002000c 0100 0001 00e90001", SAMI_RULE_TEMPLATE_INCOMPLETE },
     { "unknown options template", "0003000e 0100 0001 0001 01070001", SAMI_RULE_TEMPLATE_PLACE },
     { "Set 0", "00000004", SAMI_RULE_SET_RESERVED },
     { "Set 1", "00010004", SAMI_RULE_SET_RESERVED },
