@@ -23,7 +23,7 @@ golden() { # NAME COMMAND...: standard output, standard error, status
 [ "${1:-}" != --write ] || write=1
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-# shellcheck disable=SC2086
+# shellcheck disable=SC2046,SC2086
 {
     golden dump-journal dump $keys journal.ipfix
     golden dump-answers dump $keys answers.ipfix
