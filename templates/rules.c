@@ -57,6 +57,8 @@ gboolean
 sami_rule_error(GError **error, SamiRule rule, const gchar *format, ...)
 {
     va_list args;
+    if (!error)
+        return FALSE;
     va_start(args, format);
     g_autofree gchar *text = sami_rule_say_va(rule, format, args);
     va_end(args);

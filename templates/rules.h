@@ -25,8 +25,8 @@
     X(TEMPLATE_SET_EMPTY, BOTH, "template-set-empty", "RFC 7011 section 3.3.1", "a Template Set has a template") \
     X(TEMPLATE_CUT, BOTH, "template-cut", "RFC 7011 section 3.4.1", "a template lies within its Set") \
     X(TEMPLATE_ID, BOTH, "template-id", "RFC 7011 section 3.4.1", "template ids begin at 256") \
-    X(TEMPLATE_LIMIT, STREAM, "template-limit", "sami-protocol(7), LIMITS", "template ids end at 384") \
-    X(TEMPLATE_FIELDS, BOTH, "template-fields", "sami-protocol(7), LIMITS", "a template has at most 60 fields; all that a file defines together at most 262144") \
+    X(TEMPLATE_LIMIT, STREAM, "template-limit", "sami-protocol(7), LIMITS", "no template id is beyond the last one") \
+    X(TEMPLATE_FIELDS, BOTH, "template-fields", "sami-protocol(7), LIMITS", "a template has no more fields than the limit, and all of a file together no more than sami-replay keeps") \
     X(TEMPLATE_WITHDRAWAL, STREAM, "template-withdrawal", "sami-protocol(7), MESSAGES", "no template is withdrawn") \
     X(WITHDRAWAL_UNKNOWN, FILE, "withdrawal-unknown", "RFC 7011 section 8.1", "only a template that there is can be withdrawn, and all of a kind in a Set of that kind") \
     X(TEMPLATE_REDEFINED, STREAM, "template-redefined", "RFC 7011 section 8.1", "a template that is sent again is the same") \
@@ -71,7 +71,7 @@ guint sami_rule_where(guint rule);
 /* "ID: what was found (SOURCE)". (transfer full) */
 gchar *sami_rule_say(SamiRule rule, const gchar *format, ...) G_GNUC_PRINTF(2, 3);
 gchar *sami_rule_say_va(SamiRule rule, const gchar *format, va_list args) G_GNUC_PRINTF(2, 0);
-/* Sets SAMI_ERROR_MALFORMED with that text, and returns FALSE. */
+/* Sets SAMI_ERROR_MALFORMED with that text, and returns FALSE. Nothing is formatted for an error that nobody wants. */
 gboolean sami_rule_error(GError **error, SamiRule rule, const gchar *format, ...) G_GNUC_PRINTF(3, 4);
 /* The rule that a text of these begins with; NONE: it names none. */
 SamiRule sami_rule_find(const gchar *text);
