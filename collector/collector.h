@@ -15,6 +15,7 @@
 #include "common/control.h"
 #include "common/loop.h"
 #include "common/metrics.h"
+#include "templates/rules.h"
 #include "templates/stream.h"
 #include "transport/session.h"
 
@@ -125,6 +126,7 @@ struct SamiCollector {
     gboolean is_paused;            /* a session is not read until the injector has drained */
     guint64 n_messages, n_octets, n_sessions, n_session_errors;
     guint64 refused_messages[SAMI_N_REASONS];
+    guint64 broken_rules[SAMI_N_RULES]; /* of those that are malformed; where a Message ends, the listener's claim */
     SamiTotals totals;             /* of what is forgotten; see sami_collector_totals() */
     guint64 most_merged;
     guint64 refused_handshakes[SAMI_N_HANDSHAKE_CAUSES]; /* the listener's claim */

@@ -155,6 +155,11 @@ do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *reques
         if (sami_reason_is_known(i))
             json_object_set_int_member(counters, name, (gint64) n);
     }
+    for (guint i = 1; i < SAMI_N_RULES; i++) {
+        g_autofree gchar *name = g_strdup_printf("malformed_%s_total", sami_rule_id(i));
+        if (sami_rule_where(i) & SAMI_RULE_IN_STREAM)
+            json_object_set_int_member(counters, name, (gint64) collector->broken_rules[i]);
+    }
     for (guint i = 0; i < sami_n_sink_kinds; i++) {
         const struct {
             const gchar *outcome;

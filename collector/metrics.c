@@ -56,6 +56,9 @@ add_refusals(const SamiCollector *collector, const SamiTotals *totals, JsonArray
         if (sami_reason_is_known(i))
             sami_metrics_add(samples, SAMI_METRIC_REFUSALS, (collector->refused_messages[i] + totals->refused[i]),
                              SAMI_LABELS("reason", sami_reason_id(i)));
+    for (guint i = 1; i < SAMI_N_RULES; i++)
+        if (sami_rule_where(i) & SAMI_RULE_IN_STREAM)
+            sami_metrics_add(samples, SAMI_METRIC_MALFORMED, collector->broken_rules[i], SAMI_LABELS("role", ROLE, "rule", sami_rule_id(i)));
     for (guint i = 0; i < SAMI_N_HANDSHAKE_CAUSES; i++) {
         g_autofree gchar *reason = g_strconcat("handshake-", sami_handshake_cause_id(i), NULL);
         sami_metrics_add(samples, SAMI_METRIC_REFUSALS, collector->refused_handshakes[i],

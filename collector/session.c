@@ -128,6 +128,8 @@ sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, 
     SamiRecord record = { .kind = SAMI_RECORD_REFUSAL };
     session->refusal = reason;
     session->collector->refused_messages[reason]++;
+    if (reason == SAMI_REASON_MALFORMED)
+        session->collector->broken_rules[sami_rule_find(detail)]++;
     g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
               sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
     if (!session->stream) /* not even a signature to answer to: migration id zero */
@@ -203,14 +205,12 @@ on_vm_address(SamiCollectorSession *session, const SamiPrefix *sent)
 {
     gboolean is_allowed = FALSE;
     GArray *allowed = session->signer->allow_prefixes;
-    SamiPrefix parsed, prefix = *sent;
+    SamiPrefix prefix = *sent;
     g_autofree gchar *text = sami_prefix_to_string(sent);
     if (!session->has_hello || session->migration || sami_collector_check_has_begun(session->check))
         return stop(session, SAMI_REASON_PROTOCOL, NULL);
     if (session->vm->len >= SAMI_VM_ADDRESSES_MAX)
         return stop(session, SAMI_REASON_LIMIT, "too many vm-address records");
-    if (prefix.length > (prefix.family == 4 ? 32 : 128) || !sami_prefix_parse(text, &parsed, NULL))
-        return stop(session, SAMI_REASON_MALFORMED, "vm-address with bits beyond its length");
     if (sami_map_prefix(session->signer->map, &prefix) != SAMI_REASON_NONE) /* from here on it is an address of ours */
         return stop(session, SAMI_REASON_MAP_CLASH, text);
     for (guint i = 0; i < allowed->len; i++)

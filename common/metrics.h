@@ -14,6 +14,7 @@
     X(ACTIVE, "sami_migrations_active", "gauge", "Migrations now, by role and phase.") \
     X(RECORDS, "sami_records_total", "counter", "Records sent or received, by role, kind and outcome.") \
     X(REFUSALS, "sami_refusals_total", "counter", "What the collector has refused, by reason.") \
+    X(MALFORMED, "sami_malformed_total", "counter", "Messages of a peer that break a rule of IPFIX or of the protocol, by role and rule.") \
     X(FREEZE_READY, "sami_freeze_ready_seconds", "histogram", "From the freeze to READY, as the exporter sees it.") \
     X(OVERRUNS, "sami_event_overruns_total", "counter", "Times that events of connection tracking were lost.") \
     X(PEER_UP, "sami_peer_up", "gauge", "Whether the session with a peer stands, by role; of peers that something runs with now.") \

@@ -165,10 +165,18 @@ sami_answer_counts(SamiMigration *m, const SamiRecord *record, SamiAnswerUnder u
 }
 
 void
+sami_exporter_count_disbelief(SamiExporter *exporter, SamiReason reason, const gchar *why)
+{
+    exporter->n_answers_refused[reason]++;
+    if (reason == SAMI_REASON_MALFORMED)
+        exporter->n_broken_rules[sami_rule_find(why)]++;
+}
+
+void
 sami_answer_refuse(SamiMigration *m, SamiReason reason, const gchar *why)
 {
     g_autofree gchar *named = g_str_has_prefix(why, sami_reason_id(reason)) ? g_strdup(why) : g_strdup_printf("%s: %s", sami_reason_id(reason), why);
     g_autofree gchar *text = g_strdup_printf("an answer of %s is not believed: %s", m->peer->name, named);
-    m->exporter->n_answers_refused[reason]++;
+    sami_exporter_count_disbelief(m->exporter, reason, why);
     sami_migration_fail(m, SAMI_EXIT_REFUSED, text);
 }

@@ -305,6 +305,11 @@ do_stats(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
         json_object_set_int_member(counters, rows[i].name, (gint64) rows[i].value);
     add_reason_counters(counters, "refused_answer", exporter->n_answers_refused);
     add_reason_counters(counters, "refused_by_peer", exporter->n_refused_by_peer);
+    for (guint i = 1; i < SAMI_N_RULES; i++) {
+        g_autofree gchar *name = g_strdup_printf("malformed_answer_%s_total", sami_rule_id(i));
+        if (sami_rule_where(i) & SAMI_RULE_IN_STREAM)
+            json_object_set_int_member(counters, name, (gint64) exporter->n_broken_rules[i]);
+    }
     sami_replications_count(exporter, counters);
     json_object_set_object_member(answer, "counters", counters);
     sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL);

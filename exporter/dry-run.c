@@ -74,7 +74,7 @@ end(SamiDryRun *run, SamiDryRunEnd how, SamiReason reason, const gchar *text)
 static void
 disbelieve(SamiDryRun *run, SamiReason reason, const gchar *why)
 {
-    run->exporter->n_answers_refused[reason]++;
+    sami_exporter_count_disbelief(run->exporter, reason, why);
     end(run, SAMI_DRY_RUN_DISBELIEVED, reason, why);
 }
 

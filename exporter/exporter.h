@@ -11,6 +11,7 @@
 #include "exporter/source.h"
 #include "firewall/firewall.h"
 #include "templates/answer.h"
+#include "templates/rules.h"
 #include "transport/session.h"
 
 typedef struct SamiExporter SamiExporter;
@@ -54,6 +55,7 @@ struct SamiExporter {
     guint64 n_expectations, n_expectations_left;
     guint64 n_lost, n_resumed; /* Transport Sessions */
     guint64 n_answers_refused[SAMI_N_REASONS]; /* by the rule that they broke; each ended its migration */
+    guint64 n_broken_rules[SAMI_N_RULES]; /* of those that are malformed */
     guint64 n_answers_ignored; /* mean nothing now: of an earlier marker, said again, after the last one */
     guint64 n_answers_missing; /* waited for in vain */
     guint64 n_refused_by_peer[SAMI_N_REASONS]; /* Messages and sessions */
@@ -182,6 +184,8 @@ guint64 sami_say_marker(SamiMigration *m, guint8 marker);
 gboolean sami_answer_counts(SamiMigration *m, const SamiRecord *record, SamiAnswerUnder under);
 /* An answer that breaks a rule: counted, and the migration has failed. */
 void sami_answer_refuse(SamiMigration *m, SamiReason reason, const gchar *why);
+/* Counts it, and the rule that `why` names if the answer is malformed. */
+void sami_exporter_count_disbelief(SamiExporter *exporter, SamiReason reason, const gchar *why);
 
 /* replication.c: the same stream without an end, begun again whenever it breaks (LIFECYCLE §11) */
 void sami_replications_setup(SamiExporter *exporter);

@@ -78,6 +78,9 @@ sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObj
     for (guint i = 0; i < sami_n_source_kinds; i++)
         sami_metrics_add(samples, SAMI_METRIC_RECORDS, exporter->n_kind_sent[i],
                          SAMI_LABELS("role", ROLE, "kind", sami_source_kinds[i]->name, "outcome", "sent"));
+    for (guint i = 1; i < SAMI_N_RULES; i++)
+        if (sami_rule_where(i) & SAMI_RULE_IN_STREAM)
+            sami_metrics_add(samples, SAMI_METRIC_MALFORMED, exporter->n_broken_rules[i], SAMI_LABELS("role", ROLE, "rule", sami_rule_id(i)));
     sami_metrics_add_histogram(samples, SAMI_METRIC_FREEZE_READY, &exporter->freeze_ready);
     sami_metrics_add(samples, SAMI_METRIC_OVERRUNS, exporter->n_overruns, NULL);
     add_peers(exporter, samples);

@@ -45,6 +45,7 @@ typedef struct {
     GList *dumps;     /* of FakeDump */
     GList *listeners; /* of FakeEvents */
     GArray *expected; /* of Expected, the oldest first */
+    int answer;       /* of the next creation; 0: what it comes to */
 } Table;
 
 typedef struct {
@@ -252,12 +253,22 @@ is_tcp_in_range(const SamiSession *s)
              (s->tcp_wscale[0] <= TCP_WSCALE_MAX && s->tcp_wscale[1] <= TCP_WSCALE_MAX)));
 }
 
+static int
+take_answer(Table *table)
+{
+    int answer = table->answer;
+    table->answer = 0;
+    return answer;
+}
+
 /* In the kernel's order: the table being full is found before a taken reply tuple. */
 static int
 create(Fake *self, const SamiSession *from)
 {
     Table *table = self->table;
     SamiTuple mirror;
+    if (table->answer)
+        return take_answer(table);
     if (!sami_flow_key_mirror(&from->key, &mirror))
         return EINVAL;
     if (find(self, &from->key))
@@ -412,6 +423,8 @@ evict(Table *table, const SamiSession *master)
 static int
 create_expected(Table *table, const Entry *master, const SamiExpectation *e)
 {
+    if (table->answer)
+        return take_answer(table);
     if (!master)
         return ENOENT;
     if (!(master->session.has & SAMI_HAS_HELPER))
@@ -693,6 +706,21 @@ sami_firewall_fake_delete(SamiFirewall *firewall, const SamiFlowKey *key)
     if (entry)
         remove_entry(self->table, entry, 0);
     return entry != NULL;
+}
+
+gboolean
+sami_firewall_fake_change(SamiFirewall *firewall, const SamiFlowKey *key, void (*change)(SamiSession *session))
+{
+    Entry *entry = find((Fake *)firewall, key);
+    if (entry)
+        change(&entry->session);
+    return entry != NULL;
+}
+
+void
+sami_firewall_fake_answer(SamiFirewall *firewall, int result)
+{
+    ((Fake *)firewall)->table->answer = result;
 }
 
 void

@@ -19,6 +19,11 @@ gboolean sami_firewall_fake_set_state(SamiFirewall *firewall, const SamiFlowKey 
 void sami_firewall_fake_age(SamiFirewall *firewall, guint32 seconds);
 /* The kernel drops an entry. FALSE if there is no such entry. */
 gboolean sami_firewall_fake_delete(SamiFirewall *firewall, const SamiFlowKey *key);
+/* Something else changes an entry, without an event. FALSE if there is no such entry. */
+gboolean sami_firewall_fake_change(SamiFirewall *firewall, const SamiFlowKey *key,
+                                   void (*change)(SamiSession *session));
+/* The next creation, of an entry or of an expectation, is answered with this errno and makes nothing. */
+void sami_firewall_fake_answer(SamiFirewall *firewall, int result);
 /* The next read or barrier of every open event source answers SAMI_ERROR_OVERRUN, and what was
  * queued is lost. */
 void sami_firewall_fake_overrun(SamiFirewall *firewall);

@@ -1,10 +1,12 @@
-/* Prints the tables of sami-protocol(7) as roff, from the tables that the code runs on; with --xml the registry of our elements. */
+/* Prints the tables of sami-protocol(7) as roff, from the tables that the code runs on; with --rules those of sami-collector(8), with --xml the registry of
+ * our elements. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "collector/machine.h"
 #include "common/limits.h"
 #include "exporter/machine.h"
+#include "templates/rules.h"
 #include "templates/template.h"
 #include "templates/validate.h"
 
@@ -188,11 +190,36 @@ print_reasons(void)
 {
     g_print(".SH REASONS\n1 to 19 and 30 refuse a Message and end the session; 20 to 29, 34 to 59 and 70 to 74 refuse a record (scope 2), but 46; 46, found "
             "when reading back, and 60 to 69 say that a record is not in the kernel as it was sent (scope 3). 34, 35 and 70 to 74 are of "
-            "expectations, for which 46 is a refusal, too.\n.nf\n");
+            "expectations, for which 46 is a refusal, too.\nWhere each comes from, and the rules that malformed stands for, is in\n.BR sami-collector (8).\n.nf\n");
     for (guint i = 1; i < SAMI_N_REASONS; i++)
         if (sami_reason_is_known(i))
             g_print("%3u  %-22s %s\n", i, sami_reason_id(i), sami_reason_text(i));
     g_print(".fi\n");
+}
+
+static void
+print_sources(void)
+{
+    g_print(".SH REASONS\nId and number, what it says, and where it comes from: a section of an RFC or of\n.BR sami-protocol (7),\na key of\n"
+            ".BR sami.conf (5),\nor a file and function of Linux 6.18, below net/netfilter, and what that does. Which numbers refuse a Message and which a "
+            "record is in\n.BR sami-protocol (7).\nThe counters of a reason are refused_ID_total of\n.B samictl stats\nand "
+            "sami_refusals_total{reason=\"ID\"} of\n.BR \"samictl metrics\" .\n");
+    for (guint i = 1; i < SAMI_N_REASONS; i++)
+        if (sami_reason_is_known(i))
+            g_print(".TP\n.BR %s \" (%u)\"\n%s.\n.br\n%s\n", sami_reason_id(i), i, sami_reason_text(i), sami_reason_source(i));
+}
+
+static void
+print_rules(void)
+{
+    static const gchar *const where[] = {
+        [SAMI_RULE_IN_STREAM] = "", [SAMI_RULE_IN_FILE] = " In recorded files of other exporters.", [SAMI_RULE_IN_BOTH] = " In files, too.",
+    };
+    g_print(".SH MESSAGE RULES\nWhat\n.I malformed\nstands for. The text of a refusal, and of what\n.B sami-replay validate\nfinds, is the rule's id, what was "
+            "found, and the section that has the rule. Their counters are malformed_ID_total of\n.B samictl stats\nand "
+            "sami_malformed_total{role=\"collector\",rule=\"ID\"} of\n.BR \"samictl metrics\" ;\nan exporter has the same of answers.\n");
+    for (guint i = 1; i < SAMI_N_RULES; i++)
+        g_print(".TP\n.B %s\n%s.%s\n.br\n%s\n", sami_rule_id(i), sami_rule_text(i), where[sami_rule_where(i)], sami_rule_source(i));
 }
 
 static void
@@ -229,6 +256,11 @@ main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--xml") == 0) {
         g_autofree gchar *xml = sami_elements_to_xml();
         g_print("%s", xml);
+        return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "--rules") == 0) {
+        print_sources();
+        print_rules();
         return 0;
     }
     print_states();

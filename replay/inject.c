@@ -129,15 +129,13 @@ on_vm_address(Source *source, const SamiPrefix *sent)
 {
     ReplayTrust trust;
     const ReplayKey *key;
-    SamiPrefix parsed, prefix = *sent;
+    SamiPrefix prefix = *sent;
     g_autofree gchar *text = sami_prefix_to_string(sent);
     gboolean is_allowed = FALSE;
     if (source->target)
         return stop(source, SAMI_REASON_PROTOCOL, "vm-address behind begin");
     if (source->vm->len >= SAMI_VM_ADDRESSES_MAX)
         return stop(source, SAMI_REASON_LIMIT, "too many vm-address records");
-    if (prefix.length > (prefix.family == 4 ? 32 : 128) || !sami_prefix_parse(text, &parsed, NULL))
-        return stop(source, SAMI_REASON_MALFORMED, "vm-address with bits beyond its length");
     if (!find_trust(source, &trust, &key))
         return;
     const SamiSigner *signer = trust == REPLAY_TRUST_SIGNER ? key->signer : NULL;

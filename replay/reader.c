@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 
 #define SPECIFIER_MIN 4u /* octets of a field specifier without enterprise number */
 
@@ -141,18 +142,25 @@ replay_reader_closed(ReplayReader *reader, guint32 session)
         reader->handlers.closed(session, reader->user_data);
 }
 
-static void G_GNUC_PRINTF(3, 4)
-fault(ReplayReader *reader, gsize within, const gchar *format, ...)
+/* The text begins with a rule's id. */
+static void
+tell_fault(ReplayReader *reader, gsize within, const gchar *text)
 {
-    va_list args;
-    va_start(args, format);
-    g_autofree gchar *text = g_strdup_vprintf(format, args);
-    va_end(args);
     const ReplayMessage *m = &reader->message;
     ReplayFault report = { m, m->input.offset + (m->input.carrier == SAMI_CARRIER_FILE ? within : 0), within, FALSE, text };
     reader->n_faults++;
     if (reader->handlers.fault)
         reader->handlers.fault(&report, reader->user_data);
+}
+
+static void G_GNUC_PRINTF(4, 5)
+fault(ReplayReader *reader, gsize within, SamiRule rule, const gchar *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree gchar *text = sami_rule_say_va(rule, format, args);
+    va_end(args);
+    tell_fault(reader, within, text);
 }
 
 /* --- templates --- */
@@ -210,11 +218,11 @@ withdraw(ReplayReader *reader, guint16 id, gboolean is_options, gsize within)
         if (g_hash_table_contains(reader->source->templates, GUINT_TO_POINTER(id)))
             remove_template(reader, id);
         else
-            fault(reader, within, "withdrawal of template %u, which there is not (RFC 7011 §8.1)", id);
+            fault(reader, within, SAMI_RULE_WITHDRAWAL_UNKNOWN, "withdrawal of template %u, which there is not", id);
         return;
     }
     if ((id == 3) != is_options)
-        fault(reader, within, "withdrawal of all templates with id %u in a Set %u (RFC 7011 §8.1)", id, is_options ? 3 : 2);
+        fault(reader, within, SAMI_RULE_WITHDRAWAL_UNKNOWN, "withdrawal of all templates with id %u in a Set %u", id, is_options ? 3 : 2);
     g_autoptr(GList) ids = g_hash_table_get_keys(reader->source->templates);
     for (GList *i = ids; i; i = i->next) {
         const ReplayTemplate *tmpl = g_hash_table_lookup(reader->source->templates, i->data);
@@ -257,13 +265,14 @@ read_template(ReplayReader *reader, SamiReader *r, const guint8 *message, gboole
     }
     guint n_scope = is_options ? (guint) sami_reader_uint(r, 2) : 0;
     if (r->is_bad || n > sami_reader_left(r) / SPECIFIER_MIN)
-        return fault(reader, within, "template %u with %u fields is longer than its Set (RFC 7011 §3.4.1)", id, n), FALSE;
+        return fault(reader, within, SAMI_RULE_TEMPLATE_CUT, "template %u with %u fields is longer than its Set", id, n), FALSE;
     if (id < SAMI_TEMPLATE_FIRST)
-        fault(reader, within, "template id %u; ids begin at 256 (RFC 7011 §3.4.1)", id);
+        fault(reader, within, SAMI_RULE_TEMPLATE_ID, "template id %u; ids begin at 256", id);
     if (is_options && (n_scope == 0 || n_scope > n))
-        fault(reader, within, "Options Template %u has %u scope fields of %u (RFC 7011 §3.4.2.2)", id, n_scope, n);
+        fault(reader, within, SAMI_RULE_OPTIONS_SCOPE, "Options Template %u has %u scope fields of %u", id, n_scope, n);
     if (reader->n_fields + n > REPLAY_FIELDS_MAX)
-        return fault(reader, within, "template %u: more than %u fields in all templates; no further ones are kept", id, REPLAY_FIELDS_MAX), FALSE;
+        return fault(reader, within, SAMI_RULE_TEMPLATE_FIELDS, "template %u: more than %u fields in all templates; no further ones are kept", id,
+                     REPLAY_FIELDS_MAX), FALSE;
     g_autofree ReplayTemplate *tmpl = g_malloc0(sizeof *tmpl + n * sizeof tmpl->fields[0]);
     tmpl->id = id;
     tmpl->n_scope = (guint16) n_scope;
@@ -275,7 +284,7 @@ read_template(ReplayReader *reader, SamiReader *r, const guint8 *message, gboole
         tmpl->fields[i].element.number = number & 0x7fff;
     }
     if (r->is_bad)
-        return fault(reader, within, "template %u is longer than its Set (RFC 7011 §3.4.1)", id), FALSE;
+        return fault(reader, within, SAMI_RULE_TEMPLATE_CUT, "template %u is longer than its Set", id), FALSE;
     if (id >= SAMI_TEMPLATE_FIRST && n_scope <= n)
         keep_template(reader, g_steal_pointer(&tmpl), start, (gsize) (r->at - start));
     return TRUE;
@@ -287,7 +296,7 @@ read_template_set(ReplayReader *reader, const guint8 *message, const guint8 *bod
     SamiReader r;
     sami_reader_init(&r, body, length);
     if (length < 4)
-        fault(reader, (gsize) (body - message), "a Template Set without a template (RFC 7011 §3.3.2)");
+        fault(reader, (gsize) (body - message), SAMI_RULE_TEMPLATE_SET_EMPTY, "a Template Set without a template");
     while (sami_reader_left(&r) >= 4)
         if (!read_template(reader, &r, message, is_options))
             return;
@@ -426,7 +435,7 @@ hand_out(ReplayReader *reader, const ReplayTemplate *tmpl, const guint8 *octets,
     if (tmpl->is_ours && sami_template_unpack_wire(&tmpl->ours, octets, &ours, &error))
         record.ours = &ours;
     else if (tmpl->is_ours)
-        fault(reader, within, "record of template %u: %s", tmpl->id, error->message);
+        tell_fault(reader, within, error->message);
     reader->n_records++;
     reader->n_options += tmpl->n_scope > 0;
     if (describes_elements(tmpl))
@@ -441,16 +450,19 @@ read_data_set(ReplayReader *reader, const guint8 *message, guint16 id, const gui
     gsize within = (gsize) (body - message), at = 0;
     const ReplayTemplate *tmpl = g_hash_table_lookup(reader->source->templates, GUINT_TO_POINTER(id));
     if (!tmpl || tmpl->min_length == 0) {
-        fault(reader, within, tmpl ? "Set %u: records of its template have no octets" : "Set %u has no template (RFC 7011 §3.4.3)", id);
+        if (tmpl)
+            fault(reader, within, SAMI_RULE_RECORD_EMPTY, "Set %u: records of its template have no octets", id);
+        else
+            fault(reader, within, SAMI_RULE_DATA_WITHOUT_TEMPLATE, "Set %u has no template", id);
         reader->source->is_uncounted = TRUE;
         return;
     }
     if (length < tmpl->min_length)
-        fault(reader, within, "Data Set %u of %zu octets holds no record of %u (RFC 7011 §3.3.2)", id, length + 4, tmpl->min_length);
+        fault(reader, within, SAMI_RULE_DATA_SET_EMPTY, "Data Set %u of %zu octets holds no record of %u", id, length + 4, tmpl->min_length);
     while (length - at >= tmpl->min_length) {
         gsize n = measure(tmpl, body + at, length - at);
         if (n == 0) {
-            fault(reader, within + at, "a record of template %u goes beyond its Set (RFC 7011 §7)", id);
+            fault(reader, within + at, SAMI_RULE_RECORD_CUT, "a record of template %u goes beyond its Set", id);
             reader->source->is_uncounted = TRUE;
             return;
         }
@@ -485,9 +497,9 @@ check_sequence(ReplayReader *reader)
     gint32 ahead = (gint32) (m->sequence - expected);
     if (ahead == 0)
         return;
-    g_autofree gchar *text = g_strdup_printf("Sequence Number %u, expected %u: %u records %s%s (RFC 7011 §3.1)", m->sequence, expected,
-                                             ahead > 0 ? (guint) ahead : 0u - (guint) ahead, ahead > 0 ? "are not here" : "come again, or late",
-                                             explain_sequence(reader, last));
+    g_autofree gchar *text = sami_rule_say(SAMI_RULE_SEQUENCE_NUMBER, "Sequence Number %u, expected %u: %u records %s%s", m->sequence, expected,
+                                           ahead > 0 ? (guint) ahead : 0u - (guint) ahead, ahead > 0 ? "are not here" : "come again, or late",
+                                           explain_sequence(reader, last));
     ReplayFault report = { m, m->input.offset, 8, TRUE, text };
     if (reader->handlers.fault)
         reader->handlers.fault(&report, reader->user_data);
@@ -523,19 +535,19 @@ read_sets(ReplayReader *reader, const guint8 *message, gsize total)
         guint length = (guint) sami_reader_uint(&r, 2);
         const guint8 *body = length >= 4 ? sami_reader_take(&r, length - 4u) : NULL;
         if (!body) {
-            fault(reader, within, "Set %u of %u octets does not fit its Message (RFC 7011 §3.3.2)", id, length);
+            fault(reader, within, SAMI_RULE_SET_LENGTH, "Set %u of %u octets does not fit its Message", id, length);
             reader->source->is_uncounted = TRUE;
             return;
         }
         if (id == 2 || id == 3)
             read_template_set(reader, message, body, length - 4u, id == 3);
         else if (id < SAMI_TEMPLATE_FIRST)
-            fault(reader, within, "Set id %u is reserved (RFC 7011 §3.3.2)", id);
+            fault(reader, within, SAMI_RULE_SET_RESERVED, "Set id %u", id);
         else
             read_data_set(reader, message, (guint16) id, body, length - 4u);
     }
     if (sami_reader_left(&r) > 0)
-        fault(reader, total - sami_reader_left(&r), "%zu octets after the last Set (RFC 7011 §3.1)", sami_reader_left(&r));
+        fault(reader, total - sami_reader_left(&r), SAMI_RULE_SET_LENGTH, "%zu octets after the last Set", sami_reader_left(&r));
 }
 
 guint

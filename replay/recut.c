@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 #include "templates/signature.h"
 
 #define SET_TEMPLATE 2u
@@ -104,17 +105,6 @@ replay_recut_counts(const ReplayRecut *recut)
     return &recut->counts;
 }
 
-static gboolean G_GNUC_PRINTF(2, 3)
-malformed(GError **error, const gchar *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree gchar *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, text);
-    return FALSE;
-}
-
 /* --- templates --- */
 
 static void
@@ -170,13 +160,13 @@ next_definition(SamiReader *r, gboolean is_options, Definition *ret, GError **er
     d.n_fields = (guint) sami_reader_uint(r, 2);
     gboolean is_for_all = d.n_fields == 0 && d.id == (is_options ? SET_OPTIONS : SET_TEMPLATE);
     if (d.id < SET_DATA_FIRST && !is_for_all) {
-        malformed(error, "template id %u (RFC 7011 §3.4.1)", d.id);
+        sami_rule_error(error, SAMI_RULE_TEMPLATE_ID, "template id %u", d.id);
         return -1;
     }
     if (is_options && d.n_fields > 0) {
         d.n_scope = (guint) sami_reader_uint(r, 2);
         if (!r->is_bad && (d.n_scope == 0 || d.n_scope > d.n_fields)) {
-            malformed(error, "Options Template %u has %u scope fields of %u (RFC 7011 §3.4.2.2)", d.id, d.n_scope, d.n_fields);
+            sami_rule_error(error, SAMI_RULE_OPTIONS_SCOPE, "Options Template %u has %u scope fields of %u", d.id, d.n_scope, d.n_fields);
             return -1;
         }
     }
@@ -185,7 +175,7 @@ next_definition(SamiReader *r, gboolean is_options, Definition *ret, GError **er
         if (sami_reader_uint(r, 4) & 0x80000000u) /* the enterprise bit of its number (§3.2) */
             sami_reader_take(r, 4);
     if (r->is_bad) {
-        malformed(error, "template %u is longer than its Set (RFC 7011 §3.4.1)", d.id);
+        sami_rule_error(error, SAMI_RULE_TEMPLATE_CUT, "template %u is longer than its Set", d.id);
         return -1;
     }
     d.n = (gsize) (r->at - d.octets);
@@ -395,7 +385,7 @@ next_set(SamiReader *r, guint *ret_set, const guint8 **ret_body, gsize *ret_leng
     guint set = (guint) sami_reader_uint(r, 2), length = (guint) sami_reader_uint(r, 2);
     const guint8 *body = length >= 4 ? sami_reader_take(r, length - 4u) : NULL;
     if (!body || r->is_bad)
-        return malformed(error, "Set %u of %u octets does not fit its Message (RFC 7011 §3.3.2)", set, length);
+        return sami_rule_error(error, SAMI_RULE_SET_LENGTH, "Set %u of %u octets does not fit its Message", set, length);
     *ret_set = set;
     *ret_body = body;
     *ret_length = length - 4u;
@@ -414,7 +404,7 @@ check(const guint8 *message, gsize length, gboolean *ret_withdraws, GError **err
     gint status = 1;
     *ret_withdraws = FALSE;
     if (length < SAMI_MESSAGE_HEADER || length > SAMI_MESSAGE_MAX || message[0] != 0 || message[1] != 10 || (gsize) (message[2] << 8 | message[3]) != length)
-        return malformed(error, "no Message of version 10 and its own Length (RFC 7011 §3.1)");
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_LENGTH, "no Message of version 10 and its own Length");
     sami_reader_init(&r, message + SAMI_MESSAGE_HEADER, length - SAMI_MESSAGE_HEADER);
     while (sami_reader_left(&r) > 0) {
         if (!next_set(&r, &set, &body, &n, error))
@@ -454,7 +444,7 @@ obtain_domain(ReplayRecut *recut, guint32 number, guint64 now_ms, GError **error
             return domain;
     }
     if (recut->domains->len >= REPLAY_RECUT_DOMAINS_MAX) {
-        malformed(error, "Observation Domain %u is one too many: %u are followed", number, REPLAY_RECUT_DOMAINS_MAX);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "Observation Domain %u is one too many: %u are followed", number, REPLAY_RECUT_DOMAINS_MAX);
         return NULL;
     }
     Domain *domain = g_new0(Domain, 1);

@@ -6,6 +6,7 @@
 #include "replay/names.h"
 #include "replay/strict.h"
 #include "replay/value.h"
+#include "templates/rules.h"
 
 #define FINDINGS_SHOWN 20u /* of a Message; the rest is counted */
 #define CHECKSUM_ELEMENT 262u /* messageMD5Checksum, RFC 5655 §8.1.1 */
@@ -64,6 +65,13 @@ find(Validation *v, const gchar *format, ...)
     va_end(args);
 }
 
+static void
+find_broken(Validation *v, gsize within, SamiRule rule, const gchar *what)
+{
+    g_autofree gchar *text = sami_rule_say(rule, "%s", what);
+    find(v, "octet %zu: %s", within, text);
+}
+
 /* --- records --- */
 
 /* Everything that any signer could be allowed. */
@@ -94,7 +102,7 @@ find_checksum(Validation *v, const ReplayRecord *record)
     while (record->tmpl->n_scope && replay_walk(&walk, &value))
         if (value.field->element.pen == 0 && value.field->element.number == CHECKSUM_ELEMENT && value.length == 16) {
             if (v->checksum_at)
-                find(v, "octet %zu: a second message checksum (RFC 5655 §8.1.1)", record->offset);
+                find_broken(v, record->offset, SAMI_RULE_CHECKSUM, "a second message checksum");
             v->checksum_at = (gsize) (value.octets - record->message->input.octets);
         }
 }
@@ -171,7 +179,7 @@ check_checksum(Validation *v, const ReplayMessage *m)
     g_checksum_update(sum, m->input.octets + v->checksum_at + 16, (gssize) (m->input.length - v->checksum_at - 16));
     g_checksum_get_digest(sum, digest, &length);
     if (memcmp(digest, m->input.octets + v->checksum_at, 16) != 0)
-        find(v, "octet %zu: the message checksum is wrong (RFC 5655 §8.1.1)", v->checksum_at);
+        find_broken(v, v->checksum_at, SAMI_RULE_CHECKSUM, "the message checksum is wrong");
 }
 
 static void
@@ -272,8 +280,10 @@ on_end(const ReplayMessage *m, gpointer user_data)
         check_signed(v, session, m);
     else
         check_unsigned(v, session);
-    if (m->export_time < session->export_time)
-        find(v, "octet 4: Export Time %u is before that of an earlier Message, %u (RFC 5655 §7.2)", m->export_time, session->export_time);
+    if (m->export_time < session->export_time) {
+        g_autofree gchar *what = g_strdup_printf("Export Time %u is before that of an earlier Message, %u", m->export_time, session->export_time);
+        find_broken(v, 4, SAMI_RULE_EXPORT_TIME, what);
+    }
     session->export_time = MAX(session->export_time, m->export_time);
     v->n_bad_messages += v->n_findings > 0;
     v->n_all_findings += v->n_findings;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 #include "templates/signature.h"
 
 /* Room in front of libfixbuf's Message for the Template Sets of one Message. */
@@ -338,19 +339,13 @@ read_records(SamiDecoder *decoder, guint n_records, SamiRecordFunc func, gpointe
     for (guint i = 0; i < n_records; i++) {
         g_autoptr(GError) local = NULL;
         guint16 id = 0;
-        if (!fBufNextCollectionTemplate(decoder->fbuf, &id, &local)) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf gave %u of %u records: %s", i, n_records,
-                        local ? local->message : "no reason");
-            return FALSE;
-        }
+        if (!fBufNextCollectionTemplate(decoder->fbuf, &id, &local))
+            return sami_rule_error(error, SAMI_RULE_CODEC, "libfixbuf gave %u of %u records: %s", i, n_records, local ? local->message : "no reason");
         const SamiTemplate *tmpl = sami_shim_template(decoder->shim, id);
         gsize size = tmpl ? tmpl->length : 0;
         if (!tmpl || (id != current && !fBufSetInternalTemplate(decoder->fbuf, id, &local)) ||
-            !fBufNext(decoder->fbuf, decoder->packed, &size, &local)) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf: record %u: %s", i,
-                        local ? local->message : "unknown template");
-            return FALSE;
-        }
+            !fBufNext(decoder->fbuf, decoder->packed, &size, &local))
+            return sami_rule_error(error, SAMI_RULE_CODEC, "libfixbuf: record %u: %s", i, local ? local->message : "unknown template");
         current = id;
         if (!sami_template_unpack(tmpl, decoder->packed, &record, error))
             return FALSE;
@@ -359,10 +354,8 @@ read_records(SamiDecoder *decoder, guint n_records, SamiRecordFunc func, gpointe
     /* Only the end of the Message makes libfixbuf count its records; anything else there was not counted by the shim. */
     g_autoptr(GError) end = NULL;
     guint16 id = 0;
-    if (fBufNextCollectionTemplate(decoder->fbuf, &id, &end) || !g_error_matches(end, FB_ERROR_DOMAIN, FB_ERROR_EOM)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf found more than %u records", n_records);
-        return FALSE;
-    }
+    if (fBufNextCollectionTemplate(decoder->fbuf, &id, &end) || !g_error_matches(end, FB_ERROR_DOMAIN, FB_ERROR_EOM))
+        return sami_rule_error(error, SAMI_RULE_CODEC, "libfixbuf found more than %u records", n_records);
     return TRUE;
 }
 
@@ -373,10 +366,8 @@ read_body(SamiDecoder *decoder, guint8 *message, gsize body, gboolean has_signat
     guint n_records = 0;
     if (!sami_shim_check(decoder->shim, message, body, has_signature, on_template, decoder, &n_records, error))
         return FALSE;
-    if (decoder->template_error) {
-        g_propagate_error(error, g_steal_pointer(&decoder->template_error));
-        return FALSE;
-    }
+    if (decoder->template_error)
+        return sami_rule_error(error, SAMI_RULE_CODEC, "libfixbuf: a template: %s", decoder->template_error->message);
     guint8 header[SAMI_MESSAGE_HEADER];
     SamiWriter w;
     memcpy(header, message, sizeof header);
@@ -389,7 +380,7 @@ read_body(SamiDecoder *decoder, guint8 *message, gsize body, gboolean has_signat
     g_autoptr(GError) local = NULL;
     gboolean is_read = fBufNextMessage(decoder->fbuf, &local);
     if (!is_read)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "libfixbuf: %s", local->message);
+        sami_rule_error(error, SAMI_RULE_CODEC, "libfixbuf: %s", local->message);
     is_read = is_read && read_records(decoder, n_records, func, user_data, error);
     memcpy(message, header, sizeof header);
     return is_read;
@@ -399,10 +390,8 @@ gboolean
 sami_decoder_read(SamiDecoder *decoder, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data,
                   GError **error)
 {
-    if (length < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "Message of %zu octets", length);
-        return FALSE;
-    }
+    if (length < SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET)
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_LENGTH, "Message of %zu octets", length);
     return read_body(decoder, message, length - SAMI_SIGNATURE_SET, TRUE, func, user_data, error);
 }
 

@@ -7,6 +7,7 @@ libtemplates_a_SOURCES = \
 	templates/finding.c templates/finding.h \
 	templates/records.h \
 	templates/registry.c templates/registry.h \
+	templates/rules.c templates/rules.h \
 	templates/template.c templates/template.h \
 	templates/shim.c templates/shim.h \
 	templates/signature.c templates/signature.h \

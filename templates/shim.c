@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 #include "templates/signature.h"
 
 #define N_IDS (SAMI_TEMPLATES_MAX + 1) /* one more: 300 is skipped */
@@ -46,33 +47,21 @@ sami_shim_template(const SamiShim *shim, guint16 id)
                : NULL;
 }
 
-static gboolean G_GNUC_PRINTF(2, 3)
-malformed(GError **error, const gchar *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree gchar *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, text);
-    return FALSE;
-}
-
 static gboolean
 check_header(SamiShim *shim, SamiReader *r, GError **error)
 {
     if (sami_reader_left(r) < SAMI_MESSAGE_HEADER)
-        return malformed(error, "Message of %zu octets is shorter than its header (RFC 7011 §3.1)",
-                         sami_reader_left(r));
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_LENGTH, "Message of %zu octets is shorter than its header", sami_reader_left(r));
     guint version = (guint) sami_reader_uint(r, 2);
     sami_reader_take(r, 2 + 4);
     guint32 sequence = (guint32) sami_reader_uint(r, 4);
     guint32 domain = (guint32) sami_reader_uint(r, 4);
     if (version != 10)
-        return malformed(error, "version %u, not 10 (RFC 7011 §3.1)", version);
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_VERSION, "version %u, not 10", version);
     if (domain != shim->domain)
-        return malformed(error, "Observation Domain %u, not %u", domain, shim->domain);
+        return sami_rule_error(error, SAMI_RULE_DOMAIN, "Observation Domain %u, not %u", domain, shim->domain);
     if (sequence != shim->sequence)
-        return malformed(error, "Sequence Number %u, expected %u (RFC 7011 §3.1)", sequence, shim->sequence);
+        return sami_rule_error(error, SAMI_RULE_SEQUENCE_NUMBER, "Sequence Number %u, expected %u", sequence, shim->sequence);
     return TRUE;
 }
 
@@ -113,15 +102,16 @@ read_template(SamiShim *shim, SamiReader *r, gboolean is_options, SamiTemplateFu
     guint16 id = (guint16) sami_reader_uint(r, 2);
     guint n = (guint) sami_reader_uint(r, 2);
     if (r->is_bad)
-        return malformed(error, "truncated template header (RFC 7011 §3.4.1)");
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_CUT, "truncated template header");
     if (n == 0)
-        return malformed(error, "template %u: withdrawals are not used on this transport", id);
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_WITHDRAWAL, "template %u: withdrawals are not used on this transport", id);
     guint n_scope = is_options ? (guint) sami_reader_uint(r, 2) : 0;
-    if (id < SAMI_TEMPLATE_FIRST || n > SAMI_TEMPLATE_FIELDS_MAX)
-        return malformed(error, "template id %u with %u fields; allowed are ids from 256 and up to %u fields", id, n,
-                         SAMI_TEMPLATE_FIELDS_MAX);
+    if (id < SAMI_TEMPLATE_FIRST)
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_ID, "template id %u; allowed are ids from 256", id);
+    if (n > SAMI_TEMPLATE_FIELDS_MAX)
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_FIELDS, "template %u with %u fields; allowed are up to %u fields", id, n, SAMI_TEMPLATE_FIELDS_MAX);
     if (is_options && (n_scope == 0 || n_scope > n))
-        return malformed(error, "Options Template %u has %u scope fields of %u (RFC 7011 §3.4.2.2)", id, n_scope, n);
+        return sami_rule_error(error, SAMI_RULE_OPTIONS_SCOPE, "Options Template %u has %u scope fields of %u", id, n_scope, n);
     for (guint i = 0; i < n; i++) {
         guint number = (guint) sami_reader_uint(r, 2);
         specifiers[i].length = (guint16) sami_reader_uint(r, 2);
@@ -129,14 +119,14 @@ read_template(SamiShim *shim, SamiReader *r, gboolean is_options, SamiTemplateFu
         specifiers[i].number = number & 0x7fff;
     }
     if (r->is_bad)
-        return malformed(error, "template %u is longer than its Set (RFC 7011 §3.4.1)", id);
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_CUT, "template %u is longer than its Set", id);
     if (id == SAMI_TEMPLATE_SIGNATURE) {
         gsize size;
         const guint8 *constant = sami_signature_template(&size);
         if (!is_options || (gsize) (r->at - start) != size - 4 || memcmp(start, constant + 4, size - 4) != 0) {
             guint32 pen = is_options ? find_other_pen(start, (gsize) (r->at - start), specifiers, n) : 0;
             if (!pen)
-                return malformed(error, "template 300 is not the signature's");
+                return sami_rule_error(error, SAMI_RULE_SIGNATURE_TEMPLATE, "template 300 is not the signature's");
             g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEN, "the peer was built with enterprise number %u, this is %u", pen, SAMI_PEN);
             return FALSE;
         }
@@ -144,16 +134,14 @@ read_template(SamiShim *shim, SamiReader *r, gboolean is_options, SamiTemplateFu
         return TRUE;
     }
     if (id >= SAMI_TEMPLATE_FIRST + N_IDS)
-        return malformed(error, "template id %u; allowed are 256 to %u", id, SAMI_TEMPLATE_FIRST + N_IDS - 1);
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_LIMIT, "template id %u; allowed are 256 to %u", id, SAMI_TEMPLATE_FIRST + N_IDS - 1);
     SamiTemplate tmpl;
-    if (!sami_template_match(specifiers, n, n_scope, id, &tmpl, error)) {
-        g_prefix_error(error, "template %u: ", id);
+    if (!sami_template_match(specifiers, n, n_scope, id, &tmpl, error))
         return FALSE;
-    }
     SamiTemplate **slot = &shim->templates[id - SAMI_TEMPLATE_FIRST];
     if (*slot) {
         if (memcmp(*slot, &tmpl, sizeof tmpl) != 0)
-            return malformed(error, "template %u is defined twice, differently (RFC 7011 §8.1)", id);
+            return sami_rule_error(error, SAMI_RULE_TEMPLATE_REDEFINED, "template %u is defined twice, differently", id);
         return TRUE;
     }
     *slot = g_memdup2(&tmpl, sizeof tmpl);
@@ -169,7 +157,7 @@ check_template_set(SamiShim *shim, const guint8 *body, gsize length, gboolean is
     SamiReader r;
     sami_reader_init(&r, body, length);
     if (length < 4)
-        return malformed(error, "Template Set without a template (RFC 7011 §3.3.2)");
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_SET_EMPTY, "Template Set without a template");
     while (sami_reader_left(&r) >= 4)
         if (!read_template(shim, &r, is_options, func, user_data, error))
             return FALSE;
@@ -190,23 +178,25 @@ sami_shim_check(SamiShim *shim, const guint8 *message, gsize length, gboolean ha
         guint set_length = (guint) sami_reader_uint(&r, 2);
         const guint8 *body = set_length >= 4 ? sami_reader_take(&r, set_length - 4u) : NULL;
         if (!body || r.is_bad)
-            return malformed(error, "Set %u of %u octets does not fit its Message (RFC 7011 §3.3.2)", id, set_length);
+            return sami_rule_error(error, SAMI_RULE_SET_LENGTH, "Set %u of %u octets does not fit its Message", id, set_length);
         if (id == 2 || id == 3) {
             if (!check_template_set(shim, body, set_length - 4u, id == 3, func, user_data, error))
                 return FALSE;
             continue;
         }
         if (id == SAMI_TEMPLATE_SIGNATURE)
-            return malformed(error, "a signature Set that is not the last of its Message");
+            return sami_rule_error(error, SAMI_RULE_SIGNATURE_TWICE, "a signature Set that is not the last of its Message");
+        if (id < SAMI_TEMPLATE_FIRST)
+            return sami_rule_error(error, SAMI_RULE_SET_RESERVED, "Set %u", id);
         const SamiTemplate *tmpl = id <= G_MAXUINT16 ? sami_shim_template(shim, (guint16) id) : NULL;
         if (!tmpl)
-            return malformed(error, "Set %u has no template (RFC 7011 §3.3.2)", id);
+            return sami_rule_error(error, SAMI_RULE_DATA_WITHOUT_TEMPLATE, "Set %u has no template", id);
         if (set_length - 4u < tmpl->length)
-            return malformed(error, "Data Set %u of %u octets holds no record of %u", id, set_length, tmpl->length);
+            return sami_rule_error(error, SAMI_RULE_DATA_SET_EMPTY, "Data Set %u of %u octets holds no record of %u", id, set_length, tmpl->length);
         n_records += (set_length - 4u) / tmpl->length;
     }
     if (has_signature && !shim->has_signature_template)
-        return malformed(error, "the first Message does not define template 300");
+        return sami_rule_error(error, SAMI_RULE_SIGNATURE_UNDEFINED, "the first Message does not define template 300");
     shim->sequence += n_records + (has_signature ? 1 : 0);
     *ret_records = n_records;
     return TRUE;

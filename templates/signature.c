@@ -12,6 +12,7 @@
 
 #include "common/cursor.h"
 #include "templates/elements.h"
+#include "templates/rules.h"
 
 /* 18 octets: the text and its NUL. */
 static const guint8 context[18] = "SAMI-IPFIX-SIG-v1";
@@ -198,12 +199,13 @@ sami_signature_read(const guint8 *message, gsize length, SamiSignature *ret, GEr
 {
     SamiReader r;
     sami_reader_init(&r, message, length);
-    if (length < SAMI_MESSAGE_HEADER || length > SAMI_MESSAGE_MAX || sami_reader_uint(&r, 2) != 10 ||
-        sami_reader_uint(&r, 2) != length) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "not an IPFIX Message of %zu octets (RFC 7011 §3.1)", length);
-        return FALSE;
-    }
+    guint version = (guint) sami_reader_uint(&r, 2), says = (guint) sami_reader_uint(&r, 2);
+    if (length < SAMI_MESSAGE_HEADER || length > SAMI_MESSAGE_MAX)
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_LENGTH, "%zu octets are no IPFIX Message", length);
+    if (version != 10)
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_VERSION, "not an IPFIX Message: version %u", version);
+    if (says != length)
+        return sami_rule_error(error, SAMI_RULE_MESSAGE_LENGTH, "Length %u in a Message of %zu octets", says, length);
     gboolean has_room = length >= SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET;
     if (has_room)
         sami_reader_init(&r, message + length - SAMI_SIGNATURE_SET, SAMI_SIGNATURE_SET);

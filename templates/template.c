@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 
 #define WIDTH(member) sizeof(((SamiRecord *) NULL)->member)
 #define UINT(e, member, group) { SAMI_E_##e, SAMI_FIELD_UINT, offsetof(SamiRecord, member), WIDTH(member), group }
@@ -289,11 +290,8 @@ finish_session(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
     gboolean has_reply = (tmpl->groups & (G(REPLY4) | G(REPLY6))) != 0;
     s->key.family = (tmpl->groups & G(V4)) ? 4 : 6;
     if ((tmpl->groups & SELECTORS) != selector_groups(s->key.family, s->key.protocol, &reply_selectors) ||
-        (tmpl->groups & REPLY_SELECTORS) != (has_reply ? reply_selectors : 0)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "template %u does not have the selectors of protocol %u", tmpl->id, s->key.protocol);
-        return FALSE;
-    }
+        (tmpl->groups & REPLY_SELECTORS) != (has_reply ? reply_selectors : 0))
+        return sami_rule_error(error, SAMI_RULE_RECORD_SELECTORS, "template %u does not have the selectors of protocol %u", tmpl->id, s->key.protocol);
     s->has = session_has(tmpl->groups, s->action);
     if (s->has & SAMI_HAS_MASTER) {
         s->master.family = s->key.family;
@@ -302,10 +300,8 @@ finish_session(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
     SamiTuple mirror = { 0 };
     gboolean has_mirror = sami_flow_key_mirror(&s->key, &mirror);
     if (!has_reply) {
-        if (!has_mirror && (s->has & SAMI_HAS_REPLY)) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "an ICMP type without an answer needs a reply tuple");
-            return FALSE;
-        }
+        if (!has_mirror && (s->has & SAMI_HAS_REPLY))
+            return sami_rule_error(error, SAMI_RULE_RECORD_REPLY, "an ICMP type without an answer needs a reply tuple");
         s->reply = mirror;
     } else if (reply_selectors == G(REPLY_ICMP) && has_mirror) {
         s->reply.dst_port = mirror.dst_port; /* the answer's type is implied */
@@ -360,8 +356,13 @@ finish_expectation(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
 static gboolean
 finish_vm_address(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
 {
-    record->vm_address.family = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 4 : 6;
-    return TRUE;
+    SamiPrefix *vm = &record->vm_address;
+    guint n_bits = tmpl->kind == SAMI_RECORD_VM_ADDRESS4 ? 32 : 128;
+    vm->family = n_bits == 32 ? 4 : 6;
+    gboolean is_whole = vm->length <= n_bits;
+    for (guint i = vm->length; i < n_bits && is_whole; i++)
+        is_whole = !(vm->address.octets[i / 8] & (0x80 >> (i % 8)));
+    return is_whole || sami_rule_error(error, SAMI_RULE_VM_ADDRESS_BITS, "vm-address of length %u with bits beyond it", vm->length);
 }
 
 /* Presence of a group in a cumulative record. */
@@ -399,10 +400,8 @@ finish_cumulative(const SamiTemplate *tmpl, SamiRecord *record, GError **error)
 {
     SamiCumulative *c = &record->cumulative;
     guint8 room = (tmpl->groups & G(KEY16)) ? SHORT_KEY : sizeof c->key;
-    if (c->key_length == 0 || c->key_length > room) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "a key of %u octets; template %u has room for 1 to %u", c->key_length, tmpl->id, room);
-        return FALSE;
-    }
+    if (c->key_length == 0 || c->key_length > room)
+        return sami_rule_error(error, SAMI_RULE_RECORD_KEY, "a key of %u octets; template %u has room for 1 to %u", c->key_length, tmpl->id, room);
     memset(c->key + c->key_length, 0, sizeof c->key - c->key_length);
     c->family = (tmpl->groups & G(SOURCE4)) ? 4 : (tmpl->groups & G(SOURCE6)) ? 6 : 0;
     for (gsize i = 0; i < G_N_ELEMENTS(cumulative_optional); i++)
@@ -492,24 +491,24 @@ is_element(const SamiSpecifier *s, SamiElementId id)
     return s->pen == e->pen && s->number == e->number && s->length == e->length;
 }
 
+/* Field number `index` is the first that no kind has there. */
 static gboolean
-refuse_specifier(const SamiSpecifier *s, guint index, GError **error)
+refuse_specifier(const SamiSpecifier *specifiers, guint index, guint16 id, GError **error)
 {
-    for (guint i = 0; i < SAMI_N_ELEMENTS; i++)
-        if (sami_elements[i].pen == s->pen && sami_elements[i].number == s->number) {
-            const SamiElement *e = &sami_elements[i];
-            if (e->length != s->length)
-                g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                            "field %u: %s (%u/%u) has %u octets, allowed are %u", index, e->name, s->pen,
-                            s->number, s->length, e->length);
-            else
-                g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                            "field %u: %s is twice, out of order or not allowed in this template", index, e->name);
-            return FALSE;
-        }
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "field %u: unknown element %u/%u", index,
-                s->pen, s->number);
-    return FALSE;
+    const SamiSpecifier *s = &specifiers[index];
+    const SamiElement *e = NULL;
+    for (guint i = 0; i < SAMI_N_ELEMENTS && !e; i++)
+        if (sami_elements[i].pen == s->pen && sami_elements[i].number == s->number)
+            e = &sami_elements[i];
+    if (!e)
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_ELEMENT, "template %u: field %u: unknown element %u/%u", id, index, s->pen, s->number);
+    if (e->length != s->length)
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_LENGTH, "template %u: field %u: %s (%u/%u) has %u octets, allowed are %u", id, index, e->name,
+                               s->pen, s->number, s->length, e->length);
+    for (guint i = 0; i < index; i++)
+        if (specifiers[i].pen == s->pen && specifiers[i].number == s->number)
+            return sami_rule_error(error, SAMI_RULE_TEMPLATE_TWICE, "template %u: field %u: %s is there twice", id, index, e->name);
+    return sami_rule_error(error, SAMI_RULE_TEMPLATE_PLACE, "template %u: field %u: %s is out of order or not allowed in this template", id, index, e->name);
 }
 
 /* The groups are those of the fields that are in one group only. A group that lacks a field, or a field without its group, is refused by
@@ -556,10 +555,10 @@ sami_template_match(const SamiSpecifier *specifiers, guint n, guint n_scope, gui
         farthest = MAX(farthest, bad);
     }
     if (farthest < n)
-        return refuse_specifier(&specifiers[farthest], farthest, error);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "template %u: %s", id,
-                rule ? rule : "fields are missing: a template has those of its kind or of its groups whole");
-    return FALSE;
+        return refuse_specifier(specifiers, farthest, id, error);
+    if (rule)
+        return sami_rule_error(error, SAMI_RULE_TEMPLATE_GROUPS, "template %u: %s", id, rule);
+    return sami_rule_error(error, SAMI_RULE_TEMPLATE_INCOMPLETE, "template %u: fields are missing: a template has those of its kind or of its groups whole", id);
 }
 
 static guint64
@@ -623,11 +622,8 @@ sami_template_unpack(const SamiTemplate *tmpl, const guint8 *at, SamiRecord *ret
         case SAMI_FIELD_IPV4: write_host(place, 4, g_htonl((guint32) read_host(at, 4))); break;
         case SAMI_FIELD_MS: write_host(place, 8, read_host(at, 8) * 1000000u); break;
         case SAMI_FIELD_KIND:
-            if (*at != tmpl->kind) {
-                g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "samiRecordKind is %u in the template of %s",
-                            *at, sami_kinds[tmpl->kind].name);
-                return FALSE;
-            }
+            if (*at != tmpl->kind)
+                return sami_rule_error(error, SAMI_RULE_RECORD_KIND, "samiRecordKind is %u in the template of %s", *at, sami_kinds[tmpl->kind].name);
             break;
         }
         at += length;

@@ -5,10 +5,9 @@
 
 static const struct {
     guint16 number;
-    const gchar *id;
-    const gchar *text;
+    const gchar *id, *source, *text;
 } reasons[] = {
-#define X(symbol, number, id, text) { number, id, text },
+#define X(symbol, number, id, source, text) { number, id, source, text },
     SAMI_REASONS(X)
 #undef X
 };
@@ -27,6 +26,13 @@ sami_reason_id(guint reason)
 {
     gint i = find(reason);
     return i < 0 ? "unknown" : reasons[i].id;
+}
+
+const gchar *
+sami_reason_source(guint reason)
+{
+    gint i = find(reason);
+    return i < 0 ? "" : reasons[i].source;
 }
 
 const gchar *

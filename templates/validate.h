@@ -5,77 +5,80 @@
 
 #include "templates/records.h"
 
-/* X(symbol, number, id, text). Numbers are normative and never reused. 1-19 sessions, 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations. */
+/* X(symbol, number, id, source, text), a line each. Numbers are normative and never reused (29 and 44 were never given by anybody). 1-19 sessions,
+ * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations.
+ *
+ * The source is the section of an RFC or of sami-protocol(7) that has the rule, the key of sami.conf(5) that makes it, or the file and function of
+ * Linux 6.18 and what it does. The counters of a reason have its id: refused_ID_total of samictl stats, sami_refusals_total{reason="ID"} of
+ * samictl metrics. What stands behind `malformed` is a table of its own: rules.h. */
 #define SAMI_REASONS(X) \
-    X(NONE, 0, "none", "no reason") \
-    X(NOT_SIGNED, 1, "not-signed", "the Message carries no valid signature Set") \
-    X(UNKNOWN_SIGNER, 2, "unknown-signer", "no signer has this key") \
-    X(WRONG_ROLE, 3, "wrong-role", "the signature's role is not the one of this direction") \
-    X(WRONG_SESSION, 4, "wrong-session", "the Message is bound to another session or migration") \
-    X(WRONG_COUNTER, 5, "wrong-counter", "the Message's counter is not the next one: replayed, lost or reordered") \
-    X(BAD_SIGNATURE, 6, "bad-signature", "the signature does not verify") \
-    X(TOO_LATE, 7, "too-late", "the Message was held back longer than max-delay") \
-    X(MALFORMED, 8, "malformed", "the Message breaks a rule of RFC 7011 or of the protocol") \
-    X(PEN_MISMATCH, 9, "pen-mismatch", "the two builds use different enterprise numbers") \
-    X(DESTINATION_NAME, 10, "destination-name", "the migration is meant for another destination") \
-    X(TLS_NAME, 11, "tls-name", "the signer may not be carried by this TLS name") \
-    X(NOT_OWNER, 12, "not-owner", "the migration belongs to another signer") \
-    X(PROTOCOL, 13, "protocol", "the record does not belong into this state of the session") \
-    X(LIMIT, 14, "limit", "a limit of this collector is reached") \
-    X(ALREADY_READY, 15, "already-ready", "the migration is READY: it takes an explicit decision") \
-    X(JOURNAL, 16, "journal", "the collector cannot write its journal") \
-    X(VM_NOT_ALLOWED, 17, "vm-not-allowed", "the VM's address is outside the signer's allow-prefixes") \
-    X(RESUME_UNAVAILABLE, 18, "resume-unavailable", "the migration cannot be resumed") \
-    X(REPLAYED, 19, "replayed-migration", "a migration with this id has been here already") \
-    X(ABORTED, 31, "aborted", "the migration was rolled back") \
-    X(ADDRESS_NOT_ALLOWED, 20, "address-not-allowed", "the VM is not the untranslated end of the flow") \
-    X(NAT_ADDRESS, 21, "nat-address", "a translated address is not in the signer's nat-addresses") \
-    X(ADDRESS_SPECIAL, 22, "address-special", "an address is not unicast, loopback, link-local or unspecified") \
-    X(TUPLE_INCONSISTENT, 23, "tuple-inconsistent", "original and reply tuple do not belong together") \
-    X(STATE_RANGE, 24, "state-range", "state, flags, window scale, timeout or another attribute out of range, or of another protocol") \
-    X(FIELD_MISSING, 25, "field-missing", "a field that this protocol needs is missing") \
-    X(PROTOCOL_UNSUPPORTED, 26, "protocol-unsupported", "the kernel cannot take flows of this protocol back") \
-    X(ZONE_NOT_ALLOWED, 27, "zone-not-allowed", "the zone is not in the signer's zones") \
-    X(MAX_SESSIONS, 28, "max-sessions", "more sessions than the signer or the table's headroom allows") \
-    X(NOT_OURS, 29, "not-ours", "the record changes an entry that this migration did not create") \
-    X(NOT_EXPECTED, 30, "not-expected", "the VM's address is not announced here for this signer (samictl expect)") \
-    X(EXPECTATION_NOT_ALLOWED, 34, "expectation-not-allowed", "the signer's kinds have no expectation: what it brings opens no ports") \
-    X(EXPECTATION_WIDE, 35, "expectation-wide", "the expectation would let in more than one flow of the kind that helpers expect") \
-    X(VLAN_UNKNOWN, 36, "vlan-unknown", "the VLAN has no zone here (vlans of sami.conf)") \
-    X(VLAN_NOT_ALLOWED, 37, "vlan-not-allowed", "the VLAN is not in the signer's vlans") \
-    X(ZONE_OF_VLAN, 38, "zone-of-vlan", "the record names a zone by a number that stands for a VLAN here") \
-    X(MAP_CLASH, 39, "map-clash", "map-addresses gives the address to another one, or maps a part of the prefix") \
-    X(NAT_MISMATCH, 40, "nat-mismatch", "the flow is here already, with another translation") \
-    X(NAT_CLASH, 41, "nat-clash", "another flow has the reply tuple") \
-    X(TABLE_FULL, 42, "table-full", "the connection table is full") \
-    X(CHAIN_TOO_LONG, 43, "chain-too-long", "the hash table has too few buckets") \
-    X(OWNED, 44, "owned", "another migration brought this flow") \
-    X(KERNEL, 45, "kernel", "the kernel refused the entry") \
-    X(REVERSED, 47, "reversed", "the flow is here already, opened from the other side") \
-    X(UNVERIFIED, 46, "unverified", "the entry was gone or another when it was read back") \
-    X(SET_MISSING, 48, "set-missing", "no set of this name is configured, or in the kernel, here") \
-    X(SET_TYPE, 49, "set-type", "the set here has other keys, or cannot take such an element") \
-    X(KIND_NOT_ALLOWED, 50, "kind-not-allowed", "the signer's kinds do not have this one") \
-    X(KEY_NOT_VM, 51, "key-not-vm", "the key has no address of the VM, and the set here takes only such (select=vm)") \
-    X(SET_FULL, 52, "set-full", "the set here, or its max-elements, is full") \
-    X(LABELS_LOST, 60, "labels-lost", "no rule here uses labels, so the kernel dropped them") \
-    X(NO_NAT_HOOK, 61, "nat-not-applied", "the kernel did not set up the translation") \
-    X(TIMEOUT_CLAMPED, 62, "timeout-differs", "the timeout could not be restored") \
-    X(DIFFERS, 63, "differs", "read back with another state, mark or flag") \
-    X(NO_HELPER, 64, "no-helper", "the helper is not loaded here, or not for this signer: the flow goes on without it") \
-    X(GRE_TIMEOUT, 68, "gre-timeout", "the kernel would end a restored GRE flow at its next packet: its life is fixed at a day, whatever packets come") \
-    X(GRE_KEYMAP, 65, "gre-keymap", "packets of a PPTP call find their flow by a map of the helper, which the kernel does not restore") \
-    X(OFFLOADED, 66, "offloaded", "the flow was in a flowtable at the source: state and timeout are given by rule, not known") \
-    X(NO_MASTER, 67, "no-master", "the flow that this one is a child of is not here: it goes on by itself") \
-    X(EXPECTATION_MASTER, 70, "expectation-master", "the flow that expects it is not one that this migration brought") \
-    X(EXPECTATION_HELPER, 71, "expectation-helper", "the flow that expects it has no helper here") \
-    X(EXPECTATION_LATE, 72, "expectation-expired", "its time was over before it was here") \
-    X(EXPECTATION_FUNCTION, 73, "expectation-function", "this kernel has no such class or function of an expectation") \
-    X(EXPECTATION_CLASH, 74, "expectation-clash", "another flow expects the same here") \
-    X(COUNT_LOST, 75, "count-lost", "the elements of the set here have no such counter or quota")
+    X(NONE, 0, "none", "", "no reason") \
+    X(NOT_SIGNED, 1, "not-signed", "sami-protocol(7), SIGNATURE", "the Message carries no valid signature Set") \
+    X(UNKNOWN_SIGNER, 2, "unknown-signer", "sami-protocol(7), SIGNATURE", "no signer has this key") \
+    X(WRONG_ROLE, 3, "wrong-role", "sami-protocol(7), SIGNATURE", "the signature's role is not the one of this direction") \
+    X(WRONG_SESSION, 4, "wrong-session", "sami-protocol(7), SIGNATURE", "the Message is bound to another session or migration") \
+    X(WRONG_COUNTER, 5, "wrong-counter", "sami-protocol(7), SIGNATURE", "the Message's counter is not the next one: replayed, lost or reordered") \
+    X(BAD_SIGNATURE, 6, "bad-signature", "RFC 8032 section 5.1.7", "the signature does not verify") \
+    X(TOO_LATE, 7, "too-late", "sami-protocol(7), Transit age", "the Message was held back longer than max-delay") \
+    X(MALFORMED, 8, "malformed", "sami-collector(8), MESSAGE RULES", "the Message breaks a rule of RFC 7011 or of the protocol") \
+    X(PEN_MISMATCH, 9, "pen-mismatch", "sami-protocol(7), OPENING", "the two builds use different enterprise numbers") \
+    X(DESTINATION_NAME, 10, "destination-name", "sami-protocol(7), OPENING", "the migration is meant for another destination") \
+    X(TLS_NAME, 11, "tls-name", "sami.conf(5), tls-names", "the signer may not be carried by this TLS name") \
+    X(NOT_OWNER, 12, "not-owner", "sami-protocol(7), Resume", "the migration belongs to another signer") \
+    X(PROTOCOL, 13, "protocol", "sami-protocol(7), OPENING", "the record does not belong into this state of the session") \
+    X(LIMIT, 14, "limit", "sami-protocol(7), LIMITS", "a limit of this collector is reached") \
+    X(ALREADY_READY, 15, "already-ready", "sami-protocol(7), Decision", "the migration is READY: it takes an explicit decision") \
+    X(JOURNAL, 16, "journal", "sami-protocol(7), FILES", "the collector cannot write its journal") \
+    X(VM_NOT_ALLOWED, 17, "vm-not-allowed", "sami.conf(5), allow-prefixes", "the VM's address is outside the signer's allow-prefixes") \
+    X(RESUME_UNAVAILABLE, 18, "resume-unavailable", "sami-protocol(7), Resume", "the migration cannot be resumed") \
+    X(REPLAYED, 19, "replayed-migration", "sami-protocol(7), OPENING", "a migration with this id has been here already") \
+    X(ABORTED, 31, "aborted", "sami-protocol(7), Resume", "the migration was rolled back") \
+    X(ADDRESS_NOT_ALLOWED, 20, "address-not-allowed", "sami-protocol(7), SESSION RECORDS", "the VM is not the untranslated end of the flow") \
+    X(NAT_ADDRESS, 21, "nat-address", "sami.conf(5), nat-addresses", "a translated address is not in the signer's nat-addresses") \
+    X(ADDRESS_SPECIAL, 22, "address-special", "RFC 6890 section 2.2.2", "an address is not unicast, loopback, link-local or unspecified") \
+    X(TUPLE_INCONSISTENT, 23, "tuple-inconsistent", "nf_conntrack_netlink.c ctnetlink_new_conntrack(): compares no more of the two tuples than their protocol", "original and reply tuple do not belong together") \
+    X(STATE_RANGE, 24, "state-range", "nf_conntrack_proto_sctp.c nlattr_to_sctp(): stores a state as it comes, and indexes with it; TCP and timeouts are refused or clamped", "state, flags, window scale, timeout or another attribute out of range, or of another protocol") \
+    X(FIELD_MISSING, 25, "field-missing", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): EINVAL without a timeout; without protocol state the entry begins in state NONE", "a field that this protocol needs is missing") \
+    X(PROTOCOL_UNSUPPORTED, 26, "protocol-unsupported", "nf_conntrack_proto.c nf_ct_l4proto_find(): the generic tracker, which has no ports, for what has none (DCCP since 6.17)", "the kernel cannot take flows of this protocol back") \
+    X(ZONE_NOT_ALLOWED, 27, "zone-not-allowed", "sami.conf(5), zones", "the zone is not in the signer's zones") \
+    X(MAX_SESSIONS, 28, "max-sessions", "sami.conf(5), max-sessions", "more sessions than the signer or the table's headroom allows") \
+    X(NOT_EXPECTED, 30, "not-expected", "sami.conf(5), require-expect", "the VM's address is not announced here for this signer (samictl expect)") \
+    X(EXPECTATION_NOT_ALLOWED, 34, "expectation-not-allowed", "sami.conf(5), kinds", "the signer's kinds have no expectation: what it brings opens no ports") \
+    X(EXPECTATION_WIDE, 35, "expectation-wide", "nf_conntrack_expect.c nf_ct_find_expectation(): whatever fits under the mask is let in, and a permanent one is not used up", "the expectation would let in more than one flow of the kind that helpers expect") \
+    X(VLAN_UNKNOWN, 36, "vlan-unknown", "sami.conf(5), vlans", "the VLAN has no zone here (vlans of sami.conf)") \
+    X(VLAN_NOT_ALLOWED, 37, "vlan-not-allowed", "sami.conf(5), vlans", "the VLAN is not in the signer's vlans") \
+    X(ZONE_OF_VLAN, 38, "zone-of-vlan", "sami-protocol(7), SESSION RECORDS", "the record names a zone by a number that stands for a VLAN here") \
+    X(MAP_CLASH, 39, "map-clash", "sami.conf(5), map-addresses", "map-addresses gives the address to another one, or maps a part of the prefix") \
+    X(NAT_MISMATCH, 40, "nat-mismatch", "nf_conntrack_netlink.c ctnetlink_change_conntrack(): EOPNOTSUPP for a translation of an entry that is there", "the flow is here already, with another translation") \
+    X(NAT_CLASH, 41, "nat-clash", "nf_conntrack_core.c nf_conntrack_hash_check_insert(): EEXIST where another entry has one of the tuples", "another flow has the reply tuple") \
+    X(TABLE_FULL, 42, "table-full", "nf_conntrack_core.c __nf_conntrack_alloc(): ENOMEM at nf_conntrack_max", "the connection table is full") \
+    X(CHAIN_TOO_LONG, 43, "chain-too-long", "nf_conntrack_core.c nf_conntrack_hash_check_insert(): ENOSPC where a bucket has too many entries", "the hash table has too few buckets") \
+    X(KERNEL, 45, "kernel", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): any other error", "the kernel refused the entry") \
+    X(REVERSED, 47, "reversed", "nf_conntrack_netlink.c ctnetlink_new_conntrack(): an entry is found by either of its tuples", "the flow is here already, opened from the other side") \
+    X(UNVERIFIED, 46, "unverified", "nf_conntrack_netlink.c ctnetlink_get_conntrack(): ENOENT, or an entry that began at another time", "the entry was gone or another when it was read back") \
+    X(SET_MISSING, 48, "set-missing", "nf_tables_api.c nft_set_lookup_global(): ENOENT", "no set of this name is configured, or in the kernel, here") \
+    X(SET_TYPE, 49, "set-type", "nf_tables_api.c nft_add_set_elem(): refuses what the set's flags and expressions do not have", "the set here has other keys, or cannot take such an element") \
+    X(KIND_NOT_ALLOWED, 50, "kind-not-allowed", "sami.conf(5), kinds", "the signer's kinds do not have this one") \
+    X(KEY_NOT_VM, 51, "key-not-vm", "sami.conf(5), select", "the key has no address of the VM, and the set here takes only such (select=vm)") \
+    X(SET_FULL, 52, "set-full", "nf_tables_api.c nft_add_set_elem(): ENFILE at the size of the set", "the set here, or its max-elements, is full") \
+    X(LABELS_LOST, 60, "labels-lost", "nf_conntrack_netlink.c ctnetlink_new_conntrack(): goes on where ctnetlink_attach_labels() finds no room, which only a rule makes", "no rule here uses labels, so the kernel dropped them") \
+    X(NO_NAT_HOOK, 61, "nat-not-applied", "nf_nat_core.c nf_nat_register_fn(): what translates is there with the first nat base chain only", "the kernel did not set up the translation") \
+    X(TIMEOUT_CLAMPED, 62, "timeout-differs", "nf_conntrack_core.c __nf_ct_change_timeout(): EPERM for an entry of fixed timeout; clamps others", "the timeout could not be restored") \
+    X(DIFFERS, 63, "differs", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): its success does not say that every attribute was taken", "read back with another state, mark or flag") \
+    X(NO_HELPER, 64, "no-helper", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): EOPNOTSUPP for a helper that no module has", "the helper is not loaded here, or not for this signer: the flow goes on without it") \
+    X(GRE_TIMEOUT, 68, "gre-timeout", "nf_conntrack_proto_gre.c nf_conntrack_gre_packet(): the timeouts are set by an entry's first packet, and 0 in one that netlink made", "the kernel would end a restored GRE flow at its next packet: its life is fixed at a day, whatever packets come") \
+    X(GRE_KEYMAP, 65, "gre-keymap", "nf_conntrack_proto_gre.c gre_pkt_to_tuple(): looks the key up in a map that only the helper fills", "packets of a PPTP call find their flow by a map of the helper, which the kernel does not restore") \
+    X(OFFLOADED, 66, "offloaded", "nf_conntrack_netlink.c ctnetlink_dump_info(): neither timeout nor protocol state of an entry in a flowtable", "the flow was in a flowtable at the source: state and timeout are given by rule, not known") \
+    X(NO_MASTER, 67, "no-master", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): ENOENT without the master", "the flow that this one is a child of is not here: it goes on by itself") \
+    X(EXPECTATION_MASTER, 70, "expectation-master", "nf_conntrack_netlink.c ctnetlink_create_expect(): ENOENT without the master", "the flow that expects it is not one that this migration brought") \
+    X(EXPECTATION_HELPER, 71, "expectation-helper", "nf_conntrack_netlink.c ctnetlink_create_expect(): EOPNOTSUPP for a master without helper", "the flow that expects it has no helper here") \
+    X(EXPECTATION_LATE, 72, "expectation-expired", "sami-protocol(7), Masters, children and expectations", "its time was over before it was here") \
+    X(EXPECTATION_FUNCTION, 73, "expectation-function", "nf_conntrack_netlink.c ctnetlink_create_expect(): EINVAL for a class beyond the helper's, or a function that no module has", "this kernel has no such class or function of an expectation") \
+    X(EXPECTATION_CLASH, 74, "expectation-clash", "nf_conntrack_expect.c __nf_ct_expect_check(): EBUSY where another expectation overlaps", "another flow expects the same here") \
+    X(COUNT_LOST, 75, "count-lost", "sami-protocol(7), CUMULATIVE RECORDS", "the elements of the set here have no such counter or quota")
 
 typedef enum {
-#define X(symbol, number, id, text) SAMI_REASON_##symbol = number,
+#define X(symbol, number, id, source, text) SAMI_REASON_##symbol = number,
     SAMI_REASONS(X)
 #undef X
     SAMI_N_REASONS = 128
@@ -83,6 +86,7 @@ typedef enum {
 
 /* "unknown" for a number without a row. */
 const gchar *sami_reason_id(guint reason);
+const gchar *sami_reason_source(guint reason);
 const gchar *sami_reason_text(guint reason);
 /* TRUE if the number has a row. */
 gboolean sami_reason_is_known(guint reason);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/cursor.h"
+#include "templates/rules.h"
 #include "transport/capture.h"
 
 #define ROOM (256u * 1024u)  /* several Messages, and one read() */
@@ -214,8 +215,7 @@ static SamiInputStatus
 report_lost(SamiInput *input, SamiInputMessage *ret, GError **fault)
 {
     *ret = (SamiInputMessage){ .offset = input->lost_at, .ends = "" };
-    g_set_error(fault, SAMI_ERROR, SAMI_ERROR_MALFORMED, "%" G_GUINT64_FORMAT " octets are no Message (RFC 7011 §3.1): passed over",
-                input->offset - input->lost_at);
+    sami_rule_error(fault, SAMI_RULE_MESSAGE_VERSION, "%" G_GUINT64_FORMAT " octets are no Message: passed over", input->offset - input->lost_at);
     input->lost_at = G_MAXUINT64;
     return SAMI_INPUT_FAULT;
 }
@@ -234,7 +234,7 @@ finish(SamiInput *input, gsize left, SamiInputMessage *ret, GError **fault)
         return SAMI_INPUT_END;
     input->has_ended = TRUE;
     *ret = (SamiInputMessage){ .offset = input->offset, .ends = "" };
-    g_set_error(fault, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the file ends after %zu octets of a Message (RFC 7011 §3.1)", left);
+    sami_rule_error(fault, SAMI_RULE_MESSAGE_CUT, "the file ends after %zu octets of a Message", left);
     return SAMI_INPUT_FAULT;
 }
 

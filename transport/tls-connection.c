@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <string.h>
 
+#include "templates/rules.h"
 #include "transport/address.h"
 
 /* Two Messages: one that waits for room, and one that is being completed. */
@@ -245,8 +246,8 @@ peek_message(SamiTlsConnection *c, gsize *ret_length)
         return TRUE;
     guint version = (guint) at[0] << 8 | at[1], length = (guint) at[2] << 8 | at[3];
     if (version != 10 || length < SAMI_MESSAGE_HEADER) {
-        misframe(c, g_strdup_printf("not an IPFIX Message: version %u, length %u (RFC 7011 §3.1)",
-                                    version, length));
+        misframe(c, sami_rule_say(version != 10 ? SAMI_RULE_MESSAGE_VERSION : SAMI_RULE_MESSAGE_LENGTH,
+                                  "not an IPFIX Message: version %u, length %u", version, length));
         return FALSE;
     }
     if (left >= length)
@@ -291,7 +292,7 @@ tell_end(SamiTlsConnection *c)
     g_autoptr(GError) error = NULL;
     gboolean is_told;
     if (c->inward == INWARD_CLOSED && c->in_end > c->in_start)
-        misframe(c, g_strdup("truncated: the peer closed within a Message"));
+        misframe(c, sami_rule_say(SAMI_RULE_MESSAGE_CUT, "truncated: the peer closed within a Message"));
     if (c->is_deaf)
         is_told = TRUE;
     else if (c->inward == INWARD_CLOSED)
@@ -331,7 +332,7 @@ check_framed(SamiTlsConnection *c, gsize n)
 {
     const guint8 *at = c->in + c->in_end - n;
     if (n < 4 || ((gsize) at[2] << 8 | at[3]) != n)
-        misframe(c, g_strdup_printf("a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message (RFC 7011 §3.1, §10.2)", n));
+        misframe(c, sami_rule_say(SAMI_RULE_MESSAGE_LENGTH, "a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message", n));
 }
 
 /* TRUE if octets came. */

@@ -80,7 +80,7 @@ fi
 fails 1 '127.0.0.1:4799: Connection refused' replay send --tcp 127.0.0.1:4799 "$JOURNAL"
 fails 1 '127.0.0.1:4799: nobody listens there' replay send --speed 20 --udp 127.0.0.1:4799 "$JOURNAL"
 head -c -10 "$JOURNAL" >"$WORK/cut.ipfix"
-fails 3 'cut.ipfix: octet [0-9]+: the file ends after' replay send --tcp 127.0.0.1:4739 "$WORK/cut.ipfix"
+fails 3 'cut.ipfix: octet [0-9]+: message-cut: the file ends after' replay send --tcp 127.0.0.1:4739 "$WORK/cut.ipfix"
 fails 2 'goes with --udp only' replay send --mtu 500 --tcp 127.0.0.1:4739 "$JOURNAL"
 rm -f "$WORK/out"
 env --default-signal=INT ip netns exec "${LAB}fw1" "$BUILD/sami-replay" send --speed 1 --tcp 127.0.0.1:4739 "$JOURNAL" >"$WORK/out" 2>&1 &

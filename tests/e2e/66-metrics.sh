@@ -108,6 +108,7 @@ sami_freeze_ready_seconds histogram -
 sami_freeze_ready_seconds histogram le
 sami_journal_bytes gauge -
 sami_key_log_enabled gauge role
+sami_malformed_total counter role,rule
 sami_migrations_active gauge role,phase
 sami_migrations_total counter role,result
 sami_peer_up gauge role,peer

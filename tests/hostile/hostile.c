@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "templates/rules.h"
 #include "tests/hostile/hostile.h"
 
 static Client *
@@ -86,6 +87,14 @@ is_refusal(const gchar *name)
     return g_str_has_prefix(name, "refused_") || g_str_has_prefix(name, "session_errors_");
 }
 
+/* Which Message rule was broken is in the refusal. */
+static gboolean
+names_rule(const Case *what, const gchar *answers)
+{
+    const gchar *detail = strstr(answers, "refused malformed: ");
+    return !g_str_equal(what->reason, "malformed") || (detail && sami_rule_find(detail + strlen("refused malformed: ")) != SAMI_RULE_NONE);
+}
+
 static gboolean
 run_watched(Watch *watch, const Identity *identity, const Case *what)
 {
@@ -97,10 +106,13 @@ run_watched(Watch *watch, const Identity *identity, const Case *what)
     g_autofree gchar *wrong = watch_counters(watch, name, 1);
     watch_read_events(watch);
     g_strchomp(answers);
-    gboolean is_passed = is_right && !wrong && watch->written->len == 0;
+    gboolean is_named = names_rule(what, answers);
+    gboolean is_passed = is_right && is_named && !wrong && watch->written->len == 0;
     g_print("%s %s: %s\n", is_passed ? "ok  " : "FAIL", what->name, answers);
     if (!is_right)
         g_print("     the sender had to be told %s\n", what->reason);
+    if (!is_named)
+        g_print("     the refusal names no Message rule\n");
     if (wrong)
         g_print("     %s\n", wrong);
     g_print("%s", watch->written->str);

@@ -393,6 +393,50 @@ run_whole(Client *c, const Case *self)
     return c;
 }
 
+static void
+add_abort(Client *c)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_ABORT, .abort = { .reason = SAMI_ABORT_OPERATOR } };
+    client_add(c, &record);
+}
+
+static void
+await_receipt(Client *c)
+{
+    client_answer(c);
+    if (c->reason || !c->is_answered)
+        die("no receipt: %s", c->answers->str);
+    g_string_truncate(c->answers, 0);
+}
+
+/* READY, of a VM without sessions; then as if it were not. */
+static Client *
+run_late_abort(Client *c, const Case *self)
+{
+    add_marker(c, SAMI_MARKER_FREEZE);
+    client_send(c);
+    await_receipt(c);
+    add_abort(c);
+    client_send(c);
+    return c;
+}
+
+/* Goes on with what was rolled back. */
+static Client *
+run_resume_aborted(Client *c, const Case *self)
+{
+    SamiRecord record;
+    add_abort(c);
+    client_send(c);
+    await_receipt(c);
+    Client *other = another(c, TRUE);
+    client_fill_hello(other, &record);
+    record.hello.opening = SAMI_OPENING_RESUME;
+    client_add(other, &record);
+    client_send(other);
+    return other;
+}
+
 /* ---- framing ---- */
 
 enum { FRAME_VERSION, FRAME_SHORT, FRAME_LONGER, FRAME_SHORTER, FRAME_CUT, FRAME_BROKEN };
@@ -490,6 +534,8 @@ const Case message_cases[] = {
     { "receipt-from-exporter", STAGE_BEGUN, run_reverse, "protocol", SAMI_RECORD_RECEIPT, NULL, NULL },
     { "hello-reply-from-exporter", STAGE_BEGUN, run_reverse, "protocol", SAMI_RECORD_HELLO_REPLY, NULL, NULL },
     { "refusal-from-exporter", STAGE_BEGUN, run_reverse, "protocol", SAMI_RECORD_REFUSAL, NULL, NULL },
+    { "abort-after-ready", STAGE_BEGUN, run_late_abort, "already-ready", 0, NULL, NULL },
+    { "resume-of-an-aborted", STAGE_BEGUN, run_resume_aborted, "aborted", 0, NULL, NULL },
     { "refused-as-a-whole", STAGE_BEGUN, run_whole, "protocol", 0, NULL, NULL },
     { "version-9", STAGE_BEGUN, run_frame, "malformed", FRAME_VERSION, NULL, NULL },
     { "version-9-hello", STAGE_CONNECTED, run_frame, "malformed", FRAME_VERSION, NULL, NULL },

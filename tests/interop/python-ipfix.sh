@@ -19,6 +19,6 @@ replay validate --unsigned "$WORK/theirs.ipfix" >"$WORK/validated" && grep -q ' 
 # Cut between flushes, the module leaves Sets without a record (RFC 7011 §3.3.2): said, and nothing else is lost.
 python_ipfix write "$WORK/theirs.ipfix" flush >"$WORK/wrote" || exit 1
 replay dump --json "$WORK/theirs.ipfix" >"$WORK/dump"
-[ $? -eq 3 ] && [ "$(grep -c '"fault":"Data Set 256 of 4 octets holds no record' "$WORK/dump")" -eq 1 ] || { grep fault "$WORK/dump"; exit 1; }
+[ $? -eq 3 ] && [ "$(grep -c '"fault":"data-set-empty: Data Set 256 of 4 octets holds no record' "$WORK/dump")" -eq 1 ] || { grep fault "$WORK/dump"; exit 1; }
 grep -v '"fault":' "$WORK/dump" >"$WORK/records"
 python_ipfix compare "$WORK/wrote" "$WORK/records"

@@ -10,7 +10,7 @@ complain() { echo "$*"; failed=1; }
 # kernel's, for the exporter and for sami-replay.
 allowed() { # KIND
     printf '%s\n' "exporter/$1.c" "collector/$1.c" exporter/kinds.c exporter/kinds.h collector/kinds.c collector/kinds.h exporter/room.mk collector/room.mk \
-        templates/records.h templates/elements.h templates/template.c templates/template.h templates/validate.h \
+        templates/records.h templates/elements.h templates/template.c templates/template.h templates/validate.h templates/rules.h \
         firewall/shares.c firewall/shares.h \
         common/config-keys.c common/config.c common/config.h common/limits.h | sort
 }

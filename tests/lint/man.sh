@@ -4,6 +4,7 @@
 set -u
 cd "${srcdir:-$(dirname "$0")/../..}" || exit 1
 protocol=${SAMI_BUILD:?}/man/sami-protocol.7
+collector=$SAMI_BUILD/man/sami-collector.8
 failed=0
 complain() { echo "$*"; failed=1; }
 
@@ -47,7 +48,12 @@ done < <(names firewall/host.c 's/^    {"\([a-z-]*\)", {[A-Z0, ]*}, look_.*/\1/p
 while read -r number reason; do
     [ "$number" -ne 0 ] || continue # no reason is none
     grep -qE "^ *$number +$reason " "$protocol" || complain "sami-protocol(7) has no reason $number $reason"
+    grep -qx "\.BR $reason \" ($number)\"" "$collector" || complain "sami-collector(8) has no reason $number $reason"
 done < <(names templates/validate.h 's/^    X([A-Z_]*, \([0-9]*\), "\([a-z-]*\)".*/\1 \2/p' 30)
+
+while read -r rule; do
+    grep -qx "\.B $rule" "$collector" || complain "sami-collector(8) has no rule $rule"
+done < <(names templates/rules.h 's/^    X([A-Z_]*, [A-Z]*, "\([a-z-]*\)".*/\1/p' 30)
 
 # The rows of the table of attributes are those that are measured: tests/interop/attributes.sh --write.
 while read -r row; do
@@ -57,7 +63,7 @@ done < <(names tests/interop/attributes.py 's/^    "[a-z0-9-]*": [A-Za-z]*("\([^
     complain "the table of attributes in sami-protocol(7) is not man/attributes.txt"
 
 if command -v mandoc >/dev/null; then
-    mandoc -T lint -W warning man/*.[1578] "$protocol" "${SAMI_BUILD:?}/man/sami-conntrackd.7" || failed=1
+    mandoc -T lint -W warning man/*.[1578] "$protocol" "$collector" "${SAMI_BUILD:?}/man/sami-conntrackd.7" || failed=1
 elif [ $failed -eq 0 ]; then
     echo "SKIP: tables are in the pages, but mandoc is not installed to render them"
     exit 77

@@ -23,7 +23,7 @@ golden() { # NAME COMMAND...: standard output, standard error, status
 [ "${1:-}" != --write ] || write=1
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-# shellcheck disable=SC2086
+# shellcheck disable=SC2046,SC2086
 {
     golden dump-journal dump $keys journal.ipfix
     golden dump-answers dump $keys answers.ipfix
@@ -61,6 +61,9 @@ trap 'rm -f "$errors"' EXIT
     golden diff-json diff --json earlier.ipfix journal.ipfix
     for file in broken-*.ipfix; do golden "${file%.ipfix}" validate --unsigned "$file"; done
     for file in damaged-*.ipfix; do golden "${file%.ipfix}" validate -q $keys "$file"; done
+    cd ../rules || exit 1
+    golden rules validate -q -k ../replay/fw1.pub -k ../replay/fw2.pub $(find . -name '*.ipfix' -printf '%P\n' | LC_ALL=C sort)
+    cd ../replay || exit 1
     golden usage
     golden usage-verb dumb journal.ipfix
     golden usage-option dump --nothing journal.ipfix

@@ -10,3 +10,8 @@ EXTRA_DIST += tests/tools/machine-table.sh
 check_PROGRAMS += replay-samples
 replay_samples_SOURCES = tests/tools/replay-samples.c
 replay_samples_LDADD = $(SAMI_CORE_LIBS)
+
+# What tests/unit/test-rules reads, too.
+check_PROGRAMS += rule-samples
+rule_samples_SOURCES = tests/tools/rule-samples.c
+rule_samples_LDADD = $(SAMI_CORE_LIBS)

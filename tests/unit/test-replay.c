@@ -306,9 +306,9 @@ test_sequences(void)
         const gchar *text; /* NULL: no loss */
     } cases[] = {
         { 256, 4, 2, 2, NULL },
-        { 256, 2, 5, 2, "Sequence Number 5, expected 1: 4 records are not here (RFC 7011 §3.1)" },
-        { 256, 4, 1, 2, "Sequence Number 1, expected 2: 1 records come again, or late, or the exporter counts those of the Message itself, too (RFC 7011 §3.1)" },
-        { 257, 4, 0, 2, "Sequence Number 0, expected 1: 1 records come again, or late, or the exporter does not count Options records (RFC 7011 §3.1)" },
+        { 256, 2, 5, 2, "sequence-number: Sequence Number 5, expected 1: 4 records are not here (RFC 7011 section 3.1)" },
+        { 256, 4, 1, 2, "sequence-number: Sequence Number 1, expected 2: 1 records come again, or late, or the exporter counts those of the Message itself, too (RFC 7011 section 3.1)" },
+        { 257, 4, 0, 2, "sequence-number: Sequence Number 0, expected 1: 1 records come again, or late, or the exporter does not count Options records (RFC 7011 section 3.1)" },
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GByteArray) out = g_byte_array_new();

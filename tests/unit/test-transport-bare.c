@@ -210,13 +210,13 @@ typedef struct {
 
 #define GOOD "\0\12\0\20ABCDABCDABCD"
 static const BadStream bad_streams[] = {
-    { GOOD "\0\12\0\3ABCDABCDABCD", 32, 1, FALSE, "version 10, length 3" },
-    { GOOD GOOD "\0\11\0\20ABCDABCDABCD", 48, 2, FALSE, "version 9, length 16" },
-    { "\0\12\0\17", 4, 0, FALSE, "version 10, length 15" },
+    { GOOD "\0\12\0\3ABCDABCDABCD", 32, 1, FALSE, "message-length: not an IPFIX Message: version 10, length 3" },
+    { GOOD GOOD "\0\11\0\20ABCDABCDABCD", 48, 2, FALSE, "message-version: not an IPFIX Message: version 9, length 16" },
+    { "\0\12\0\17", 4, 0, FALSE, "message-length: not an IPFIX Message: version 10, length 15" },
     { GOOD, 16, 1, FALSE, "truncated" },
     { GOOD "\0\12\0\20ABCD", 24, 1, FALSE, "truncated" },
-    { GOOD "\0\12\0\20ABCD", 24, 1, TRUE, "closed within a Message" },
-    { "\0", 1, 0, TRUE, "closed within a Message" },
+    { GOOD "\0\12\0\20ABCD", 24, 1, TRUE, "message-cut: " },
+    { "\0", 1, 0, TRUE, "message-cut: " },
 };
 
 /* What the peer sent is no IPFIX, and it is told so: the way back is open until the state process closes it. */

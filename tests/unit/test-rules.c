@@ -1,0 +1,392 @@
+/* Each rule and reason has an example in tests/data/rules, and it is refused for that one and for no other: through the same functions as at a
+ * collector, and where a rule holds in recorded files, by the reader of sami-replay. What only a kernel or a session can refuse is named here with the test
+ * that does. */
+#include <string.h>
+
+#include "collector/apply.h"
+#include "collector/signers.h"
+#include "replay/reader.h"
+#include "templates/rules.h"
+#include "templates/stream.h"
+#include "tests/unit/harness.h"
+
+#define EXPORT_TIME 1795970000u /* of rule-samples */
+#define START_MS 1000u
+
+static gchar *directory;
+static SamiConfig *config;
+static GPtrArray *signers;
+static SamiKey *collector_key;
+
+static gchar *
+source_path(const gchar *path)
+{
+    const gchar *srcdir = g_getenv("srcdir");
+    return g_build_filename(srcdir ? srcdir : ".", path, NULL);
+}
+
+static int
+set_up(void)
+{
+    g_autoptr(GError) error = NULL;
+    directory = source_path("tests/data/rules");
+    g_autofree gchar *path = source_path("tests/data/rules/config/sami.conf"), *key = source_path("tests/data/replay/fw2.pub");
+    config = sami_config_load(path, &error);
+    signers = config ? sami_signers_load(config, NULL, &error) : NULL;
+    collector_key = signers ? sami_key_load_public(key, &error) : NULL;
+    if (!collector_key)
+        g_printerr("%s\n", error->message);
+    return collector_key ? 0 : 1;
+}
+
+static int
+tear_down(void)
+{
+    sami_key_free(collector_key);
+    g_ptr_array_unref(signers);
+    sami_config_free(config);
+    g_free(directory);
+    return 0;
+}
+
+/* --- as a collector takes it --- */
+
+typedef struct {
+    SamiStream *stream;
+    SamiSigner *signer;
+    GArray *vm; /* of SamiPrefix */
+    SamiReason reason; /* the first one */
+    SamiRule rule;     /* if that is malformed */
+    guint n_records;   /* accepted */
+} Taking;
+
+static void
+on_record(const SamiRecord *record, gpointer user_data)
+{
+    Taking *taking = user_data;
+    SamiPolicy policy = { .vm = (SamiPrefix *) (void *) taking->vm->data, .n_vm = taking->vm->len };
+    guint16 reason = SAMI_REASON_NONE;
+    sami_signer_fill_policy(taking->signer, &policy);
+    if (record->kind == SAMI_RECORD_VM_ADDRESS4 || record->kind == SAMI_RECORD_VM_ADDRESS6)
+        g_array_append_val(taking->vm, record->vm_address);
+    if (record->kind == SAMI_RECORD_SESSION) {
+        SamiApplyItem item;
+        sami_apply_judge(taking->signer->map, &policy, &record->session, NULL, &item);
+        reason = item.reason;
+    } else if (record->kind == SAMI_RECORD_EXPECTATION) {
+        SamiExpectationItem item;
+        sami_apply_judge_expectation(taking->signer->map, &policy, &record->expectation, &item);
+        reason = item.reason;
+    }
+    if (taking->reason == SAMI_REASON_NONE)
+        taking->reason = (SamiReason) reason;
+    taking->n_records += reason == SAMI_REASON_NONE;
+}
+
+static void
+open_session(Taking *taking, const SamiSignature *first)
+{
+    static const guint8 ekm[32] = { 1, 2, 3 };
+    SamiKey *key = NULL;
+    taking->signer = sami_signers_find(signers, first->key_id, &key);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(taking->signer);
+    taking->stream = sami_stream_new(SAMI_ROLE_COLLECTOR, collector_key, ekm, SAMI_MESSAGE_MAX, START_MS, config->max_delay_ms);
+    taking->stream->peer_key = key;
+    memcpy(taking->stream->migration_id, first->migration_id, sizeof first->migration_id);
+}
+
+/* The hello was answered at once; the nonces of the samples are zeros. */
+static void
+bind_session(Taking *taking, guint64 now_ms)
+{
+    if (taking->stream->counter_out > 0)
+        return;
+    taking->stream->counter_out = 1;
+    taking->stream->challenge_ms = now_ms;
+    sami_stream_bind(taking->stream, config->name);
+}
+
+static void
+take_message(Taking *taking, guint8 *message, gsize length)
+{
+    SamiSignature signature;
+    gboolean is_last;
+    g_autoptr(GError) error = NULL;
+    guint64 export_s = length < SAMI_MESSAGE_HEADER ? EXPORT_TIME
+                                                    : (guint64) message[4] << 24 | (guint64) message[5] << 16 | (guint64) message[6] << 8 | message[7];
+    guint64 now_ms = START_MS + (export_s - EXPORT_TIME) * 1000; /* the samples say by it when they are read */
+    if (!taking->stream && sami_signature_read(message, length, &signature, NULL))
+        open_session(taking, &signature);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(taking->stream);
+    if (sami_stream_verify(taking->stream, message, length, now_ms, &taking->reason, &is_last, &error) &&
+        !sami_stream_decode(taking->stream, message, length, on_record, taking, &error))
+        taking->reason = g_error_matches(error, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED;
+    if (taking->reason == SAMI_REASON_MALFORMED)
+        taking->rule = sami_rule_find(error->message);
+    bind_session(taking, now_ms);
+}
+
+/* Where the last Message begins: it may have any Length. */
+static gsize
+next_message(const guint8 *octets, gsize left)
+{
+    gsize length = left < 4 ? 0 : (gsize) octets[2] << 8 | octets[3];
+    return left < 4 || octets[1] != 10 || length < SAMI_MESSAGE_HEADER || length > left ? left : length;
+}
+
+/* The reason for which the last Message is refused; nothing before it is. */
+static SamiReason
+take_file(guint8 *octets, gsize n, SamiRule *ret_rule)
+{
+    Taking taking = { .vm = g_array_new(FALSE, FALSE, sizeof(SamiPrefix)) };
+    for (gsize at = 0, length; at < n; at += length) {
+        length = next_message(octets + at, n - at);
+        CU_ASSERT_EQUAL(taking.reason, SAMI_REASON_NONE);
+        take_message(&taking, octets + at, length);
+    }
+    sami_stream_free(taking.stream);
+    g_array_unref(taking.vm);
+    *ret_rule = taking.rule;
+    return taking.reason;
+}
+
+/* --- as sami-replay reads it --- */
+
+typedef struct {
+    SamiRule rule; /* of the first fault */
+} Reading;
+
+static void
+on_fault(const ReplayFault *fault, gpointer user_data)
+{
+    Reading *reading = user_data;
+    if (reading->rule == SAMI_RULE_NONE)
+        reading->rule = sami_rule_find(fault->text);
+}
+
+static SamiRule
+read_file(const gchar *path)
+{
+    static const ReplayHandlers handlers = { .fault = on_fault };
+    Replay replay = { .args = { .is_quiet = TRUE } };
+    ReplayProgress progress;
+    Reading reading = { SAMI_RULE_NONE };
+    guint64 n_faults;
+    g_autoptr(GError) error = NULL;
+    if (!replay_read(&replay, path, &handlers, &reading, NULL, &progress, &n_faults, NULL, &error))
+        CU_FAIL(error->message);
+    return reading.rule;
+}
+
+/* --- the examples --- */
+
+static guint n_of_rule[SAMI_N_RULES], n_of_reason[SAMI_N_REASONS];
+
+static void
+complain(const gchar *what, const gchar *wanted, const gchar *got)
+{
+    g_printerr("%s: %s, not %s\n", what, got, wanted);
+    CU_FAIL("another rule than the file is an example of");
+}
+
+/* What a reader of files cannot tell apart, or does not look at by itself: the verb validate has a golden text of each file. */
+static gboolean
+is_of_reader(SamiRule rule)
+{
+    return rule != SAMI_RULE_MESSAGE_LENGTH && rule != SAMI_RULE_CHECKSUM && rule != SAMI_RULE_EXPORT_TIME && rule != SAMI_RULE_TEMPLATE_FIELDS;
+}
+
+static void
+check_rule(const gchar *name, const gchar *path, SamiRule rule, guint8 *octets, gsize n)
+{
+    SamiRule got;
+    n_of_rule[rule]++;
+    if ((sami_rule_where(rule) & SAMI_RULE_IN_FILE) && is_of_reader(rule) && (got = read_file(path)) != rule)
+        complain(name, sami_rule_id(rule), sami_rule_id(got));
+    /* An end within a Message is seen by the process that cuts the stream: test-transport-bare. */
+    if (!(sami_rule_where(rule) & SAMI_RULE_IN_STREAM) || rule == SAMI_RULE_MESSAGE_CUT)
+        return;
+    SamiReason reason = take_file(octets, n, &got);
+    if (reason != SAMI_REASON_MALFORMED || got != rule)
+        complain(name, sami_rule_id(rule), reason == SAMI_REASON_MALFORMED ? sami_rule_id(got) : sami_reason_id(reason));
+}
+
+static void
+check_reason(const gchar *name, SamiReason reason, guint8 *octets, gsize n)
+{
+    SamiRule rule;
+    SamiReason got = take_file(octets, n, &rule);
+    n_of_reason[reason]++;
+    if (got != reason)
+        complain(name, sami_reason_id(reason), got == SAMI_REASON_MALFORMED ? sami_rule_id(rule) : sami_reason_id(got));
+}
+
+/* RULE.ipfix or RULE.VARIANT.ipfix */
+static void
+check_example(const gchar *name)
+{
+    g_autofree gchar *path = g_build_filename(directory, name, NULL), *id = g_strndup(name, strcspn(name, ".")), *begin = g_strconcat(id, ": ", NULL);
+    g_autofree gchar *octets = NULL;
+    gsize n;
+    guint reason = 1;
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(path, &octets, &n, NULL));
+    SamiRule rule = sami_rule_find(begin);
+    while (reason < SAMI_N_REASONS && !(sami_reason_is_known(reason) && g_str_equal(sami_reason_id(reason), id)))
+        reason++;
+    if (rule != SAMI_RULE_NONE)
+        check_rule(name, path, rule, (guint8 *) octets, n);
+    else if (reason < SAMI_N_REASONS)
+        check_reason(name, (SamiReason) reason, (guint8 *) octets, n);
+    else
+        complain(name, "a rule", "of no rule and no reason");
+}
+
+static void
+test_examples(void)
+{
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+    const gchar *name;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    while ((name = g_dir_read_name(dir)))
+        if (g_str_has_suffix(name, ".ipfix"))
+            check_example(name);
+}
+
+/* --- every row has one --- */
+
+/* Refused by a session's state, a kernel or what is read back from it; the test that shows it names the reason. */
+static const struct {
+    SamiReason reason;
+    const gchar *symbol; /* for unit tests */
+    const gchar *test;
+} elsewhere[] = {
+#define IN(symbol, test) { SAMI_REASON_##symbol, "SAMI_REASON_" #symbol, test }
+    IN(MALFORMED, "tests/hostile/template-cases.c"), /* and every example of a Message rule */
+    IN(DESTINATION_NAME, "tests/hostile/message-cases.c"),
+    IN(TLS_NAME, "tests/e2e/46-refused-outside.sh"),
+    IN(NOT_OWNER, "tests/e2e/31-resume.sh"),
+    IN(PROTOCOL, "tests/hostile/message-cases.c"),
+    IN(LIMIT, "tests/hostile/message-cases.c"),
+    IN(ALREADY_READY, "tests/hostile/message-cases.c"),
+    IN(JOURNAL, "tests/e2e/33-journal-full.sh"),
+    IN(VM_NOT_ALLOWED, "tests/hostile/message-cases.c"),
+    IN(RESUME_UNAVAILABLE, "tests/hostile/message-cases.c"),
+    IN(REPLAYED, "tests/hostile/message-cases.c"),
+    IN(ABORTED, "tests/hostile/message-cases.c"),
+    IN(MAX_SESSIONS, "tests/e2e/60-limits.sh"),
+    IN(NOT_EXPECTED, "tests/e2e/61-expect.sh"),
+    IN(NAT_MISMATCH, "tests/e2e/42-conflict.sh"),
+    IN(NAT_CLASH, "tests/e2e/42-conflict.sh"),
+    IN(TABLE_FULL, "tests/e2e/47-refused-table-full.sh"),
+    IN(CHAIN_TOO_LONG, "tests/unit/test-reasons.c"),
+    IN(KERNEL, "tests/unit/test-reasons.c"),
+    IN(REVERSED, "tests/unit/test-reasons.c"),
+    IN(UNVERIFIED, "tests/unit/test-apply.c"),
+    IN(SET_MISSING, "tests/e2e/93-cumulative-refused.sh"),
+    IN(SET_TYPE, "tests/e2e/93-cumulative-refused.sh"),
+    IN(KIND_NOT_ALLOWED, "tests/e2e/93-cumulative-refused.sh"),
+    IN(KEY_NOT_VM, "tests/unit/test-cumulative.c"),
+    IN(SET_FULL, "tests/e2e/93-cumulative-refused.sh"),
+    IN(LABELS_LOST, "tests/e2e/91-check-to.sh"),
+    IN(NO_NAT_HOOK, "tests/unit/test-reasons.c"),
+    IN(TIMEOUT_CLAMPED, "tests/unit/test-reasons.c"),
+    IN(DIFFERS, "tests/unit/test-reasons.c"),
+    IN(NO_HELPER, "tests/e2e/96-related.sh"),
+    IN(GRE_TIMEOUT, "tests/e2e/97-other-protocols.sh"),
+    IN(GRE_KEYMAP, "tests/unit/test-reasons.c"),
+    IN(OFFLOADED, "tests/unit/test-reasons.c"),
+    IN(NO_MASTER, "tests/unit/test-apply.c"),
+    IN(EXPECTATION_MASTER, "tests/hostile/record-cases.c"),
+    IN(EXPECTATION_HELPER, "tests/unit/test-apply.c"),
+    IN(EXPECTATION_LATE, "tests/unit/test-apply.c"),
+    IN(EXPECTATION_FUNCTION, "tests/unit/test-reasons.c"),
+    IN(EXPECTATION_CLASH, "tests/unit/test-reasons.c"),
+    IN(COUNT_LOST, "tests/unit/test-cumulative.c"),
+#undef IN
+};
+
+/* A unit test has the reason's symbol; the other ones its id, in quotes or as a counter or a refusal has it, unless it is no word of English. */
+static gboolean
+is_named(const gchar *text, const gchar *symbol, const gchar *id, gboolean is_unit)
+{
+    g_autofree gchar *pattern = is_unit                ? g_strdup_printf("\\b%s\\b", symbol)
+                                : strchr(id, '-') != NULL ? g_strdup_printf("(?<![\\w-])(refused_)?%s(?![\\w-]|_[^t])", id)
+                                                       : g_strdup_printf("\"%s\"|\\b%s: |refused_%s_total", id, id, id);
+    return g_regex_match_simple(pattern, text, 0, 0);
+}
+
+static gboolean
+is_shown_elsewhere(SamiReason reason)
+{
+    gboolean is_shown = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(elsewhere); i++) {
+        g_autofree gchar *path = source_path(elsewhere[i].test), *text = NULL;
+        if (elsewhere[i].reason != reason)
+            continue;
+        gboolean is_unit = g_str_has_prefix(elsewhere[i].test, "tests/unit/");
+        is_shown = g_file_get_contents(path, &text, NULL, NULL) && is_named(text, elsewhere[i].symbol, sami_reason_id(reason), is_unit);
+        if (!is_shown)
+            g_printerr("%s does not name %s\n", elsewhere[i].test, sami_reason_id(reason));
+    }
+    return is_shown;
+}
+
+static void
+test_whole(void)
+{
+    for (guint rule = 1; rule < SAMI_N_RULES; rule++) {
+        /* Behind the shim and against libfixbuf: a Message that gets there would be a fault of the shim. */
+        gboolean has_example = n_of_rule[rule] > 0 || rule == SAMI_RULE_CODEC;
+        if (!has_example)
+            g_printerr("there is no example of %s\n", sami_rule_id(rule));
+        CU_ASSERT_TRUE(has_example);
+    }
+    for (guint reason = 1; reason < SAMI_N_REASONS; reason++) {
+        gboolean has_example = n_of_reason[reason] > 0;
+        if (!sami_reason_is_known(reason) || has_example)
+            continue;
+        gboolean is_shown = is_shown_elsewhere((SamiReason) reason);
+        if (!is_shown)
+            g_printerr("there is no example of %s\n", sami_reason_id(reason));
+        CU_ASSERT_TRUE(is_shown);
+    }
+}
+
+/* --- the tables --- */
+
+static void
+test_tables(void)
+{
+    static const gchar *const none[] = { "", "x", "template-cut", "template-cut:", "xtemplate-cut: ", "template: ", ": " };
+    g_autoptr(GHashTable) ids = g_hash_table_new(g_str_hash, g_str_equal);
+    for (guint i = 1; i < SAMI_N_RULES; i++) {
+        g_autofree gchar *text = sami_rule_say((SamiRule) i, "%s: %u", "what was found", 7);
+        g_autofree gchar *wanted = g_strdup_printf("%s: what was found: 7 (%s)", sami_rule_id(i), sami_rule_source(i));
+        CU_ASSERT_STRING_EQUAL(text, wanted);
+        CU_ASSERT_EQUAL(sami_rule_find(text), i);
+        CU_ASSERT_TRUE(*sami_rule_source(i) && *sami_rule_text(i) && g_str_is_ascii(text) && sami_rule_where(i) > 0);
+        CU_ASSERT_TRUE(g_hash_table_add(ids, (gpointer) sami_rule_id(i)));
+    }
+    for (guint i = 0; i < SAMI_N_REASONS; i++) {
+        if (!sami_reason_is_known(i))
+            continue;
+        CU_ASSERT_TRUE(i == 0 || (*sami_reason_source(i) && g_str_is_ascii(sami_reason_source(i))));
+        CU_ASSERT_TRUE(i == 0 || g_hash_table_add(ids, (gpointer) sami_reason_id(i)));
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(none); i++)
+        CU_ASSERT_EQUAL(sami_rule_find(none[i]), SAMI_RULE_NONE);
+    CU_ASSERT_EQUAL(sami_rule_find(NULL), SAMI_RULE_NONE);
+    CU_ASSERT_STRING_EQUAL(sami_rule_id(SAMI_N_RULES), "none");
+}
+
+static const SamiTest tests[] = {
+    { "the tables", test_tables },
+    { "each example breaks its rule", test_examples },
+    { "each rule has an example", test_whole },
+};
+
+int
+main(void)
+{
+    return sami_test_main("rules", tests, G_N_ELEMENTS(tests), set_up, tear_down);
+}
