@@ -19,6 +19,8 @@ libtransport_a_SOURCES = \
 	transport/sctp-udp.c transport/sctp-udp.h \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
+	transport/reload.c transport/reload.h \
+	transport/sandbox.c transport/sandbox-calls.c transport/sandbox.h \
 	transport/pki.c transport/pki.h transport/peer-file.c \
 	transport/daemon.c transport/daemon.h \
 	transport/input.c transport/input.h \
