@@ -40,3 +40,8 @@ test_capture_tcp_SOURCES = tests/unit/test-capture-tcp.c tests/unit/tls-recordin
 test_capture_tcp_LDADD = $(transport_test_libs)
 test_capture_sctp_SOURCES = tests/unit/test-capture-sctp.c $(capture_test_sources)
 test_capture_sctp_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-sandbox
+TESTS += test-sandbox
+test_sandbox_SOURCES = tests/unit/test-sandbox.c tests/unit/harness.h
+test_sandbox_LDADD = $(transport_test_libs)
