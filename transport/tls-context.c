@@ -1,11 +1,14 @@
 #include "transport/tls-context.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/secret.h"
 #include "common/value.h"
 #include "transport/tls-certificate.h"
 #include "transport/tls-key-log.h"
@@ -202,22 +205,40 @@ verify(X509_STORE_CTX *store, void *unused)
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
 }
 
+/* As SSL_CTX_use_PrivateKey_file(), which reads through a stream. */
+static gboolean
+load_key(SSL_CTX *context, const gchar *path, GError **error)
+{
+    SamiSecret secret = { NULL, 0 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, g_strerror(errno));
+        return FALSE;
+    }
+    gboolean is_read = sami_secret_read(fd, path, &secret, error);
+    close(fd);
+    if (!is_read)
+        return FALSE;
+    BIO *bio = BIO_new_mem_buf(secret.text, (int) secret.length);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, sami_openssl_no_passphrase, NULL);
+    gboolean is_loaded = key && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    sami_secret_clear(&secret);
+    if (!is_loaded)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, sami_openssl_take_reason());
+    return is_loaded;
+}
+
 static gboolean
 load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
 {
     ERR_clear_error();
     SSL_CTX_set_default_passwd_cb(context, sami_openssl_no_passphrase);
-    const gchar *place = config->certificate_file;
-    gboolean is_loaded = SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
-    if (is_loaded) {
-        place = config->key_file;
-        is_loaded = SSL_CTX_use_PrivateKey_file(context, config->key_file, SSL_FILETYPE_PEM) == 1 &&
-                    SSL_CTX_check_private_key(context) == 1;
-    }
-    if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place,
-                    sami_openssl_take_reason());
-    return is_loaded;
+    if (SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1)
+        return load_key(context, config->key_file, error);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", config->certificate_file, sami_openssl_take_reason());
+    return FALSE;
 }
 
 /* As X509_STORE_load_file() does with a file: certificates and revocation lists, at least one of them. */

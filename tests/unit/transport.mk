@@ -45,3 +45,8 @@ check_PROGRAMS += test-sandbox
 TESTS += test-sandbox
 test_sandbox_SOURCES = tests/unit/test-sandbox.c tests/unit/harness.h
 test_sandbox_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-key-memory
+TESTS += test-key-memory
+test_key_memory_SOURCES = tests/unit/test-key-memory.c tests/unit/harness.h
+test_key_memory_LDADD = $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
