@@ -20,6 +20,7 @@
 #include "transport/reload.h"
 #include "transport/sandbox.h"
 #include "transport/session.h"
+#include "transport/tls-memory.h"
 
 /* Whoever is not root is told so before anything else is tried. */
 static int
@@ -371,6 +372,7 @@ sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv)
     g_autoptr(GOptionContext) options = g_option_context_new("- firewall state migration");
     g_autoptr(GError) error = NULL;
     close_inherited();
+    sami_tls_wipe_freed();
     g_option_context_set_summary(options, daemon->summary);
     g_option_context_add_main_entries(options, entries, NULL);
     if (!g_option_context_parse(options, &argc, &argv, &error) || argc > 1) {

@@ -10,6 +10,7 @@ libtransport_a_SOURCES = \
 	transport/tls-connection.c transport/tls-connection.h \
 	transport/tls-decrypt.c transport/tls-decrypt.h \
 	transport/tls-key-log.c transport/tls-key-log.h \
+	transport/tls-memory.c transport/tls-memory.h \
 	transport/tls-record.c transport/tls-record.h transport/tls-secrets.c transport/tls-secrets.h \
 	transport/tcp.c transport/tcp.h \
 	transport/tls-wire.h transport/tls-tcp.c \

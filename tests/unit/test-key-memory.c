@@ -13,6 +13,7 @@
 #include "tests/unit/harness.h"
 #include "transport/pki.h"
 #include "transport/tls-context.h"
+#include "transport/tls-memory.h"
 
 #define NEEDLE 32u
 #define P256_SCALAR 36u
@@ -194,5 +195,6 @@ main(void)
     g_print("SKIP: AddressSanitizer keeps what is freed\n");
     return 77;
 #endif
+    sami_tls_wipe_freed();
     return sami_test_main("key-memory", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }
