@@ -92,7 +92,8 @@ E2E_TESTS = \
 	tests/e2e/124-kernel-sctp.sh \
 	tests/e2e/125-live-over-sctp.sh \
 	tests/e2e/126-replay-over-sctp.sh \
-	tests/e2e/150-privileges.sh
+	tests/e2e/150-privileges.sh \
+	tests/e2e/151-compromised.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -116,3 +117,7 @@ hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tes
 hostile_collector_LDADD = $(SAMI_CORE_LIBS)
 fill_table_SOURCES = tests/hostile/fill-table.c
 fill_table_LDADD = $(SAMI_CORE_LIBS)
+# Both network processes, in the wrong hands.
+check_PROGRAMS += hostile-between
+hostile_between_SOURCES = tests/hostile/between.c tests/hostile/between-cases.c tests/hostile/watch.c tests/hostile/between.h tests/hostile/watch.h
+hostile_between_LDADD = libcollector.a libexporter.a $(SAMI_CORE_LIBS)
