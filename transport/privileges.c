@@ -116,7 +116,7 @@ sami_privileges_keep(gint kept, GError **error)
     if (!drop_bounding_set(kept, error))
         return FALSE;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (kept >= 0)
+    if (kept >= 0 && prctl(PR_CAPBSET_READ, kept, 0, 0, 0) == 1) /* a service manager may not have given it */
         data[CAP_TO_INDEX(kept)].effective = data[CAP_TO_INDEX(kept)].permitted = CAP_TO_MASK(kept);
     if (syscall(SYS_capset, &header, data) != 0)
         return fail("capset", error);

@@ -54,7 +54,6 @@ static const Call allowed[] = {
     { "munmap", ALL },
     { "mremap", ALL },
     { "madvise", ALL },
-    { "mincore", BOTH },
     { "brk", ALL },
     { "membarrier", BOTH },
     /* threads; no process is made */

@@ -117,4 +117,25 @@ for p in "${PROCESSES[@]}"; do [ "$(field Seccomp "${p##*:}")" = 0 ] || fail "$p
 ctl 1 check >"$WORK/answer" 2>&1
 grep -q "^WARN .*sandbox = off" "$WORK/answer" || { cat "$WORK/answer"; fail "check does not say it"; }
 [ "$(ctl 1 metrics | grep -c '^sami_sandbox_enabled{role="exporter"} 0')" -eq 1 ] || fail "metrics"
+echo "--- with the capabilities that the units give"
+kill "${DAEMONS[@]}"
+poll 10 test ! -S "$WORK/run1/exporter.sock" && poll 10 test ! -S "$WORK/run2/collector.sock" || fail "a daemon does not stop"
+for n in 1 2; do sed -i '/^sandbox=/d' "$WORK/fw$n/sami.conf"; done
+PROCESSES=()
+for d in collector:2 exporter:1; do
+    n=${d#*:} d=${d%:*}
+    given=$(sed -n 's/^CapabilityBoundingSet=//p' "$BUILD/packaging/systemd/sami-$d.service" | sed 's/CAP_/+/g; s/ /,/g' | tr '[:upper:]' '[:lower:]')
+    ip netns exec "${LAB}fw$n" setpriv --bounding-set "-all,$given" --no-new-privs "$BUILD/sami-$d" -c "$WORK/fw$n/sami.conf" -f >"$WORK/$d.log" 2>&1 &
+    DAEMONS[2 - n]=$!
+    disown
+    poll 10 test -S "$WORK/run$n/$d.sock" || fail "$d does not start"
+    split "${DAEMONS[2 - n]}" $d
+done
+sanitized || poll 10 settled || fail "not all are filtered"
+ctl 2 -q expect --vm $VM4 --from fw1.example || fail "expect"
+ns fw2 conntrack -F 2>/dev/null
+ctl 1 migrate --vm $VM4 --to fw2.example --now >"$WORK/answer" 2>&1 || { cat "$WORK/answer"; fail "a migration with the capabilities of the units"; }
+kill "${DAEMONS[1]}"
+poll 10 test ! -e "/proc/${DAEMONS[1]}" || fail "the exporter does not stop"
+grep -q " ended " "$WORK/exporter.log" && fail "a child was not ended in order"
 echo "six processes, each with its own rights and no more"
