@@ -105,7 +105,7 @@ read_needles(const gchar *file, Needle needles[2], gboolean is_raw)
         }
         disguise(&needles[0], raw);
         disguise(&needles[1], strchr(text, '\n') + 1 + 24);
-        _exit(write(fds[1], needles, 2 * sizeof(Needle)) != 2 * sizeof(Needle));
+        _exit(write(fds[1], needles, 2 * sizeof(Needle)) == 2 * sizeof(Needle) ? 0 : 1);
     }
     close(fds[1]);
     gboolean is_read = read(fds[0], needles, 2 * sizeof(Needle)) == 2 * sizeof(Needle);
@@ -167,7 +167,7 @@ set_up(void)
     /* Made by another process, as it would be. */
     pid_t pid = fork();
     if (pid == 0)
-        _exit(!sami_pki_make_signing_key(path, public_path, NULL) || !sami_pki_make_identity("fw1.example", crt, tls_key, NULL));
+        _exit(sami_pki_make_signing_key(path, public_path, NULL) && sami_pki_make_identity("fw1.example", crt, tls_key, NULL) ? 0 : 1);
     int status = 1;
     return waitpid(pid, &status, 0) != pid || status != 0;
 }

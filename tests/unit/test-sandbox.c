@@ -40,9 +40,17 @@ in(const gchar *name)
 
 /* ---- attempts: 0, or why not ---- */
 
+/* What is opened stays open until the process of the attempt ends. */
+static int
+keep(int fd)
+{
+    return fd;
+}
+
 #define CALL(name, expression) \
     static int try_##name(void) { return (expression) < 0 ? errno : 0; }
-#define SOCKET(name, family, type, protocol) CALL(name, socket(family, type, protocol))
+#define SOCKET(name, family, type, protocol) CALL(name, keep(socket(family, type, protocol)))
+#define OPEN(name, ...) CALL(name, keep(open(__VA_ARGS__)))
 #define SYSTEM(name, ...) CALL(name, syscall(SYS_##name, __VA_ARGS__))
 
 SOCKET(inet_stream, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
@@ -97,24 +105,24 @@ CALL(signal_parent, kill(getppid(), 0))
 CALL(signal_self, syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0))
 CALL(unknown, syscall(2000))
 
-CALL(read_key, open(in("conf/signing.key"), O_RDONLY))
-CALL(read_config, open(in("conf/sami.conf"), O_RDONLY))
-CALL(write_config, open(in("conf/sami.conf"), O_WRONLY))
-CALL(make_config, open(in("conf/new"), O_WRONLY | O_CREAT, 0600))
+OPEN(read_key, in("conf/signing.key"), O_RDONLY)
+OPEN(read_config, in("conf/sami.conf"), O_RDONLY)
+OPEN(write_config, in("conf/sami.conf"), O_WRONLY)
+OPEN(make_config, in("conf/new"), O_WRONLY | O_CREAT, 0600)
 CALL(remove_config, unlink(in("conf/sami.conf")))
-CALL(read_journal, open(in("journal/file"), O_RDONLY))
-CALL(write_journal, open(in("journal/file"), O_WRONLY | O_APPEND))
-CALL(make_journal, open(in("journal/new"), O_WRONLY | O_CREAT | O_EXCL, 0600))
+OPEN(read_journal, in("journal/file"), O_RDONLY)
+OPEN(write_journal, in("journal/file"), O_WRONLY | O_APPEND)
+OPEN(make_journal, in("journal/new"), O_WRONLY | O_CREAT | O_EXCL, 0600)
 CALL(rename_journal, rename(in("journal/file"), in("journal/file"))) /* the same name: nothing changes, and it is asked for */
 CALL(take_config, renameat(AT_FDCWD, in("journal/file"), AT_FDCWD, "/stolen"))
-CALL(list_conf, open(in("conf"), O_RDONLY | O_DIRECTORY))
-CALL(list_other, open(in("other"), O_RDONLY | O_DIRECTORY))
-CALL(read_other, open(in("other/file"), O_RDONLY))
-CALL(read_shadow, open("/etc/shadow", O_RDONLY))
-CALL(read_passwd, open("/etc/passwd", O_RDONLY))
-CALL(read_hosts, open("/etc/hosts", O_RDONLY))
-CALL(write_hosts, open("/etc/hosts", O_WRONLY))
-CALL(write_null, open("/dev/null", O_WRONLY))
+OPEN(list_conf, in("conf"), O_RDONLY | O_DIRECTORY)
+OPEN(list_other, in("other"), O_RDONLY | O_DIRECTORY)
+OPEN(read_other, in("other/file"), O_RDONLY)
+OPEN(read_shadow, "/etc/shadow", O_RDONLY)
+OPEN(read_passwd, "/etc/passwd", O_RDONLY)
+OPEN(read_hosts, "/etc/hosts", O_RDONLY)
+OPEN(write_hosts, "/etc/hosts", O_WRONLY)
+OPEN(write_null, "/dev/null", O_WRONLY)
 
 static int
 try_make_process(void)
@@ -149,7 +157,8 @@ try_make_pair(void)
 static int
 map(int protection, int flags, int fd)
 {
-    return mmap(NULL, 4096, protection, flags, fd, 0) == MAP_FAILED ? errno : 0;
+    const void *page = mmap(NULL, 4096, protection, flags, fd, 0);
+    return page == MAP_FAILED ? errno : 0;
 }
 
 static int
