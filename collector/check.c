@@ -6,6 +6,7 @@
 #include "collector/collector.h"
 #include "firewall/host.h"
 #include "templates/finding.h"
+#include "transport/daemon.h"
 
 #define EXAMPLES 5u /* refusal records a reason: an operator reads them */
 #define LOOKS 256u
@@ -26,6 +27,14 @@ struct SamiCollectorCheck {
     guint64 refused[SAMI_N_REASONS], degraded[SAMI_N_REASONS];
     GArray *refusals;          /* of SamiRefusal */
 };
+
+static SamiHostFacts *
+read_facts(const SamiCollector *collector)
+{
+    const SamiConfig *config = collector->config;
+    const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), collector->is_sandbox_partial };
+    return sami_host_read(collector->firewall, &about);
+}
 
 static gboolean
 on_timeout(gpointer user_data)
@@ -82,7 +91,7 @@ sami_collector_check_begin(SamiCollectorCheck *check, const SamiBegin *begin)
     check->policy = (SamiPolicy){ .vm = (const SamiPrefix *) (const void *) session->vm->data, .n_vm = session->vm->len };
     sami_signer_fill_policy(signer, &check->policy);
     check->on_conflict = sami_collector_conflict_of(signer);
-    check->facts = sami_host_read(session->collector->firewall, session->collector->config->key_log != NULL);
+    check->facts = read_facts(session->collector);
     check->needs.is_probing = TRUE;
     check->needs.room = sami_collector_room(session->collector, signer);
     return SAMI_REASON_NONE;
@@ -283,7 +292,7 @@ void
 sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
     (void) request;
-    g_autoptr(SamiHostFacts) facts = sami_host_read(collector->firewall, collector->config->key_log != NULL);
+    g_autoptr(SamiHostFacts) facts = read_facts(collector);
     JsonObject *answer = json_object_new();
     Sink sink = { .findings = json_array_new(), .host = collector->config->name };
     SamiHostNeeds needs;

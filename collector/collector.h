@@ -141,7 +141,8 @@ struct SamiCollector {
     guint64 n_pair_synced, n_pair_unsynced; /* READYs with and without the standby */
     guint64 n_gates_closed, n_gate_failures;
     guint64 n_marks_masked;        /* records that lost bits of their mark to mark-mask */
-    guint64 n_reloads, n_reload_errors;
+    gboolean is_sandbox_partial; /* this kernel cannot do all of it */
+    guint64 n_reloads, n_reload_errors, n_channel_errors;
 };
 
 /* totals.c: of all migrations and replications, those that are forgotten too; none of it ever falls */

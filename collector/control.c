@@ -137,6 +137,7 @@ do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *reques
         { "announcements", sami_expect_list(collector->expect)->len },
         { "reloads_total", collector->n_reloads },
         { "reload_errors_total", collector->n_reload_errors },
+        { "channel_errors_total", collector->n_channel_errors },
     };
     SamiTotals totals;
     sami_collector_totals(collector, &totals);

@@ -1,5 +1,6 @@
 /* The collector's samples (OPERATIONS §2). */
 #include "collector/collector.h"
+#include "transport/daemon.h"
 
 #define ROLE "collector"
 
@@ -94,6 +95,7 @@ sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, Json
     sami_collector_totals(collector, &totals);
     sami_metrics_add_build(samples, ROLE);
     sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, collector->config->key_log != NULL, SAMI_LABELS("role", ROLE));
+    sami_metrics_add(samples, SAMI_METRIC_SANDBOX, sami_daemon_is_sandboxed(collector->config), SAMI_LABELS("role", ROLE));
     add_migrations(collector, samples);
     add_records(&totals, samples);
     add_refusals(collector, &totals, samples);

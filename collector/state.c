@@ -28,6 +28,10 @@ on_channel(GIOCondition condition, gpointer user_data)
     SamiReceive receive = sami_channel_receive(collector->channel, &type, &request, &text, &fd, &error);
     if (receive == SAMI_RECEIVE_AGAIN)
         return G_SOURCE_CONTINUE;
+    if (receive == SAMI_RECEIVE_BAD && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED)) { /* the next one stands for itself */
+        sami_daemon_count_bad(&collector->n_channel_errors, error);
+        return G_SOURCE_CONTINUE;
+    }
     if (receive != SAMI_RECEIVE_FRAME) {
         sami_daemon_tell_gone("listener", error);
         g_main_loop_quit(collector->loop);
@@ -57,8 +61,8 @@ on_reload(gpointer user_data)
 {
     SamiCollector *collector = user_data;
     g_autoptr(GError) error = NULL;
-    g_autoptr(SamiConfig) fresh = sami_config_load(collector->config->path, &error);
-    g_autoptr(GPtrArray) signers = fresh ? sami_signers_load(fresh, collector->signers, &error) : NULL;
+    g_autoptr(SamiConfig) fresh = sami_config_reload(collector->config, &error);
+    g_autoptr(GPtrArray) signers = fresh && sami_daemon_check_reload(fresh, &error) ? sami_signers_load(fresh, collector->signers, &error) : NULL;
     if (!signers) {
         collector->n_reload_errors++;
         g_warning("reload: the old configuration stays in use: %s", error->message);
@@ -72,7 +76,7 @@ on_reload(gpointer user_data)
     g_ptr_array_unref(collector->signers);
     collector->signers = g_steal_pointer(&signers);
     sami_signers_enforce(collector->signers);
-    if (!sami_channel_send(collector->channel, SAMI_CHANNEL_RELOAD, 0, NULL, -1, &error)) {
+    if (!sami_daemon_send_reload(collector->config, collector->channel, &error)) {
         g_warning("reload: the listener keeps its old peers: %s", error->message);
         collector->n_reload_errors++;
     }
@@ -98,7 +102,7 @@ open_all(SamiCollector *collector, GError **error)
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
-        !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_keep_net_admin(error))
+        !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_confine(config, TRUE, &collector->is_sandbox_partial, error))
         return FALSE;
     sami_signers_enforce(collector->signers);
     collector->injector = sami_injector_new(g_steal_pointer(&firewall)); /* after the drop: its thread inherits it */

@@ -45,6 +45,8 @@ const SamiKey sami_keys[] = {
      "Ed25519 private key that signs our messages, PEM"},
     {"sami", "user", SAMI_KEY_STRING, SAMI(user), "sami", 0, 0, NULL,
      "user of the network process; empty: keep the user"},
+    {"sami", "sandbox", SAMI_KEY_CHOICE, SAMI(sandbox), "enforce", 0, 0, "enforce,off",
+     "seccomp and Landlock around every process; off: for debugging only"},
     {"sami", "control-group", SAMI_KEY_STRING, SAMI(control_group), "sami", 0, 0, NULL,
      "members of this group may use the control sockets"},
     {"sami", "monitor-group", SAMI_KEY_STRING, SAMI(monitor_group), "", 0, 0, NULL,

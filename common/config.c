@@ -456,7 +456,7 @@ load_cumulatives(SamiConfig *config, Source *source, GError **error)
 }
 
 static gboolean
-load_main(SamiConfig *config, GError **error)
+load_main(SamiConfig *config, const gchar *name, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(GError) local = NULL;
@@ -469,7 +469,7 @@ load_main(SamiConfig *config, GError **error)
         return FALSE;
     if (config->name)
         return TRUE;
-    config->name = get_fqdn();
+    config->name = name ? g_strdup(name) : get_fqdn();
     if (!sami_value_name(config->name, &local)) {
         fail(error, config->path, 0, "name: missing, and the host's name %s", local->message);
         return FALSE;
@@ -477,8 +477,9 @@ load_main(SamiConfig *config, GError **error)
     return TRUE;
 }
 
-SamiConfig *
-sami_config_load_main(const gchar *path, GError **error)
+/* `name` (nullable): the default of name=. */
+static SamiConfig *
+load_one(const gchar *path, const gchar *name, GError **error)
 {
     g_autoptr(SamiConfig) config = g_new0(SamiConfig, 1);
     config->n_refs = 1;
@@ -487,20 +488,38 @@ sami_config_load_main(const gchar *path, GError **error)
     config->signers = g_ptr_array_new_with_free_func((GDestroyNotify)signer_free);
     config->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_free);
     config->cumulatives = g_ptr_array_new_with_free_func((GDestroyNotify)cumulative_free);
-    if (!load_main(config, error))
+    if (!load_main(config, name, error))
         return NULL;
     return g_steal_pointer(&config);
 }
 
-SamiConfig *
-sami_config_load(const gchar *path, GError **error)
+static SamiConfig *
+load_all(const gchar *path, const gchar *name, GError **error)
 {
-    g_autoptr(SamiConfig) config = sami_config_load_main(path, error);
+    g_autoptr(SamiConfig) config = load_one(path, name, error);
     if (!config || !load_directory(config, "peers.d", load_peer, error) ||
         !load_directory(config, "signers.d", load_signer, error) ||
         !load_directory(config, "vms.d", load_vm, error))
         return NULL;
     return g_steal_pointer(&config);
+}
+
+SamiConfig *
+sami_config_load_main(const gchar *path, GError **error)
+{
+    return load_one(path, NULL, error);
+}
+
+SamiConfig *
+sami_config_load(const gchar *path, GError **error)
+{
+    return load_all(path, NULL, error);
+}
+
+SamiConfig *
+sami_config_reload(const SamiConfig *old, GError **error)
+{
+    return load_all(old->path, old->name, error);
 }
 
 void
@@ -534,7 +553,8 @@ gchar *
 sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old)
 {
     static const gchar *const fixed[] = {"name",        "listen", "transport",     "certificate", "key",        "tls-ca",
-                                         "signing-key", "user",   "control-group", "monitor-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend"};
+                                         "signing-key", "user",   "control-group", "monitor-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend",
+                                         "sandbox"};
     GString *changed = g_string_new(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(fixed); i++) {
         const SamiKey *key = sami_key_find("sami", fixed[i]);

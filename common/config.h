@@ -73,6 +73,7 @@ typedef struct {
     gchar *key_log;            /* key-log=: NULL, none */
     gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private */
     gchar *user;               /* user=: of the network process; default sami; "" keeps the user */
+    gchar *sandbox;            /* sandbox=: enforce, or off */
     gchar *control_group;      /* control-group=: sami */
     gchar *monitor_group;      /* monitor-group=: "", nobody */
     gchar *run_dir;            /* run-dir=: /run/sami; exporter.sock and collector.sock live there */
@@ -107,6 +108,8 @@ typedef struct {
 
 /* Reads everything; relative file names are made absolute (beside the file that names them). SAMI_ERROR_CONFIG. */
 SamiConfig *sami_config_load(const gchar *path, GError **error);
+/* The same file again, for a reload: where it has no name=, the name is the one of `old` and no resolver is asked. */
+SamiConfig *sami_config_reload(const SamiConfig *old, GError **error);
 /* Only sami.conf itself: no peers, signers and VMs. For who needs to find a daemon whatever became of the other files. */
 SamiConfig *sami_config_load_main(const gchar *path, GError **error);
 void sami_config_free(SamiConfig *config); /* the same as sami_config_unref() */

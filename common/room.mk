@@ -10,5 +10,6 @@ libcommon_a_SOURCES = \
 	common/control.c common/control-call.c common/control.h common/control-json.h common/control-request.c \
 	common/status.c common/status.h \
 	common/metrics.c common/metrics.h \
+	common/secret.c common/secret.h \
 	common/log.c common/log.h
 EXTRA_DIST += common/README

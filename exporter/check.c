@@ -7,6 +7,7 @@
 #include "common/control-json.h"
 #include "firewall/host.h"
 #include "templates/finding.h"
+#include "transport/daemon.h"
 
 #define SKEW_MAX_S 5          /* what NTP never leaves */
 #define EXAMPLES 20u          /* flows that are named in the answer */
@@ -548,7 +549,8 @@ start(SamiCheck *check, JsonObject *request, GError **error)
     check->filter.mark = (guint32) json_object_get_int_member_with_default(request, "mark", 0);
     check->filter.mark_mask = G_MAXUINT32;
     check->events_since_ns = sami_exporter_events_since(check->config);
-    check->facts = sami_host_read(check->firewall, check->config->key_log != NULL);
+    const SamiHostDaemon about = { check->config->key_log != NULL, !sami_daemon_is_sandboxed(check->config), check->exporter->is_sandbox_partial };
+    check->facts = sami_host_read(check->firewall, &about);
     sami_host_judge(check->facts, &check->needs, SAMI_HOST_SOURCE, on_host_finding, check);
     gboolean is_forbidden = has_found(check, kinds[VM_PREFIXES].id);
     if (check->vm->len == 0 || is_forbidden) {

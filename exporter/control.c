@@ -296,6 +296,7 @@ do_stats(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
         { "checks_total", exporter->n_checks },
         { "reloads_total", exporter->n_reloads },
         { "reload_errors_total", exporter->n_reload_errors },
+        { "channel_errors_total", exporter->n_channel_errors },
         { "migrations_done_total", exporter->n_results[SAMI_STATE_DONE] },
         { "migrations_aborted_total", exporter->n_results[SAMI_STATE_ABORTED] },
         { "migrations_failed_total", exporter->n_results[SAMI_STATE_FAILED] },

@@ -50,7 +50,8 @@ struct SamiExporter {
     guint64 n_checks;
     struct SamiOrigin *origin; /* which entries a peer brought here, and are its own */
     guint32 last_request;
-    guint64 n_reloads, n_reload_errors;
+    gboolean is_sandbox_partial; /* this kernel cannot do all of it */
+    guint64 n_reloads, n_reload_errors, n_channel_errors;
     guint64 n_overruns, n_messages, n_octets, n_sessions, n_not_vm_end;
     guint64 n_expectations, n_expectations_left;
     guint64 n_lost, n_resumed; /* Transport Sessions */

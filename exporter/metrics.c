@@ -1,6 +1,7 @@
 /* The exporter's samples (OPERATIONS §2). */
 #include "exporter/exporter.h"
 #include "exporter/kinds.h"
+#include "transport/daemon.h"
 
 #define ROLE "exporter"
 
@@ -70,6 +71,7 @@ sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObj
     JsonArray *samples = json_array_new();
     sami_metrics_add_build(samples, ROLE);
     sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, exporter->config->key_log != NULL, SAMI_LABELS("role", ROLE));
+    sami_metrics_add(samples, SAMI_METRIC_SANDBOX, sami_daemon_is_sandboxed(exporter->config), SAMI_LABELS("role", ROLE));
     add_migrations(exporter, samples);
     sami_metrics_add(samples, SAMI_METRIC_RECORDS, exporter->n_sessions,
                      SAMI_LABELS("role", ROLE, "kind", "session", "outcome", "sent"));

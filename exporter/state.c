@@ -31,6 +31,10 @@ on_channel(GIOCondition condition, gpointer user_data)
     SamiReceive receive = sami_channel_receive(exporter->channel, &type, &request, &text, &fd, &error);
     if (receive == SAMI_RECEIVE_AGAIN)
         return G_SOURCE_CONTINUE;
+    if (receive == SAMI_RECEIVE_BAD && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED)) { /* the next one stands for itself */
+        sami_daemon_count_bad(&exporter->n_channel_errors, error);
+        return G_SOURCE_CONTINUE;
+    }
     if (receive != SAMI_RECEIVE_FRAME) {
         sami_daemon_tell_gone("connector", error);
         g_main_loop_quit(exporter->loop);
@@ -92,8 +96,8 @@ on_reload(gpointer user_data)
 {
     SamiExporter *exporter = user_data;
     g_autoptr(GError) error = NULL;
-    g_autoptr(SamiConfig) fresh = sami_config_load(exporter->config->path, &error);
-    g_autoptr(GArray) prefixes = fresh ? read_prefixes(fresh, &error) : NULL;
+    g_autoptr(SamiConfig) fresh = sami_config_reload(exporter->config, &error);
+    g_autoptr(GArray) prefixes = fresh && sami_daemon_check_reload(fresh, &error) ? read_prefixes(fresh, &error) : NULL;
     SamiVlans *vlans = NULL;
     if (!prefixes || !read_vlans(fresh, &vlans, &error)) {
         exporter->n_reload_errors++;
@@ -109,7 +113,7 @@ on_reload(gpointer user_data)
     exporter->vm_prefixes = g_steal_pointer(&prefixes);
     sami_vlans_unref(exporter->vlans);
     exporter->vlans = vlans;
-    if (!sami_channel_send(exporter->channel, SAMI_CHANNEL_RELOAD, 0, NULL, -1, &error)) {
+    if (!sami_daemon_send_reload(exporter->config, exporter->channel, &error)) {
         g_warning("reload: the connector keeps its old peers: %s", error->message);
         exporter->n_reload_errors++;
     }
@@ -130,7 +134,7 @@ open_all(SamiExporter *exporter, GError **error)
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
     sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */
-    if (!sami_daemon_keep_net_admin(error))
+    if (!sami_daemon_confine(config, FALSE, &exporter->is_sandbox_partial, error))
         return FALSE;
     sami_replications_setup(exporter);
     return TRUE;

@@ -48,7 +48,7 @@ sami_host_addresses(GError **error)
 }
 
 SamiHostFacts *
-sami_host_read(SamiFirewall *firewall, gboolean is_key_log_on)
+sami_host_read(SamiFirewall *firewall, const SamiHostDaemon *daemon)
 {
     static const gchar *const names[SAMI_N_SYSCTLS] = {
         [SAMI_SYSCTL_EVENTS] = "nf_conntrack_events",       [SAMI_SYSCTL_TIMESTAMP] = "nf_conntrack_timestamp",
@@ -57,7 +57,7 @@ sami_host_read(SamiFirewall *firewall, gboolean is_key_log_on)
     };
     SamiHostFacts *facts = g_new0(SamiHostFacts, 1);
     g_autoptr(GError) error = NULL;
-    facts->is_key_log_on = is_key_log_on;
+    facts->daemon = *daemon;
     for (guint i = 0; i < SAMI_N_SYSCTLS; i++)
         facts->sysctls[i] = read_sysctl(names[i]);
     facts->n_buckets = read_sysctl("nf_conntrack_buckets");

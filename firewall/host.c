@@ -163,7 +163,7 @@ struct Check {
     guint8 severity[SAMI_N_HOST_ROLES]; /* 0: not looked at in this role */
     void (*look)(Look *look);           /* calls found() for each thing that is wrong */
     SamiHostSysctl sysctl;              /* of look_at_sysctl: … */
-    gint64 wanted;                      /* … and what it should be */
+    gint64 wanted;                      /* … and what it should be. Of look_at_daemon: where in SamiHostDaemon */
     const gchar *text;                  /* what is wrong, and what follows from it; %s is the subject */
     const gchar *fix;
 };
@@ -262,9 +262,9 @@ look_at_helpers(Look *look)
 }
 
 static void
-look_at_key_log(Look *look)
+look_at_daemon(Look *look)
 {
-    if (look->facts->is_key_log_on)
+    if (G_STRUCT_MEMBER(gboolean, &look->facts->daemon, look->check->wanted))
         found(look, "", 0);
 }
 
@@ -310,9 +310,15 @@ static const Check checks[] = {
     {"few-buckets", {0, WARNING}, look_at_buckets, 0, 0,
      "the table has %s buckets, few for its entries: look-ups take long, and at 50 entries a bucket new ones are refused",
      "sysctl -w net.netfilter.nf_conntrack_buckets=N    (outside of network namespaces)"},
-    {"key-log-on", {WARNING, WARNING}, look_at_key_log, 0, 0,
+    {"key-log-on", {WARNING, WARNING}, look_at_daemon, 0, G_STRUCT_OFFSET(SamiHostDaemon, is_key_log_on),
      "key-log is set: the secrets of its TLS sessions are written to a file, and who has that can read all that they carry",
      "take key-log out of sami.conf, start the daemon again, and remove the file"},
+    {"sandbox-off", {WARNING, WARNING}, look_at_daemon, 0, G_STRUCT_OFFSET(SamiHostDaemon, is_sandbox_off),
+     "sandbox = off: who breaks into a process of its daemon may make every system call and open every file that its user may",
+     "take sandbox out of sami.conf, and start the daemon again"},
+    {"sandbox-partial", {NOTE, NOTE}, look_at_daemon, 0, G_STRUCT_OFFSET(SamiHostDaemon, is_sandbox_partial),
+     "its kernel, or its build, cannot do all of the sandbox around the processes of its daemon; the log of its start says what is missing",
+     ""},
 };
 
 void

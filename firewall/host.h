@@ -20,6 +20,13 @@ typedef enum {
     SAMI_N_SYSCTLS
 } SamiHostSysctl;
 
+/* Not of the host, but of the daemon that asks. */
+typedef struct {
+    gboolean is_key_log_on;      /* key-log= */
+    gboolean is_sandbox_off;     /* sandbox= */
+    gboolean is_sandbox_partial; /* this kernel cannot do all of it */
+} SamiHostDaemon;
+
 typedef struct {
     gint64 sysctls[SAMI_N_SYSCTLS]; /* -1: cannot be read */
     SamiRuleset *ruleset;           /* (nullable) cannot be read; why is in ruleset_error */
@@ -27,7 +34,7 @@ typedef struct {
     GArray *addresses;              /* of SamiPrefix: those of the interfaces */
     guint64 n_entries, n_max;       /* of the table; 0 and 0: unknown */
     gint64 n_buckets;               /* -1: unknown */
-    gboolean is_key_log_on;         /* not of the host, but of the daemon that asks: its key-log= */
+    SamiHostDaemon daemon;
 } SamiHostFacts;
 
 /* An address that sessions use as a translated one, and which of them. */
@@ -56,7 +63,7 @@ typedef struct {
 } SamiHostNeeds;
 #define SAMI_HOST_LIST_MAX 256u
 
-SamiHostFacts *sami_host_read(SamiFirewall *firewall, gboolean is_key_log_on);
+SamiHostFacts *sami_host_read(SamiFirewall *firewall, const SamiHostDaemon *daemon);
 void sami_host_facts_free(SamiHostFacts *facts); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiHostFacts, sami_host_facts_free)
 

@@ -1,16 +1,18 @@
 #include "templates/signature.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/cursor.h"
+#include "common/secret.h"
 #include "templates/elements.h"
 #include "templates/rules.h"
 
@@ -50,27 +52,38 @@ sami_key_free(SamiKey *key)
     g_free(key);
 }
 
+static EVP_PKEY *
+parse(const SamiSecret *secret, gboolean is_private)
+{
+    BIO *bio = BIO_new_mem_buf(secret->text, (int) secret->length);
+    EVP_PKEY *pkey = is_private ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    return pkey;
+}
+
 static SamiKey *
 load(const gchar *file, gboolean is_private, GError **error)
 {
-    FILE *stream = fopen(file, "re");
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct stat status;
-    if (!stream || fstat(fileno(stream), &status) != 0) {
+    SamiSecret secret = { NULL, 0 };
+    if (fd < 0 || fstat(fd, &status) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", file, g_strerror(errno));
-        if (stream)
-            fclose(stream);
+        if (fd >= 0)
+            close(fd);
         return NULL;
     }
-    if (is_private && (status.st_mode & 077)) {
+    gboolean is_too_open = is_private && (status.st_mode & 077);
+    if (is_too_open)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
                     "%s: a signing key must not be accessible by others (mode %04o, allowed 0600)", file,
                     status.st_mode & 07777u);
-        fclose(stream);
+    gboolean is_read = !is_too_open && sami_secret_read(fd, file, &secret, error);
+    close(fd);
+    if (!is_read)
         return NULL;
-    }
-    EVP_PKEY *pkey = is_private ? PEM_read_PrivateKey(stream, NULL, NULL, NULL)
-                                : PEM_read_PUBKEY(stream, NULL, NULL, NULL);
-    fclose(stream);
+    EVP_PKEY *pkey = parse(&secret, is_private);
+    sami_secret_clear(&secret);
     SamiKey *key = pkey ? key_take(pkey) : NULL;
     if (!key)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no Ed25519 %s key in PEM form", file,

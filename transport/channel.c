@@ -97,8 +97,18 @@ collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_SEEN])
     return n_fds;
 }
 
+/* What else may be passed to a process with CAP_NET_ADMIN would be read and written as a session by it. */
 static gboolean
-check_packet(const guint8 *packet, gsize length, int flags, guint n_fds, GError **error)
+is_session_pair(int fd)
+{
+    int domain = 0, type = 0;
+    socklen_t n = sizeof domain, m = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m) == 0 && domain == AF_UNIX &&
+           type == SOCK_SEQPACKET;
+}
+
+static gboolean
+check_packet(const guint8 *packet, gsize length, int flags, const int *fds, guint n_fds, GError **error)
 {
     const gchar *rule = NULL;
     if (flags & MSG_TRUNC)
@@ -107,8 +117,10 @@ check_packet(const guint8 *packet, gsize length, int flags, guint n_fds, GError 
         rule = "a packet is too short";
     else if (!is_channel_type(packet[0]))
         rule = "a packet has an unknown type";
-    else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION))
+    else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION && packet[0] != SAMI_CHANNEL_RELOAD))
         rule = "a packet carries descriptors that do not belong to it";
+    else if (n_fds && packet[0] == SAMI_CHANNEL_SESSION && !is_session_pair(fds[0]))
+        rule = "what a packet passes as a session is none";
     else if (!g_utf8_validate_len((const gchar *) packet + CHANNEL_HEADER, length - CHANNEL_HEADER,
                                   NULL))
         rule = "a text is not UTF-8";
@@ -143,7 +155,7 @@ sami_channel_receive(int channel, SamiChannelType *ret_type, guint32 *ret_reques
         return SAMI_RECEIVE_BAD;
     }
     guint n_fds = collect_fds(&message, fds);
-    if (!check_packet(packet, (gsize) n, message.msg_flags, n_fds, error)) {
+    if (!check_packet(packet, (gsize) n, message.msg_flags, fds, n_fds, error)) {
         for (guint i = 0; i < n_fds; i++)
             close(fds[i]);
         return SAMI_RECEIVE_BAD;

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -353,6 +354,22 @@ find_attempt(Connector *connector, guint64 id)
     return NULL;
 }
 
+/* The sandbox has the files of the start: one that was replaced is not read any more, and the C library goes on without it. */
+static gchar *
+explain_lookup(const Lookup *lookup)
+{
+    static const gchar *const files[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf" };
+    const gchar *text = lookup->code == EAI_SYSTEM ? g_strerror(lookup->saved_errno) : gai_strerror(lookup->code);
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        int fd = open(files[i], O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno == EACCES)
+            return g_strdup_printf("%s (%s was replaced since the start, and the sandbox keeps the new one away: restart the daemon)", text, files[i]);
+        if (fd >= 0)
+            close(fd);
+    }
+    return g_strdup(text);
+}
+
 static gboolean
 on_resolved(gpointer data)
 {
@@ -361,8 +378,8 @@ on_resolved(gpointer data)
     if (!attempt)
         return G_SOURCE_REMOVE;
     if (lookup->code) {
-        give_up(attempt, lookup->code == EAI_SYSTEM ? g_strerror(lookup->saved_errno)
-                                                    : gai_strerror(lookup->code));
+        g_autofree gchar *reason = explain_lookup(lookup);
+        give_up(attempt, reason);
         return G_SOURCE_REMOVE;
     }
     attempt->next = attempt->addresses = g_steal_pointer(&lookup->addresses);

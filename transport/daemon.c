@@ -1,6 +1,7 @@
 #include "transport/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -9,13 +10,17 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/limits.h"
 #include "common/log.h"
 #include "config.h"
+#include "transport/privileges.h"
+#include "transport/reload.h"
+#include "transport/sandbox.h"
+#include "transport/session.h"
+#include "transport/tls-memory.h"
 
 /* Whoever is not root is told so before anything else is tried. */
 static int
@@ -28,21 +33,11 @@ check_root(const SamiDaemon *daemon)
     return EXIT_FAILURE;
 }
 
-static void
-peer_free(gpointer data)
-{
-    SamiPeer *peer = data;
-    g_free(peer->name);
-    g_strfreev(peer->addresses);
-    g_free(peer->certificate_file);
-    g_free(peer);
-}
-
 /* (transfer full) of SamiPeer */
 static GPtrArray *
 make_peers(const SamiConfig *config)
 {
-    GPtrArray *peers = g_ptr_array_new_with_free_func(peer_free);
+    GPtrArray *peers = g_ptr_array_new_with_free_func(sami_peer_free);
     for (guint i = 0; i < config->peers->len; i++) {
         const SamiConfigPeer *from = g_ptr_array_index(config->peers, i);
         SamiPeer *peer = g_new0(SamiPeer, 1);
@@ -54,15 +49,6 @@ make_peers(const SamiConfig *config)
     return peers;
 }
 
-/* In the network process, after a SIGHUP that the state process has found correct. */
-static GPtrArray *
-load_peers(gpointer user_data, GError **error)
-{
-    const SamiConfig *config = user_data;
-    g_autoptr(SamiConfig) fresh = sami_config_load(config->path, error);
-    return fresh ? make_peers(fresh) : NULL;
-}
-
 SamiNetworkConfig
 sami_daemon_network_config(const SamiConfig *config)
 {
@@ -70,27 +56,98 @@ sami_daemon_network_config(const SamiConfig *config)
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
-                                .load_peers = load_peers, .user_data = (gpointer) config };
+                                .is_sandboxed = sami_daemon_is_sandboxed(config) };
 }
 
 gboolean
-sami_daemon_keep_net_admin(GError **error)
+sami_daemon_is_sandboxed(const SamiConfig *config)
 {
-    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-    struct __user_cap_data_struct data[2] = { { 0 } };
-    if (geteuid() != 0)
-        return TRUE;
-    for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-        if (cap != CAP_NET_ADMIN && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0 && errno != EINVAL) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION, "cannot drop capability %d: %s", cap, g_strerror(errno));
-            return FALSE;
-        }
-    data[0].effective = data[0].permitted = 1u << CAP_NET_ADMIN;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_capset, &header, data) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PERMISSION, "cannot drop capabilities: %s", g_strerror(errno));
-        return FALSE;
+    return strcmp(config->sandbox, "off") != 0;
+}
+
+static void
+add_directory(GArray *paths, GPtrArray *names, const gchar *file)
+{
+    if (!file)
+        return;
+    g_ptr_array_add(names, g_path_get_dirname(file));
+    g_array_append_val(paths, ((SamiSandboxPath){ names->pdata[names->len - 1], FALSE }));
+}
+
+/* Directories and not files: what is replaced is another file. `names` keeps the strings. (transfer full) of SamiSandboxPath */
+static GArray *
+list_paths(const SamiConfig *config, GPtrArray *names)
+{
+    const SamiSandboxPath fixed[] = { { config->run_dir, TRUE }, { config->journal_dir, TRUE }, { "/proc", FALSE } };
+    GArray *paths = g_array_new(FALSE, FALSE, sizeof(SamiSandboxPath));
+    g_array_append_vals(paths, fixed, G_N_ELEMENTS(fixed));
+    add_directory(paths, names, config->path);
+    add_directory(paths, names, config->tls_ca);
+    for (guint i = 0; i < config->peers->len; i++) {
+        const SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
+        add_directory(paths, names, peer->certificate_file);
+        add_directory(paths, names, peer->signing_key_file);
     }
-    return TRUE;
+    for (guint i = 0; i < config->signers->len; i++) {
+        const SamiConfigSigner *signer = g_ptr_array_index(config->signers, i);
+        for (guint k = 0; signer->key_files && signer->key_files[k]; k++)
+            add_directory(paths, names, signer->key_files[k]);
+    }
+    return paths;
+}
+
+gboolean
+sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *ret_is_partial, GError **error)
+{
+    g_autofree gchar *lacks = sami_sandbox_lacks();
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GArray) paths = list_paths(config, names);
+    *ret_is_partial = lacks != NULL;
+    return sami_privileges_keep(CAP_NET_ADMIN, error) &&
+           (!sami_daemon_is_sandboxed(config) ||
+            sami_sandbox_enter(is_collector ? SAMI_SANDBOX_COLLECTOR : SAMI_SANDBOX_EXPORTER, (const SamiSandboxPath *) (const void *) paths->data,
+                               paths->len, error));
+}
+
+gboolean
+sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error)
+{
+    SamiNetworkConfig network = sami_daemon_network_config(config);
+    int fd = sami_reload_write(&network, error);
+    gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
+    if (fd >= 0)
+        close(fd);
+    g_ptr_array_unref(network.peers);
+    return is_sent;
+}
+
+static gboolean
+check_file(const gchar *path, GError **error)
+{
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (!path || fd >= 0 || errno != EACCES)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                "%s: %s; the sandbox keeps a daemon to the directories that its configuration named at the start: restart it", path, g_strerror(EACCES));
+    return FALSE;
+}
+
+gboolean
+sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
+{
+    gboolean is_reached = check_file(fresh->tls_ca, error);
+    for (guint i = 0; is_reached && i < fresh->peers->len; i++) {
+        const SamiConfigPeer *peer = g_ptr_array_index(fresh->peers, i);
+        is_reached = check_file(peer->certificate_file, error) && check_file(peer->signing_key_file, error);
+    }
+    for (guint i = 0; is_reached && i < fresh->signers->len; i++) {
+        const SamiConfigSigner *signer = g_ptr_array_index(fresh->signers, i);
+        for (guint k = 0; is_reached && signer->key_files && signer->key_files[k]; k++)
+            is_reached = check_file(signer->key_files[k], error);
+    }
+    return is_reached;
 }
 
 /* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */
@@ -111,6 +168,14 @@ sami_daemon_tell_gone(const gchar *process, const GError *error)
         g_critical("the %s is gone: %s", process, error->message);
     else
         g_message("the %s is gone", process);
+}
+
+void
+sami_daemon_count_bad(guint64 *counter, const GError *error)
+{
+    ++*counter;
+    if ((*counter & (*counter - 1)) == 0)
+        g_warning("%s; %" G_GUINT64_FORMAT " such packets so far: the network process does not do as it should", error->message, *counter);
 }
 
 static gboolean
@@ -205,6 +270,36 @@ raise_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* What whoever started us had open is no business of ours, and none of processes that talk to the network. */
+static void
+close_inherited(void)
+{
+    close_range(STDERR_FILENO + 1, ~0u, 0);
+}
+
+/* Once for the daemon, not by each process. */
+static void
+tell_sandbox(const SamiConfig *config)
+{
+    g_autofree gchar *lacks = sami_sandbox_lacks();
+    if (!sami_daemon_is_sandboxed(config))
+        g_warning("sandbox = off: the processes of this daemon may make every system call, and open every file that their users may; it is for "
+                  "debugging only");
+    else if (lacks)
+        g_warning("the sandbox is not whole; missing is %s", lacks);
+}
+
+/* It can still end its children, wait, and log. A sanitizer looks for leaks in it when it ends, in a way that no sandbox would allow. */
+static gboolean
+confine_supervisor(const SamiConfig *config, GError **error)
+{
+#ifdef SAMI_SANITIZERS
+    return TRUE;
+#else
+    return sami_privileges_keep(CAP_KILL, error) && (!sami_daemon_is_sandboxed(config) || sami_sandbox_enter(SAMI_SANDBOX_SUPERVISOR, NULL, 0, error));
+#endif
+}
+
 static int
 start(const SamiDaemon *daemon, const SamiConfig *config)
 {
@@ -214,6 +309,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     pid_t children[2];
     SamiNetworkConfig network = sami_daemon_network_config(config);
     raise_descriptors();
+    tell_sandbox(config);
     if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &sctp, &error)) ||
         (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {
         g_printerr("%s: %s\n", daemon->name, error->message);
@@ -251,6 +347,12 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     close(channel[1]);
     if (listener >= 0)
         close(listener);
+    if (!confine_supervisor(config, &error)) {
+        g_critical("%s: %s", daemon->name, error->message);
+        for (guint i = 0; i < 2; i++)
+            kill(children[i], SIGTERM);
+        return EXIT_FAILURE;
+    }
     return supervise(daemon, children);
 }
 
@@ -269,6 +371,8 @@ sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv)
     };
     g_autoptr(GOptionContext) options = g_option_context_new("- firewall state migration");
     g_autoptr(GError) error = NULL;
+    close_inherited();
+    sami_tls_wipe_freed();
     g_option_context_set_summary(options, daemon->summary);
     g_option_context_add_main_entries(options, entries, NULL);
     if (!g_option_context_parse(options, &argc, &argv, &error) || argc > 1) {

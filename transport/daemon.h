@@ -2,7 +2,7 @@
  *
  * The supervisor reads the configuration, binds sockets, forks the network process and the state process, and waits: when one of
  * them ends, the other is ended too and the daemon's exit status says so. SIGHUP goes to the state process, which reads the configuration again
- * and, when it is correct, sends RELOAD over the channel; the network process then reads peers and certificates. */
+ * and, when it is correct, sends RELOAD with the peers and their certificates over the channel. */
 #pragma once
 
 #include "common/config.h"
@@ -24,12 +24,26 @@ int sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv);
 /* What a network process needs of a configuration. Borrows its strings; `peers` is (transfer full). */
 SamiNetworkConfig sami_daemon_network_config(const SamiConfig *config);
 
-/* For run_state: keeps CAP_NET_ADMIN only, no new privileges. Harmless when not root. */
-gboolean sami_daemon_keep_net_admin(GError **error);
+/* sandbox=, see transport/sandbox.h. */
+gboolean sami_daemon_is_sandboxed(const SamiConfig *config);
+
+/* For run_state, when it has opened what it needs and before its first thread: keeps CAP_NET_ADMIN only (harmless when not root), no new privileges,
+ * no core file, and enters its sandbox: run-dir and journal-dir to write, the directories of the configuration and of the files that it names to read.
+ * `ret_is_partial`: the kernel cannot do all of it. */
+gboolean sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *ret_is_partial, GError **error);
+
+/* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names: SAMI_ERROR_CONFIG. */
+gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);
+/* And then: the peers of now go to the network process, which reads no file itself. */
+gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error);
 
 /* For run_state: the network process is gone, because of `error` (nullable) or in order. At a stop it may end first; its own end is the supervisor's
  * to judge. */
 void sami_daemon_tell_gone(const gchar *process, const GError *error);
+
+/* For run_state: a packet of the channel that breaks its rules. It is passed over, since the network process need not be who it was, and can ask for
+ * nothing but sessions, each of which has to prove itself. Counts, and warns of the first and of each power of two. */
+void sami_daemon_count_bad(guint64 *counter, const GError *error);
 
 /* For run_state, after the drop of privileges (GLib's signal thread inherits what it finds): SIGTERM and SIGINT, those that came earlier
  * included, quit LOOP; SIGHUP calls ON_RELOAD. */

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "transport/privileges.h"
+#include "transport/reload.h"
+#include "transport/sandbox.h"
 
 /* How long sessions may take to flush what the state process left, once it ended. */
 #define STOP_TIMEOUT_S 10
@@ -54,16 +56,20 @@ begin_stop(SamiNetworkProcess *process)
         g_main_loop_quit(process->loop);
 }
 
+/* `fd`: with the peers of now, sami_reload_write(); -1: the files of the same peers again. */
 static void
-reload(SamiNetworkProcess *process)
+reload(SamiNetworkProcess *process, int fd)
 {
     g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) peers = fd < 0 && process->config.peers ? g_ptr_array_ref(process->config.peers) : NULL;
+    g_autofree gchar *ca = NULL;
     SamiNetworkConfig fresh = process->config;
-    g_autoptr(GPtrArray) peers = fresh.load_peers ? fresh.load_peers(fresh.user_data, &error)
-                                 : fresh.peers    ? g_ptr_array_ref(fresh.peers)
-                                                  : NULL;
+    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &ca, &error);
     fresh.peers = peers;
-    if (error || !sami_tls_reload(process->tls, &fresh, &error)) {
+    fresh.ca = ca;
+    if (fd >= 0 && !ca)
+        fresh.ca_file = NULL;
+    if (!is_read || !sami_tls_reload(process->tls, &fresh, &error)) {
         g_warning("reload: the old peers and certificates stay in use: %s", error->message);
         return;
     }
@@ -89,12 +95,12 @@ on_channel(gint fd, GIOCondition condition, gpointer user_data)
         begin_stop(process);
         return G_SOURCE_REMOVE;
     }
-    if (passed >= 0)
-        close(passed); /* nobody passes a descriptor this way */
     if (type == SAMI_CHANNEL_RELOAD)
-        reload(process);
+        reload(process, passed);
     else if (type == SAMI_CHANNEL_CONNECT && process->connect && !process->is_stopping)
         process->connect(process, request, text);
+    if (passed >= 0)
+        close(passed);
     return G_SOURCE_CONTINUE;
 }
 
@@ -127,6 +133,24 @@ open_signals(SamiNetworkProcess *process, GError **error)
     return FALSE;
 }
 
+/* Where names are looked up: files one by one, as the directory of them all has our keys in it, and the directories that resolv.conf is a link into.
+ * What is replaced later is not found any more, see explain_lookup() in connector.c. Code of the modules that nsswitch.conf names. */
+static const SamiSandboxPath resolver[] = {
+    { "/etc/resolv.conf", FALSE }, { "/etc/hosts", FALSE },          { "/etc/nsswitch.conf", FALSE },   { "/etc/host.conf", FALSE },
+    { "/etc/gai.conf", FALSE },    { "/etc/services", FALSE },       { "/etc/protocols", FALSE },       { "/etc/ld.so.cache", FALSE },
+    { "/run/resolvconf", FALSE },  { "/run/systemd/resolve", FALSE }, { "/run/NetworkManager", FALSE }, { "/usr/lib", FALSE },
+    { "/usr/lib64", FALSE },       { "/lib", FALSE },
+};
+
+static gboolean
+confine(const SamiNetworkConfig *config, gboolean is_server, GError **error)
+{
+    if (!config->is_sandboxed)
+        return TRUE;
+    return is_server ? sami_sandbox_enter(SAMI_SANDBOX_LISTENER, NULL, 0, error)
+                     : sami_sandbox_enter(SAMI_SANDBOX_CONNECTOR, resolver, G_N_ELEMENTS(resolver), error);
+}
+
 gboolean
 sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *config,
                           gboolean is_server, int channel, const gchar *user, GError **error)
@@ -139,7 +163,7 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     process->signals = -1;
     process->tls = sami_tls_new(config, is_server, error);
     if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
-        !sami_privileges_follow_parent(parent, error))
+        !sami_privileges_follow_parent(parent, error) || !confine(config, is_server, error))
         return FALSE;
     if (config->key_log)
         g_warning("key-log is set: the secrets of every TLS session are written to %s; whoever has that file can read all that these sessions carry, "

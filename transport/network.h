@@ -14,6 +14,7 @@ typedef struct {
     GStrv addresses;         /* each "192.0.2.1:4740", "[2001:db8::1]:4740" or "host:port", in order of preference; NULL for a peer that only
                                 sends to us */
     gchar *certificate_file; /* PEM; pinned; NULL if the CA vouches for it */
+    gchar *certificate;      /* (nullable) what is in it, and then read from here */
 } SamiPeer;
 
 typedef struct {
@@ -21,20 +22,20 @@ typedef struct {
     gchar *certificate_file; /* own, PEM chain */
     gchar *key_file;         /* own, PEM */
     gchar *ca_file;          /* PEM bundle, NULL for pinned certificates only */
+    gchar *ca;               /* (nullable) what is in it, and then read from here */
     gchar *key_log;          /* file to which the secrets of all sessions are written, opened before privileges are dropped; NULL: none */
     GPtrArray *peers;        /* of SamiPeer */
     gboolean is_sctp;        /* DTLS over SCTP; else TLS over TCP */
     SamiSctpConfig sctp;
     guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5; more with several addresses, see connector.c */
-    /* For a reload, called in the network process without privileges: the peers as they are configured now, of SamiPeer (transfer full).
-     * NULL: a reload reads the files of the same peers again. */
-    GPtrArray *(*load_peers)(gpointer user_data, GError **error);
-    gpointer user_data;
+    gboolean is_sandboxed;   /* transport/sandbox.h */
 } SamiNetworkConfig;
 
 /* Both run in the forked network process until the channel to the state process closes; they return the exit status.
  * `listener` is bound before privileges are dropped. user NULL: do not change user (a lab without root).
- * They drop to `user` (with its groups, no capabilities, no_new_privs), after reading certificate and key. */
+ * They drop to `user` (with its groups, no capabilities, no_new_privs), after reading certificate and key; then, sandboxed, they open no
+ * file any more, but for the connector's look-ups of names. RELOAD brings the peers of now with it (sami_daemon_send_reload()); one without reads
+ * the files of the same peers again, which a sandboxed process cannot. */
 int sami_listener_open(const SamiNetworkConfig *config, GError **error);
 int sami_listener_run(const SamiNetworkConfig *config, int listener, int channel, const gchar *user);
 int sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *user);

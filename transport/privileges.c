@@ -7,8 +7,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "config.h"
 
 static gboolean
 fail(const gchar *what, GError **error)
@@ -34,10 +37,10 @@ find_user(const gchar *user, struct passwd *ret_entry, gchar *buffer, gsize size
 
 /* Must precede the change of user: dropping from the bounding set needs CAP_SETPCAP. */
 static gboolean
-drop_bounding_set(GError **error)
+drop_bounding_set(gint kept, GError **error)
 {
-    for (gulong cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
+    for (gint cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        if (cap != kept && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
             return fail("bounding set", error);
     return TRUE;
 }
@@ -77,7 +80,7 @@ become_user(const gchar *user, GError **error)
 {
     struct passwd entry;
     gchar buffer[16384];
-    if (!find_user(user, &entry, buffer, sizeof(buffer), error) || !drop_bounding_set(error))
+    if (!find_user(user, &entry, buffer, sizeof(buffer), error) || !drop_bounding_set(-1, error))
         return FALSE;
     if (initgroups(entry.pw_name, entry.pw_gid) != 0)
         return fail("initgroups", error);
@@ -85,20 +88,45 @@ become_user(const gchar *user, GError **error)
         return fail("setresgid", error);
     if (setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid) != 0)
         return fail("setresuid", error);
-    if (!clear_capabilities(error))
-        return FALSE;
-    /* After the change of user, which resets it to fs.suid_dumpable. */
+    return clear_capabilities(error) && verify(&entry, error);
+}
+
+gboolean
+sami_privileges_hide_memory(GError **error)
+{
+    const struct rlimit none = { 0, 0 };
+    if (setrlimit(RLIMIT_CORE, &none) != 0)
+        return fail("RLIMIT_CORE", error);
+#ifndef SAMI_SANITIZERS /* which look for leaks with ptrace() */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return fail("PR_SET_DUMPABLE", error);
-    return verify(&entry, error);
+#endif
+    return TRUE;
+}
+
+gboolean
+sami_privileges_keep(gint kept, GError **error)
+{
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return fail("PR_SET_NO_NEW_PRIVS", error);
+    if (geteuid() != 0)
+        return sami_privileges_hide_memory(error);
+    if (!drop_bounding_set(kept, error))
+        return FALSE;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (kept >= 0 && prctl(PR_CAPBSET_READ, kept, 0, 0, 0) == 1) /* a service manager may not have given it */
+        data[CAP_TO_INDEX(kept)].effective = data[CAP_TO_INDEX(kept)].permitted = CAP_TO_MASK(kept);
+    if (syscall(SYS_capset, &header, data) != 0)
+        return fail("capset", error);
+    return sami_privileges_hide_memory(error);
 }
 
 gboolean
 sami_privileges_drop(const gchar *user, GError **error)
 {
-    if (user && geteuid() == 0 && !become_user(user, error))
-        return FALSE;
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? TRUE : fail("PR_SET_NO_NEW_PRIVS", error);
+    return (!user || geteuid() != 0 || become_user(user, error)) && sami_privileges_keep(-1, error);
 }
 
 gboolean

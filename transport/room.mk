@@ -10,6 +10,7 @@ libtransport_a_SOURCES = \
 	transport/tls-connection.c transport/tls-connection.h \
 	transport/tls-decrypt.c transport/tls-decrypt.h \
 	transport/tls-key-log.c transport/tls-key-log.h \
+	transport/tls-memory.c transport/tls-memory.h \
 	transport/tls-record.c transport/tls-record.h transport/tls-secrets.c transport/tls-secrets.h \
 	transport/tcp.c transport/tcp.h \
 	transport/tls-wire.h transport/tls-tcp.c \
@@ -19,6 +20,8 @@ libtransport_a_SOURCES = \
 	transport/sctp-udp.c transport/sctp-udp.h \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
+	transport/reload.c transport/reload.h \
+	transport/sandbox.c transport/sandbox-calls.c transport/sandbox.h \
 	transport/pki.c transport/pki.h transport/peer-file.c \
 	transport/daemon.c transport/daemon.h \
 	transport/input.c transport/input.h \

@@ -53,6 +53,7 @@ gboolean sami_frame_open_parse(const guint8 *payload, gsize length, SamiFrameOpe
  *   collector: listener -> state  SESSION + fd, one per accepted and authenticated session
  *   exporter:  state -> connector CONNECT {request id, text}, connector -> state SESSION {request id} + fd at once; the
  *              outcome follows on that session socket as OPEN or ERROR.
+ *   both:      state -> network   RELOAD + fd, the peers of now
  *   collector: listener -> state  REFUSED {how many since the last one, id of the cause} */
 typedef enum {
     SAMI_CHANNEL_SESSION = 1,

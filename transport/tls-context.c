@@ -1,11 +1,14 @@
 #include "transport/tls-context.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/secret.h"
 #include "common/value.h"
 #include "transport/tls-certificate.h"
 #include "transport/tls-key-log.h"
@@ -38,15 +41,15 @@ peer_clear(gpointer data)
 }
 
 static X509 *
-load_certificate(const gchar *path, GError **error)
+load_certificate(const gchar *path, const gchar *text, GError **error)
 {
     ERR_clear_error();
-    BIO *bio = BIO_new_file(path, "r");
+    BIO *bio = text ? BIO_new_mem_buf(text, -1) : BIO_new_file(path, "r");
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     if (!certificate)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s: no certificate in PEM could be read: %s", path,
+                    "%s: no certificate in PEM could be read: %s", path ? path : "its certificate",
                     sami_openssl_take_reason());
     return certificate;
 }
@@ -63,8 +66,8 @@ load_peers(const SamiNetworkConfig *config, GError **error)
          * below". */
         if (!sami_value_name(from->name, error))
             return NULL;
-        if (from->certificate_file &&
-            !(peer.pin = load_certificate(from->certificate_file, error))) {
+        if ((from->certificate_file || from->certificate) &&
+            !(peer.pin = load_certificate(from->certificate_file, from->certificate, error))) {
             g_prefix_error(error, "peer %s: ", from->name);
             return NULL;
         }
@@ -202,22 +205,56 @@ verify(X509_STORE_CTX *store, void *unused)
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
 }
 
+/* As SSL_CTX_use_PrivateKey_file(), which reads through a stream. */
+static gboolean
+load_key(SSL_CTX *context, const gchar *path, GError **error)
+{
+    SamiSecret secret = { NULL, 0 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, g_strerror(errno));
+        return FALSE;
+    }
+    gboolean is_read = sami_secret_read(fd, path, &secret, error);
+    close(fd);
+    if (!is_read)
+        return FALSE;
+    BIO *bio = BIO_new_mem_buf(secret.text, (int) secret.length);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, sami_openssl_no_passphrase, NULL);
+    gboolean is_loaded = key && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    sami_secret_clear(&secret);
+    if (!is_loaded)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, sami_openssl_take_reason());
+    return is_loaded;
+}
+
 static gboolean
 load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
 {
     ERR_clear_error();
     SSL_CTX_set_default_passwd_cb(context, sami_openssl_no_passphrase);
-    const gchar *place = config->certificate_file;
-    gboolean is_loaded = SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
-    if (is_loaded) {
-        place = config->key_file;
-        is_loaded = SSL_CTX_use_PrivateKey_file(context, config->key_file, SSL_FILETYPE_PEM) == 1 &&
-                    SSL_CTX_check_private_key(context) == 1;
+    if (SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1)
+        return load_key(context, config->key_file, error);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", config->certificate_file, sami_openssl_take_reason());
+    return FALSE;
+}
+
+/* As X509_STORE_load_file() does with a file: certificates and revocation lists, at least one of them. */
+static gboolean
+add_certificates(X509_STORE *store, const gchar *text)
+{
+    BIO *bio = BIO_new_mem_buf(text, -1);
+    STACK_OF(X509_INFO) *all = PEM_X509_INFO_read_bio(bio, NULL, sami_openssl_no_passphrase, NULL);
+    int n = 0;
+    for (int i = 0; i < sk_X509_INFO_num(all); i++) {
+        const X509_INFO *one = sk_X509_INFO_value(all, i);
+        n += (one->x509 && X509_STORE_add_cert(store, one->x509) == 1) || (one->crl && X509_STORE_add_crl(store, one->crl) == 1);
     }
-    if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place,
-                    sami_openssl_take_reason());
-    return is_loaded;
+    sk_X509_INFO_pop_free(all, X509_INFO_free);
+    BIO_free(bio);
+    return n > 0;
 }
 
 static X509_STORE *
@@ -225,9 +262,12 @@ load_ca(const SamiNetworkConfig *config, GError **error)
 {
     ERR_clear_error();
     X509_STORE *store = X509_STORE_new();
-    if (!config->ca_file || X509_STORE_load_file(store, config->ca_file) == 1)
+    gboolean is_loaded = config->ca        ? add_certificates(store, config->ca)
+                         : config->ca_file ? X509_STORE_load_file(store, config->ca_file) == 1
+                                           : TRUE;
+    if (is_loaded)
         return store;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file,
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file ? config->ca_file : "",
                 sami_openssl_take_reason());
     X509_STORE_free(store);
     return NULL;
@@ -273,7 +313,7 @@ sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error)
     g_clear_pointer(&tls->peers, g_array_unref);
     tls->peers = g_steal_pointer(&peers);
     SSL_CTX_set_cert_store(tls->context, store); /* takes it */
-    tls->has_ca = config->ca_file != NULL;
+    tls->has_ca = config->ca_file || config->ca;
     return TRUE;
 }
 

@@ -115,6 +115,7 @@ sami_peer_up gauge role,peer
 sami_records_total counter role,kind,outcome
 sami_refusals_total counter reason
 sami_replication_lag_seconds gauge peer
+sami_sandbox_enabled gauge role
 LIST
 python3 "$WORK/read.py" <"$WORK/metrics" | sort -u >"$WORK/forms" || fail "not the format"
 diff "$WORK/want" "$WORK/forms" >"$WORK/diff" || fail "$(cat "$WORK/diff")"

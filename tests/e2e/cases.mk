@@ -1,5 +1,6 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
-# operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP.
+# operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP,
+# 15x privileges.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \
@@ -91,7 +92,9 @@ E2E_TESTS = \
 	tests/e2e/121-sctp-resume.sh \
 	tests/e2e/124-kernel-sctp.sh \
 	tests/e2e/125-live-over-sctp.sh \
-	tests/e2e/126-replay-over-sctp.sh
+	tests/e2e/126-replay-over-sctp.sh \
+	tests/e2e/150-privileges.sh \
+	tests/e2e/151-compromised.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -115,3 +118,7 @@ hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tes
 hostile_collector_LDADD = $(SAMI_CORE_LIBS)
 fill_table_SOURCES = tests/hostile/fill-table.c
 fill_table_LDADD = $(SAMI_CORE_LIBS)
+# Both network processes, in the wrong hands.
+check_PROGRAMS += hostile-between
+hostile_between_SOURCES = tests/hostile/between.c tests/hostile/between-cases.c tests/hostile/watch.c tests/hostile/between.h tests/hostile/watch.h
+hostile_between_LDADD = libcollector.a libexporter.a $(SAMI_CORE_LIBS)

@@ -163,13 +163,17 @@ test_table(void)
 }
 
 static void
-test_key_log(void)
+test_daemon(void)
 {
     Fixture f;
     fixture_init(&f);
-    f.facts.is_key_log_on = TRUE;
+    f.facts.daemon.is_key_log_on = TRUE;
     expect(&f, SAMI_HOST_SOURCE, "key-log-on warning  0\n");
     expect(&f, SAMI_HOST_DESTINATION, "key-log-on warning  0\n");
+    f.facts.daemon = (SamiHostDaemon){.is_sandbox_off = TRUE};
+    expect(&f, SAMI_HOST_SOURCE, "sandbox-off warning  0\n");
+    f.facts.daemon = (SamiHostDaemon){.is_sandbox_partial = TRUE};
+    expect(&f, SAMI_HOST_DESTINATION, "sandbox-partial note  0\n");
     fixture_clear(&f);
 }
 
@@ -399,7 +403,7 @@ main(void)
 {
     static const SamiTest tests[] = {
         {"nothing wrong", test_nothing_wrong}, {"settings", test_settings},       {"translation", test_translation},
-        {"table", test_table},                 {"established", test_established}, {"attributes", test_attributes}, {"key log", test_key_log},
+        {"table", test_table},                 {"established", test_established}, {"attributes", test_attributes}, {"daemon", test_daemon},
         {"ids", test_ids},                     {"json", test_json},               {"skew", test_skew},
         {"rulesets", test_rulesets},           {"large ruleset", test_large_ruleset}, {"helpers", test_helpers},
         {"no trace", test_no_trace},           {"addresses", test_addresses},

@@ -1,7 +1,7 @@
 check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
 TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
 
-transport_test_libs = libtransport.a libtemplates.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
+transport_test_libs = libtransport.a libtemplates.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(SECCOMP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
 test_pki_SOURCES = tests/unit/test-pki.c tests/unit/harness.h
 test_pki_LDADD = $(transport_test_libs)
@@ -40,3 +40,13 @@ test_capture_tcp_SOURCES = tests/unit/test-capture-tcp.c tests/unit/tls-recordin
 test_capture_tcp_LDADD = $(transport_test_libs)
 test_capture_sctp_SOURCES = tests/unit/test-capture-sctp.c $(capture_test_sources)
 test_capture_sctp_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-sandbox
+TESTS += test-sandbox
+test_sandbox_SOURCES = tests/unit/test-sandbox.c tests/unit/harness.h
+test_sandbox_LDADD = $(transport_test_libs)
+
+check_PROGRAMS += test-key-memory
+TESTS += test-key-memory
+test_key_memory_SOURCES = tests/unit/test-key-memory.c tests/unit/harness.h
+test_key_memory_LDADD = $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
