@@ -3,9 +3,11 @@
  * Each rule is one row of the table of reasons: number on the wire, id (in JSON, counters and refusals) and text. */
 #pragma once
 
+#include "templates/addresses.h"
 #include "templates/records.h"
+#include "templates/timeouts.h"
 
-/* X(symbol, number, id, text). Numbers are normative and never reused. 1-19 sessions, 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations. */
+/* X(symbol, number, id, text). Numbers are normative and never reused. 1-19 sessions, 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations, 80-89 a signer's policy. */
 #define SAMI_REASONS(X) \
     X(NONE, 0, "none", "no reason") \
     X(NOT_SIGNED, 1, "not-signed", "the Message carries no valid signature Set") \
@@ -72,7 +74,17 @@
     X(EXPECTATION_LATE, 72, "expectation-expired", "its time was over before it was here") \
     X(EXPECTATION_FUNCTION, 73, "expectation-function", "this kernel has no such class or function of an expectation") \
     X(EXPECTATION_CLASH, 74, "expectation-clash", "another flow expects the same here") \
-    X(COUNT_LOST, 75, "count-lost", "the elements of the set here have no such counter or quota")
+    X(COUNT_LOST, 75, "count-lost", "the elements of the set here have no such counter or quota") \
+    X(SIGNER_NOT_VALID, 80, "signer-not-valid", "the signer's valid-from has not come yet, or its valid-until has passed") \
+    X(MAX_MIGRATIONS, 81, "max-migrations", "more migrations at once than the signer may have") \
+    X(PROTOCOL_NOT_ALLOWED, 82, "protocol-not-allowed", "the protocol is not in the signer's protocols") \
+    X(PORT_NOT_ALLOWED, 83, "port-not-allowed", "a port is not in the signer's ports, or remote-ports") \
+    X(ADDRESS_OWN, 84, "address-own", "an address of this firewall itself, which nat-addresses does not list as a translated one") \
+    X(HELPER_NOT_ALLOWED, 85, "helper-not-allowed", "the expectation's helper is not in the signer's helpers") \
+    X(MAX_EXPECTATIONS, 86, "max-expectations", "more expectations than the signer may have") \
+    X(MAX_ELEMENTS, 87, "max-elements", "more elements of sets than the signer may make") \
+    X(MARK_CUT, 88, "mark-cut", "the mark has bits that are not in the signer's mark-mask: they are 0 now") \
+    X(TIMEOUT_CUT, 89, "timeout-clamped", "the timeout was longer than this kernel gives a flow in that state, and was cut to that")
 
 typedef enum {
 #define X(symbol, number, id, text) SAMI_REASON_##symbol = number,
@@ -87,7 +99,19 @@ const gchar *sami_reason_text(guint reason);
 /* TRUE if the number has a row. */
 gboolean sami_reason_is_known(guint reason);
 
-/* What the collector's configuration allows one signer. Prefix arrays are (transfer none). */
+/* What addresses may be besides ordinary ones; the words of a signer's allow-special. Broadcast, reserved, unspecified and mapped ones are nobody's. */
+enum {
+    SAMI_SPECIAL_OWN = 1 << 0,
+    SAMI_SPECIAL_LOOPBACK = 1 << 1,
+    SAMI_SPECIAL_LINK_LOCAL = 1 << 2,
+    SAMI_SPECIAL_MULTICAST = 1 << 3,
+};
+
+/* A bitmap: is it NULL, which is all, or has it the number? */
+#define SAMI_POLICY_BITS(n) (((n) + 31) / 32)
+#define SAMI_POLICY_SET(bits, i) ((bits)[(i) / 32] |= 1u << ((i) % 32))
+
+/* What the collector's configuration allows one signer. Arrays are (transfer none). Of the rules from `protocols` on, zero is none. */
 typedef struct {
     const SamiPrefix *vm;          /* of the migration's vm-address records */
     guint n_vm;
@@ -100,6 +124,14 @@ typedef struct {
     gboolean may_help;             /* flows may have a helper, which opens ports for others */
     gboolean any_segment;          /* every zone and VLAN: nobody's policy, but the operator's own word */
     gboolean any_address;          /* every address, loopback and multicast too: what a kernel had of itself */
+    const guint32 *protocols;      /* (nullable) bitmap of 256 */
+    const guint32 *ports;          /* (nullable) bitmap of 65536: at the VM's own end, whoever opened the flow */
+    const guint32 *remote_ports;   /* (nullable) the same of the other end */
+    const gchar *const *helpers;   /* (nullable) of flows and expectations, where may_help */
+    guint32 mark_cut;              /* bits that become 0 */
+    guint8 special;                /* SAMI_SPECIAL_* */
+    const SamiAddressSet *own;     /* (nullable) of this firewall */
+    const SamiTimeouts *timeouts;  /* (nullable) of this kernel, which a record's timeout is cut to */
 } SamiPolicy;
 
 /* NONE if the record may be injected. Deleted records are checked for their key only. */
@@ -110,7 +142,10 @@ SamiReason sami_validate_expectation(const SamiExpectation *expectation, const S
 /* Which of its addresses are the VM's: SAMI_EXPECT_END_* bits. */
 enum { SAMI_EXPECT_END_SRC = 1 << 0, SAMI_EXPECT_END_DST = 1 << 1, SAMI_EXPECT_END_NAT = 1 << 2 };
 guint8 sami_expectation_vm_ends(const SamiExpectation *expectation, const SamiPolicy *policy);
-/* Takes out what a record may be without, and the policy does not let in. Returns the groups that went (SamiHas). */
+/* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, time beyond that of this kernel. A fixed timeout
+ * that is cut is not fixed any more: it would end the flow under its packets. Returns the groups that went, or were cut (SamiHas). */
 guint32 sami_policy_strip(const SamiPolicy *policy, SamiSession *session);
 /* An address that a session may have: unicast and routable beyond a link. */
 gboolean sami_address_is_ordinary(guint8 family, const SamiAddress *address);
+/* NONE if this policy takes an address as an end of flows: ADDRESS_SPECIAL, or ADDRESS_OWN. */
+SamiReason sami_policy_takes_address(const SamiPolicy *policy, guint8 family, const SamiAddress *address);
