@@ -25,7 +25,7 @@ send_third() {
     ctl 3 peer add "$WORK/fw1/fw1.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 \
         --nat-addresses 192.0.2.0/24,2001:db8:f::/64 >"$WORK/peer3" 2>&1 || { cat "$WORK/peer3"; return 1; }
     sed -i '/^require-expect/d' "$WORK/fw3/signers.d/fw1.example.conf"
-    echo require-expect=false >>"$WORK/fw3/signers.d/fw1.example.conf"
+    printf 'require-expect=false\nlong-timeouts=true\n' >>"$WORK/fw3/signers.d/fw1.example.conf"
     ip netns exec "${LAB}fw3" "$BUILD/sami-collector" -c "$WORK/fw3/sami.conf" -f >>"$WORK/collector3.log" 2>&1 &
     # shellcheck disable=SC2034
     THIRD=$!
