@@ -24,3 +24,8 @@ check_PROGRAMS += test-map
 TESTS += test-map
 test_map_SOURCES = tests/unit/test-map.c tests/unit/harness.h
 test_map_LDADD = libexporter.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+check_PROGRAMS += test-policy
+TESTS += test-policy
+test_policy_SOURCES = tests/unit/test-policy.c tests/unit/harness.h
+test_policy_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
