@@ -14,7 +14,7 @@ read_addresses(SamiCollector *collector, GError **error)
     return TRUE;
 }
 
-/* Bursts come as one: what has queued is drained before the addresses are read. Old ones stay where they cannot be read, as nothing is let in by it. */
+/* Bursts come as one: what has queued is drained before the addresses are read. Those of before stay where they cannot be. */
 static gboolean
 on_change(GIOCondition condition, gpointer user_data)
 {

@@ -237,7 +237,8 @@ sami_collector_kinds_begin(SamiCollectorMigration *m)
         *kind = (Kind){ .migration = m, .kind = sami_sink_kinds[i],
                         .log_path = config->journal ? g_build_filename(config->journal_dir, name, NULL) : NULL };
         kind->context = (SamiKindContext){ .config = config, .peer = m->peer, .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len,
-                                           .max_elements = m->signer ? m->signer->config->max_elements : 0, .log_path = kind->log_path, .siblings = m->collector->kinds->states[i] };
+                                           .max_elements = m->signer ? m->signer->config->max_elements : 0, .log_path = kind->log_path,
+                                           .siblings = m->collector->kinds->states[i] };
         kind->batch = g_byte_array_new();
     }
 }

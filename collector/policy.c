@@ -1,6 +1,4 @@
 /* Whom the policy that is loaded lets go on, now and when a signer's time begins or ends; and what it says, for `samictl show policy`. */
-#include <string.h>
-
 #include "collector/collector.h"
 #include "common/value.h"
 
@@ -120,12 +118,6 @@ list_words(GStrv words)
     return list;
 }
 
-static guint
-count_migrations(const SamiCollector *collector, const gchar *signer)
-{
-    return sami_collector_count_active(collector, signer);
-}
-
 static JsonObject *
 describe(const SamiCollector *collector, const SamiSigner *signer)
 {
@@ -149,7 +141,7 @@ describe(const SamiCollector *collector, const SamiSigner *signer)
     const struct {
         const gchar *name;
         guint64 value;
-    } used[] = { { "migrations", count_migrations(collector, c->name) }, { "sessions", sami_budget_used(signer->budget) },
+    } used[] = { { "migrations", sami_collector_count_active(collector, c->name) }, { "sessions", sami_budget_used(signer->budget) },
                  { "expectations", sami_budget_used(signer->expectations) }, { "rate_waits", sami_rate_n_waits(signer->rate) },
                  { "rate_waited_ms", sami_rate_waited_ms(signer->rate) } };
     JsonObject *object = json_object_new(), *now = json_object_new();
@@ -210,5 +202,6 @@ sami_collector_policy_control(SamiCollector *collector, SamiControlClient *clien
     json_object_set_string_member(answer, "host", collector->config->name);
     json_object_set_array_member(answer, "signers", list);
     json_object_set_array_member(answer, "own-addresses", list_own(collector->host.own));
-    sami_control_finish(client, is_missing ? SAMI_EXIT_USAGE : SAMI_EXIT_DONE, answer, is_missing ? "no signer of that name is loaded" : NULL);
+    sami_control_finish(client, is_missing ? SAMI_EXIT_USAGE : SAMI_EXIT_DONE, answer,
+                        is_missing ? "no signer of that name is loaded" : NULL);
 }

@@ -169,7 +169,8 @@ sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
         signer->config = g_ptr_array_index(config->signers, i);
         SamiSigner *before = sami_signers_by_name(old, signer->config->name);
         signer->keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
-        gboolean is_loaded = load_limits(signer, before, error) && load_keys(signers, signer, error) && sami_map_load(config, signer->config, &signer->map, error) &&
+        gboolean is_loaded = load_limits(signer, before, error) && load_keys(signers, signer, error) &&
+            sami_map_load(config, signer->config, &signer->map, error) &&
             (signer->zones = load_numbers(signer->config->zones, "zones", error)) &&
             (signer->vlans = load_numbers(signer->config->vlans, "vlans", error)) &&
             (signer->allow_prefixes = sami_prefix_list(signer->config->allow_prefixes, "allow-prefixes", error)) &&

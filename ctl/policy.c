@@ -73,9 +73,11 @@ print_signer(JsonObject *signer)
         ctl_say(stdout, "    %-17s %s\n", rows[i].key, text);
     }
     if (now)
-        ctl_say(stdout, "    %-17s %" G_GINT64_FORMAT " migrations, %" G_GINT64_FORMAT " sessions, %" G_GINT64_FORMAT " expectations; waited %" G_GINT64_FORMAT
-                " times for max-rate, %" G_GINT64_FORMAT " ms\n", "now", ctl_int(now, "migrations"), ctl_int(now, "sessions"),
-                ctl_int(now, "expectations"), ctl_int(now, "rate_waits"), ctl_int(now, "rate_waited_ms"));
+        ctl_say(stdout,
+                "    %-17s %" G_GINT64_FORMAT " migrations, %" G_GINT64_FORMAT " sessions, %" G_GINT64_FORMAT
+                " expectations; waited %" G_GINT64_FORMAT " times for max-rate, %" G_GINT64_FORMAT " ms\n",
+                "now", ctl_int(now, "migrations"), ctl_int(now, "sessions"), ctl_int(now, "expectations"),
+                ctl_int(now, "rate_waits"), ctl_int(now, "rate_waited_ms"));
 }
 
 SamiExit

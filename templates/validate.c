@@ -96,7 +96,9 @@ is_own(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
 SamiReason
 sami_policy_takes_address(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
 {
-    return !is_taken(policy, family, address) ? SAMI_REASON_ADDRESS_SPECIAL : is_own(policy, family, address) ? SAMI_REASON_ADDRESS_OWN : SAMI_REASON_NONE;
+    if (!is_taken(policy, family, address))
+        return SAMI_REASON_ADDRESS_SPECIAL;
+    return is_own(policy, family, address) ? SAMI_REASON_ADDRESS_OWN : SAMI_REASON_NONE;
 }
 
 static gboolean
@@ -338,15 +340,16 @@ check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gbo
     if (!addresses_are_taken(policy, family, &e->master.orig) || !is_taken(policy, family, &e->key.orig.dst) ||
         (!is_any && !is_taken(policy, family, &e->key.orig.src)) || (has_address && !is_taken(policy, family, &e->nat_address)))
         return SAMI_REASON_ADDRESS_SPECIAL;
-    if (is_own_end(e, policy, &e->key.orig.dst) || (!is_any && is_own_end(e, policy, &e->key.orig.src)) || (has_address && is_own_end(e, policy, &e->nat_address)))
+    if (is_own_end(e, policy, &e->key.orig.dst) || (!is_any && is_own_end(e, policy, &e->key.orig.src)) ||
+        (has_address && is_own_end(e, policy, &e->nat_address)))
         return SAMI_REASON_ADDRESS_OWN;
     if (!is_end_allowed(e, policy, &e->key.orig.dst) || (!is_any && !is_end_allowed(e, policy, &e->key.orig.src)))
         return SAMI_REASON_ADDRESS_NOT_ALLOWED;
     return !has_address || is_end_allowed(e, policy, &e->nat_address) ? SAMI_REASON_NONE : SAMI_REASON_NAT_ADDRESS;
 }
 
-/* Where the flow to come ends, which is what it opens; a port that the opener is free to choose is of no rule where the VM opens it, and of every port
- * where somebody else does. */
+/* Where the flow to come ends, which is what it opens. A port that is left open does not matter where the VM opens the flow; where somebody else does,
+ * it may be any. */
 static SamiReason
 check_expected_ports(const SamiExpectation *e, const SamiPolicy *policy)
 {
