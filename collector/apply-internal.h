@@ -102,6 +102,8 @@ void sami_children_sweep(SamiApply *apply);
 /* None waits any more. */
 void sami_children_clear(SamiApply *apply);
 
+/* expectation.c: after every change of the list, and at the end of the migration */
+void sami_apply_count_expected(SamiApply *apply);
 /* expectation.c: at the freeze marker, when all sessions are there. */
 gboolean sami_apply_expectations_create(SamiApply *apply, GError **error);
 /* Ends those that are provably ours (LIFECYCLE §8); before anything else goes. */

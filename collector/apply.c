@@ -46,6 +46,7 @@ sami_apply_leave_budgets(SamiApply *apply)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
     apply->has_ended = TRUE;
+    sami_apply_count_expected(apply);
     for (guint i = 0; i < G_N_ELEMENTS(apply->budgets); i++) {
         if (apply->budgets[i])
             sami_budget_add(apply->budgets[i], -(gint64) apply->n_held);
@@ -71,6 +72,12 @@ sami_apply_set_map(SamiApply *apply, SamiMap *map)
 }
 
 void
+sami_apply_set_expectation_budget(SamiApply *apply, SamiBudget *budget)
+{
+    apply->expectation_budget = sami_budget_ref(budget);
+}
+
+void
 sami_apply_free(SamiApply *apply)
 {
     if (!apply)
@@ -85,6 +92,7 @@ sami_apply_free(SamiApply *apply)
     g_array_unref(apply->replacements);
     sami_children_clear(apply);
     g_clear_pointer(&apply->expectations, g_array_unref);
+    sami_budget_unref(apply->expectation_budget);
     g_mutex_clear(&apply->lock);
     g_free(apply);
 }
@@ -203,6 +211,10 @@ flags_of(const SamiApplyItem *item)
         flags |= SAMI_LEDGER_NO_HELPER;
     if (s->has & SAMI_HAS_MASTER)
         flags |= SAMI_LEDGER_CHILD;
+    if (item->stripped & SAMI_HAS_MARK)
+        flags |= SAMI_LEDGER_MARK_CUT;
+    if (item->stripped & SAMI_HAS_TIMEOUT)
+        flags |= SAMI_LEDGER_TIME_CUT;
     return flags;
 }
 
@@ -243,7 +255,7 @@ sami_apply_remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiApplyIte
 {
     const guint32 derived = SAMI_LEDGER_SRC_LENIENT | SAMI_LEDGER_NAT | SAMI_LEDGER_LABELS | SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED |
                             SAMI_LEDGER_FIXED | SAMI_LEDGER_MOVING | SAMI_LEDGER_OFFLOADED | SAMI_LEDGER_GRE_KEYMAP | SAMI_LEDGER_GRE |
-                            SAMI_LEDGER_CHILD;
+                            SAMI_LEDGER_CHILD | SAMI_LEDGER_MARK_CUT | SAMI_LEDGER_TIME_CUT;
     entry->digest = item->digest;
     entry->timeout_s = item->session.timeout_s;
     entry->tcp_state = item->session.tcp_state;
@@ -671,7 +683,8 @@ audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint
         gboolean has_grown = (s->status & SAMI_APPLY_GROWING & ~found[i].status) != 0;
         SamiOpKind kind = (s->status & SAMI_IPS_FIXED_TIMEOUT) ? SAMI_OP_UPDATE_FIXED : has_grown ? SAMI_OP_UPDATE_GROWN : SAMI_OP_UPDATE_TIMEOUT;
         push_copy(apply, batch, kind, &items[i], entry, entry->timeout_s)->status |= found[i].status;
-        entry->flags |= items[i].flags & (SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED);
+        entry->flags &= ~SAMI_LEDGER_TIME_CUT; /* this is the time that it has now */
+        entry->flags |= items[i].flags & (SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED | SAMI_LEDGER_TIME_CUT);
     }
     return flush(apply, batch, counter, error);
 }
@@ -773,6 +786,7 @@ sami_apply_forget(SamiApply *apply)
     g_hash_table_remove_all(apply->refused_keys);
     sami_children_clear(apply);
     g_clear_pointer(&apply->expectations, g_array_unref);
+    sami_apply_count_expected(apply);
 }
 
 guint64

@@ -61,6 +61,8 @@ struct SamiApply {
     GPtrArray *orphans;     /* (nullable) of SamiApplyItem: the same without it, while they are worked off */
     GArray *expectations;   /* (nullable) of what the freeze marker creates or has created, see expectation.c */
     SamiKindCount expected;
+    SamiBudget *expectation_budget; /* (nullable) the signer's */
+    guint n_expected;       /* of them counted in it */
     GArray *replacements;   /* of SamiReplacement: what waits for the freeze marker, see conflict.c */
     guint64 n_records;      /* session records seen, refused ones included */
     guint64 n_accepted;
@@ -103,6 +105,8 @@ void sami_apply_free(SamiApply *apply);
 /* The migration has ended: its entries count in no budget any more, and further creations are refused. From the main loop; waits for a
  * running job. */
 void sami_apply_leave_budgets(SamiApply *apply);
+/* Of one that has just been made. Takes a reference; NULL is fine: no limit but that of a migration. */
+void sami_apply_set_expectation_budget(SamiApply *apply, SamiBudget *budget);
 /* Takes a reference; NULL is fine. From the main loop; waits for a running job. */
 void sami_apply_set_map(SamiApply *apply, SamiMap *map);
 /* From the ledger's file, after a restart: an entry that this migration had created, or merged. */

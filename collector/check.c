@@ -89,7 +89,8 @@ sami_collector_check_begin(SamiCollectorCheck *check, const SamiBegin *begin)
         return reason;
     check->has_begun = TRUE;
     check->policy = (SamiPolicy){ .vm = (const SamiPrefix *) (const void *) session->vm->data, .n_vm = session->vm->len };
-    sami_signer_fill_policy(signer, &check->policy);
+    sami_collector_host_refresh(session->collector);
+    sami_signer_fill_policy(signer, &session->collector->host, &check->policy);
     check->on_conflict = sami_collector_conflict_of(signer);
     check->facts = read_facts(session->collector);
     check->needs.is_probing = TRUE;

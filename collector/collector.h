@@ -30,6 +30,7 @@ typedef struct {
     SamiCollector *collector;
     SamiCollectorSession *session; /* (nullable) */
     SamiSigner *signer;            /* a reference; NULL after a restart if it has been revoked */
+    SamiSigner *ruler;             /* a reference (nullable): the same signer as it was loaded last, whose policy holds */
     gchar *signer_name;
     guint8 id[16];
     gchar hex[33];
@@ -82,6 +83,7 @@ typedef struct {
 struct SamiCollectorSession {
     SamiCollector *collector;
     SamiSessionSocket *socket;
+    int socket_fd;                 /* its own */
     GSource *source;
     gpointer tag;                  /* of the descriptor in `source` */
     SamiFrameOpen open;
@@ -100,6 +102,9 @@ struct SamiCollectorSession {
     GArray *expectations;          /* of SamiExpectationItem */
     GArray *controls;              /* of SamiCollectorControl, between the items of `batch` */
     guint64 counter;               /* of the Message that is being read */
+    guint n_taken;                 /* records of it, for max-rate */
+    guint rate_timer;              /* not 0: nothing is read until then, */
+    gint64 held_us;                /* since then */
     SamiReason refusal;            /* set by a record: ends the session */
     gchar *refusal_detail;
     GQueue out;                    /* of GBytes, frames of MESSAGE */
@@ -114,6 +119,10 @@ struct SamiCollector {
     GSource *channel_source;
     SamiKey *key;
     GPtrArray *signers;
+    guint validity_timer;          /* to the next valid-from or valid-until */
+    SamiSignerHost host;           /* host.c: what all their policies have of this one */
+    int host_fd;
+    GSource *host_source;
     SamiBudget *budget;            /* of all migrations that run */
     SamiExpect *expect;
     SamiInjector *injector;
@@ -134,6 +143,7 @@ struct SamiCollector {
     guint64 journal_octets, n_journals_removed;
     guint64 n_rolled_back, n_resumed, n_recovered;
     guint64 n_checks;              /* dry runs */
+    guint64 n_rate_waits;          /* of sessions, for max-rate */
     struct SamiGate *gate;         /* (nullable) */
     struct SamiOrigin *origin;     /* whose entries the table holds */
     GPtrArray *taken_over;         /* of what replications brought, until it is strict: replication.c */
@@ -184,8 +194,6 @@ void sami_collector_session_add(SamiCollectorSession *session, const SamiRecord 
 void sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
                                   SamiApplyItem *ret);
 void sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last);
-/* After a reload: a session whose signer or key is gone is refused, and its migration rolled back before READY. */
-void sami_collector_session_review(SamiCollectorSession *session);
 /* Looks again whether to read: called when the injector has drained. */
 void sami_collector_session_update(SamiCollectorSession *session);
 
@@ -235,6 +243,7 @@ void sami_collector_check_control(SamiCollector *collector, SamiControlClient *c
 void sami_collector_tidy(SamiCollector *collector);
 void sami_collector_start_tidying(SamiCollector *collector);
 /* replication.c: one replica a signer, which outlives its streams; it has no ledger's file and no lease, and is never rolled back */
+gboolean sami_collector_replication_is_unscoped(const SamiCollectorMigration *migration); /* FALSE for what is no replication */
 gboolean sami_collector_replication_setup(SamiCollector *collector, GError **error);
 void sami_collector_replication_close(SamiCollector *collector);
 /* A begin of that kind: the signer's replica goes on with this stream. NULL with *ret_reason. */
@@ -270,9 +279,26 @@ void sami_collector_migration_job_done(SamiJob *job, gpointer migration);
 void sami_collector_recover(SamiCollector *collector);
 /* Entries that a migration of this signer may create now, all running ones taken into account; sets the collector's limit for it. */
 guint64 sami_collector_room(SamiCollector *collector, const SamiSigner *signer);
-/* After a reload, for a migration without a session: rolled back if its signer is gone, before READY. */
-void sami_collector_migration_review(SamiCollectorMigration *migration);
+/* Migrations that run, of one signer; NULL: of all. */
+guint sami_collector_count_active(const SamiCollector *collector, const gchar *signer);
+/* What still comes is judged by this load of its signer. */
+void sami_collector_migration_set_policy(SamiCollectorMigration *migration, SamiSigner *signer);
 SamiCollectorMigration *sami_collector_find(SamiCollector *collector, const guint8 id[16]);
+
+/* host.c */
+gboolean sami_collector_host_open(SamiCollector *collector, GError **error);
+void sami_collector_host_close(SamiCollector *collector);
+/* A migration begins: settings may be others than at the last one. */
+void sami_collector_host_refresh(SamiCollector *collector);
+
+/* policy.c */
+/* NONE, or SIGNER_NOT_VALID with when it is or was (transfer full). */
+SamiReason sami_collector_policy_of_time(const SamiSigner *signer, gchar **ret_detail);
+/* After a reload, and when a signer's time begins or ends. A session whose signer or key is gone or not valid any more, or whose VM it may not bring any
+ * more, is refused, and its migration rolled back before READY; nobody else's notices. */
+void sami_collector_policy_review(SamiCollector *collector);
+/* Control request {"signer"}: what each may do, as it is loaded. */
+void sami_collector_policy_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
 
 /* gate.c: does nothing where no gate is configured, except where that is said */
 gboolean sami_collector_gate_setup(SamiCollector *collector, GError **error);

@@ -134,6 +134,7 @@ do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *reques
         { "pair_unsynced_total", collector->n_pair_unsynced },
         { "takeovers_total", collector->n_takeovers },
         { "replicated_entries", sami_origin_n(collector->origin) },
+        { "rate_waits_total", collector->n_rate_waits },
         { "announcements", sami_expect_list(collector->expect)->len },
         { "reloads_total", collector->n_reloads },
         { "reload_errors_total", collector->n_reload_errors },
@@ -380,6 +381,7 @@ sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer 
         { { "resync", SAMI_CONTROL_CHANGES, NULL }, do_resync },
         { { "metrics", SAMI_CONTROL_READS, NULL }, sami_collector_metrics },
         { { "check", SAMI_CONTROL_INSPECTS, NULL }, sami_collector_check_control },
+        { { "policy", SAMI_CONTROL_READS, NULL }, sami_collector_policy_control },
     };
     gssize i = sami_control_command(client, request, "the collector", commands, G_N_ELEMENTS(commands), sizeof commands[0]);
     if (i >= 0)

@@ -491,6 +491,15 @@ plan(Slice *slice, guint first, guint n)
     }
 }
 
+/* What its signer allows, of all sets together. */
+static gboolean
+has_made_all(const State *state, guint64 n_made)
+{
+    for (guint i = 0; i < state->targets->len; i++)
+        n_made += g_array_index(state->targets, Target, i).n_made;
+    return state->context->max_elements > 0 && n_made >= state->context->max_elements;
+}
+
 /* What is no error of the whole: this element stays as it is. */
 static SamiReason
 obstacle(const Slice *slice, const Change *change, guint64 n_made)
@@ -502,6 +511,8 @@ obstacle(const Slice *slice, const Change *change, guint64 n_made)
         return SAMI_REASON_SET_TYPE;
     if (!change->is_there && (target->is_full || target->n_made + n_made >= target->config->max_elements))
         return SAMI_REASON_SET_FULL;
+    if (!change->is_there && has_made_all(slice->state, n_made))
+        return SAMI_REASON_MAX_ELEMENTS;
     return sami_shares_n(slice->state->shares) + SLICE > SAMI_SHARES_MAX ? SAMI_REASON_LIMIT : SAMI_REASON_NONE;
 }
 
@@ -544,7 +555,7 @@ write_changes(Slice *slice, guint first, guint n)
         Change *change = &slice->changes[i];
         SamiReason reason = obstacle(slice, change, n_made);
         if (reason != SAMI_REASON_NONE)
-            return n > 1 ? EXDEV : reason == SAMI_REASON_SET_FULL ? ENFILE : reason == SAMI_REASON_SET_TYPE ? EOPNOTSUPP : EDQUOT;
+            return n > 1 ? EXDEV : reason == SAMI_REASON_SET_FULL ? ENFILE : reason == SAMI_REASON_SET_TYPE ? EOPNOTSUPP : reason == SAMI_REASON_MAX_ELEMENTS ? EUSERS : EDQUOT;
         if (change->is_changed)
             writes[n_writes++] = (SamiSetWrite){ &change->then, change->is_there, FALSE };
         n_made += change->is_changed && !change->is_there;
@@ -586,12 +597,13 @@ carry_out(Slice *slice, guint first, guint n)
         carry_out(slice, first + n / 2, n - n / 2);
         return;
     }
-    SamiReason reason = result == ENFILE ? SAMI_REASON_SET_FULL : result == EOPNOTSUPP ? SAMI_REASON_SET_TYPE : result == EDQUOT ? SAMI_REASON_LIMIT
+    SamiReason reason = result == ENFILE ? SAMI_REASON_SET_FULL : result == EOPNOTSUPP ? SAMI_REASON_SET_TYPE : result == EDQUOT ? SAMI_REASON_LIMIT : result == EUSERS ? SAMI_REASON_MAX_ELEMENTS
                                                                                                                             : SAMI_REASON_KERNEL;
     const Change *change = &slice->changes[first];
     g_autofree gchar *key = sami_set_key_print(slice->target->info.key_type, change->now.key, change->now.key_length);
     g_autofree gchar *text = g_strdup_printf("%s: %s", key,
                                              result == ENFILE ? "no room for another element (the set's size, or max-elements)"
+                                             : result == EUSERS ? "the signer's max-elements are made"
                                              : result == EOPNOTSUPP ? "its expressions here cannot be written" : g_strerror(result));
     slice->target->is_full |= result == ENFILE;
     count(slice, first, n, reason, text);

@@ -54,6 +54,22 @@ forget_one(SamiApply *apply, const SamiExpectation *e)
             g_array_remove_index(apply->expectations, i);
 }
 
+/* After every change of the list: what of it is counted in the signer's budget. */
+void
+sami_apply_count_expected(SamiApply *apply)
+{
+    guint n = apply->expectations && !apply->has_ended ? apply->expectations->len : 0;
+    if (apply->expectation_budget)
+        sami_budget_add(apply->expectation_budget, (gint64) n - (gint64) apply->n_expected);
+    apply->n_expected = n;
+}
+
+static gboolean
+has_room(const SamiApply *apply)
+{
+    return !apply->expectation_budget || sami_budget_room(apply->expectation_budget) > 0;
+}
+
 static void
 expect_one(SamiApply *apply, const SamiExpectationItem *item, guint64 counter, guint64 signed_ms)
 {
@@ -65,10 +81,14 @@ expect_one(SamiApply *apply, const SamiExpectationItem *item, guint64 counter, g
         forget_one(apply, e); /* this is newer */
     if (reason == SAMI_REASON_NONE && apply->expectations->len >= SAMI_EXPECTATIONS_MAX)
         reason = SAMI_REASON_LIMIT;
+    sami_apply_count_expected(apply);
+    if (reason == SAMI_REASON_NONE && e->action != SAMI_ACTION_DELETED && !has_room(apply))
+        reason = SAMI_REASON_MAX_EXPECTATIONS;
     if (reason != SAMI_REASON_NONE)
         sami_apply_refuse_expected(apply, reason, e, counter, NULL);
     else if (e->action != SAMI_ACTION_DELETED)
         g_array_append_val(apply->expectations, x);
+    sami_apply_count_expected(apply);
 }
 
 void
@@ -224,6 +244,7 @@ sami_apply_expectations_create(SamiApply *apply, GError **error)
     for (guint i = apply->expectations ? apply->expectations->len : 0; i-- > 0;)
         if (!at(apply, i)->is_created)
             g_array_remove_index(apply->expectations, i);
+    sami_apply_count_expected(apply);
     return TRUE;
 }
 
@@ -257,6 +278,7 @@ sami_apply_expectations_remove(SamiApply *apply, SamiRemoval *removal, GError **
         if (at(apply, last)->is_created && !remove_one(apply, at(apply, last), removal, error))
             return FALSE;
         g_array_set_size(apply->expectations, last);
+        sami_apply_count_expected(apply);
     }
     return TRUE;
 }

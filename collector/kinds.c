@@ -15,7 +15,6 @@ const guint sami_n_sink_kinds = G_N_ELEMENTS(sami_sink_kinds);
 typedef struct {
     SamiCollectorMigration *migration;
     const SamiSinkKind *kind;
-    gboolean is_allowed;
     gchar *log_path;
     SamiKindContext context;
     gpointer state;        /* of the kinds' thread */
@@ -235,10 +234,11 @@ sami_collector_kinds_begin(SamiCollectorMigration *m)
     for (guint i = 0; i < N_KINDS; i++) {
         Kind *kind = &m->kinds->kinds[i];
         g_autofree gchar *name = g_strdup_printf("%s.%s", m->hex, sami_sink_kinds[i]->name);
-        *kind = (Kind){ .migration = m, .kind = sami_sink_kinds[i], .is_allowed = is_in_list(m->signer, sami_sink_kinds[i]->name),
+        *kind = (Kind){ .migration = m, .kind = sami_sink_kinds[i],
                         .log_path = config->journal ? g_build_filename(config->journal_dir, name, NULL) : NULL };
         kind->context = (SamiKindContext){ .config = config, .peer = m->peer, .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len,
-                                           .log_path = kind->log_path, .siblings = m->collector->kinds->states[i] };
+                                           .max_elements = m->signer ? m->signer->config->max_elements : 0, .log_path = kind->log_path,
+                                           .siblings = m->collector->kinds->states[i] };
         kind->batch = g_byte_array_new();
     }
 }
@@ -300,7 +300,7 @@ sami_collector_kinds_flush(SamiCollectorMigration *m, guint64 counter)
             continue;
         /* A replication has no end at which they would be whole; and what comes behind an undo would stay. */
         gboolean is_aborted = m->phase == SAMI_PHASE_ROLLBACK || sami_collector_is_over(m->phase);
-        if (!kind->is_allowed || m->replication || is_aborted) {
+        if (!is_in_list(m->ruler, kind->kind->name) || m->replication || is_aborted) {
             refuse_batch(kind, n, counter, is_aborted ? SAMI_REASON_ABORTED : SAMI_REASON_KIND_NOT_ALLOWED);
             g_byte_array_set_size(kind->batch, 0);
             continue;

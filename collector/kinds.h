@@ -23,6 +23,7 @@ typedef struct {
     const gchar *peer;      /* name of the firewall at the other end */
     const SamiPrefix *vm;
     guint n_vm;
+    guint64 max_elements;   /* that it may make, of the signer; 0: no limit of its own */
     const gchar *log_path;  /* (nullable) a file for what an undo needs after a restart; removed when the migration is forgotten */
     GPtrArray *siblings;    /* of the states of this kind of all migrations that may still be undone, this one too */
 } SamiKindContext;

@@ -129,15 +129,30 @@ start_renewal(SamiCollectorMigration *m)
         m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
-static guint
-count_active(SamiCollector *collector)
+guint
+sami_collector_count_active(const SamiCollector *collector, const gchar *signer)
 {
     guint n = 0;
     for (guint i = 0; i < collector->migrations->len; i++) {
         const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        n += !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        n += !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT &&
+             (!signer || g_str_equal(m->signer_name, signer));
     }
     return n;
+}
+
+void
+sami_collector_migration_set_policy(SamiCollectorMigration *m, SamiSigner *signer)
+{
+    SamiSigner *old = g_steal_pointer(&m->ruler);
+    m->ruler = sami_signer_ref(signer);
+    if (sami_collector_replication_is_unscoped(m)) {
+        g_array_set_size(m->vm, 0);
+        g_array_append_vals(m->vm, signer->allow_prefixes->data, signer->allow_prefixes->len);
+    }
+    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
+    sami_signer_fill_policy(signer, &m->collector->host, &m->policy);
+    sami_signer_unref(old);
 }
 
 SamiConflict
@@ -161,13 +176,13 @@ sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *
     m->peer = g_strdup(open->peer);
     m->vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
     g_array_append_vals(m->vm, open->vm, open->n_vm);
-    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
     if (signer)
-        sami_signer_fill_policy(signer, &m->policy);
+        sami_collector_migration_set_policy(m, signer);
     m->lease_s = open->lease_s;
     m->freeze_mode = SAMI_FREEZE_EVENTS;
     m->apply = sami_apply_new(m->lease_s, collector->budget, signer ? signer->budget : NULL);
     m->apply->on_conflict = sami_collector_conflict_of(signer);
+    sami_apply_set_expectation_budget(m->apply, signer ? signer->expectations : NULL);
     sami_apply_set_map(m->apply, signer ? signer->map : NULL);
     m->started_us = g_get_monotonic_time();
     sami_collector_kinds_begin(m);
@@ -180,10 +195,12 @@ sami_collector_migration_may_begin(const SamiCollectorSession *session, const Sa
 {
     SamiCollector *collector = session->collector;
     const SamiConfig *config = collector->config;
+    const SamiConfigSigner *signer = session->signer->config;
     return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
            : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
-           : count_active(collector) >= config->max_migrations             ? SAMI_REASON_LIMIT
-                                                                           : SAMI_REASON_NONE;
+           : sami_collector_count_active(collector, NULL) >= config->max_migrations ? SAMI_REASON_LIMIT
+           : signer->max_migrations > 0 && sami_collector_count_active(collector, signer->name) >= signer->max_migrations ? SAMI_REASON_MAX_MIGRATIONS
+                                                                                                                          : SAMI_REASON_NONE;
 }
 
 SamiCollectorMigration *
@@ -207,6 +224,7 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
     }
     sami_collector_migration_trim(collector);
     sami_collector_room(collector, session->signer);
+    sami_collector_host_refresh(collector);
     SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
     m->apply->file = g_steal_pointer(&file);
     m->session = session;
@@ -231,7 +249,8 @@ sami_collector_migration_free(SamiCollectorMigration *m)
     sami_collector_kinds_add_totals(m, &m->collector->totals);
     sami_collector_kinds_free(m);
     sami_apply_free(m->apply);
-    sami_signer_unref(m->signer); /* has the policy */
+    sami_signer_unref(m->signer);
+    sami_signer_unref(m->ruler); /* has the policy */
     g_free(m);
 }
 
@@ -654,15 +673,6 @@ sami_collector_migration_resolve(SamiCollectorMigration *m, gboolean is_kept)
         return FALSE;
     plan_strict(m);
     return TRUE;
-}
-
-void
-sami_collector_migration_review(SamiCollectorMigration *m)
-{
-    if (m->session || sami_signers_by_name(m->collector->signers, m->signer_name) || m->marker_counter)
-        return;
-    if (sami_collector_migration_undo(m, SAMI_ON_ABORT))
-        g_warning("%.8s: its signer %s has been revoked: rolling back", m->hex, m->signer_name);
 }
 
 static gboolean

@@ -165,11 +165,10 @@ adopt(SamiCollectorMigration *m, const SamiLedgerOpen *open, SamiSigner *signer)
     }
 }
 
-static void
-set_policy(SamiCollectorMigration *m)
+gboolean
+sami_collector_replication_is_unscoped(const SamiCollectorMigration *m)
 {
-    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
-    sami_signer_fill_policy(m->signer, &m->policy);
+    return m->replication && m->replication->is_unscoped;
 }
 
 SamiCollectorMigration *
@@ -194,10 +193,11 @@ sami_collector_replication_begin(SamiCollectorSession *session, const SamiBegin 
         adopt(m, &open, signer);
     else
         m = make(collector, &open);
-    set_policy(m);
+    m->replication->is_unscoped = is_unscoped;
+    sami_collector_host_refresh(collector);
+    sami_collector_migration_set_policy(m, signer);
     sami_apply_set_map(m->apply, m->signer->map);
     m->apply->replica->n_peers = count_peers(collector);
-    m->replication->is_unscoped = is_unscoped;
     m->replication->n_streams++;
     m->session = session;
     m->next_counter = session->stream->counter_in;

@@ -11,6 +11,7 @@ libcollector_a_SOURCES = \
 	collector/expect.c collector/expect.h \
 	collector/expectation.c \
 	collector/gate.c \
+	collector/host.c \
 	collector/housekeeping.c \
 	collector/injector.c collector/injector.h \
 	collector/journal.c collector/journal.h \
@@ -23,6 +24,8 @@ libcollector_a_SOURCES = \
 	collector/metrics.c \
 	collector/migration.c \
 	collector/pair.c \
+	collector/policy.c \
+	collector/rate.c collector/rate.h \
 	collector/receipt.c \
 	collector/recovery.c \
 	collector/replica.c collector/replica.h \

@@ -3,6 +3,8 @@
 
 #include "collector/collector.h"
 
+#define RATE_LOOK_MS 1000 /* a reload may have given it more */
+
 static guint64
 now_ms(void)
 {
@@ -25,6 +27,7 @@ sami_collector_session_drop(SamiCollectorSession *session)
         return;
     g_source_destroy(session->source);
     g_clear_pointer(&session->source, g_source_unref);
+    g_clear_handle_id(&session->rate_timer, g_source_remove);
     if (session->migration)
         sami_collector_migration_detach(session->migration);
     session->migration = NULL;
@@ -52,19 +55,45 @@ write_out(SamiCollectorSession *session)
     }
 }
 
+static gboolean
+on_rate(gpointer user_data)
+{
+    SamiCollectorSession *session = user_data;
+    gint64 now_us = g_get_monotonic_time();
+    session->rate_timer = 0;
+    session->collector->n_rate_waits++;
+    sami_rate_count_wait(session->signer->rate, now_us - session->held_us);
+    sami_stream_unread(session->stream, (guint64) session->held_us / 1000, (guint64) now_us / 1000);
+    sami_collector_session_update(session);
+    return G_SOURCE_REMOVE;
+}
+
+/* What its signer may bring a second has come, in this session or another one. */
+static gboolean
+is_held_back(SamiCollectorSession *session)
+{
+    gint64 now_us = g_get_monotonic_time();
+    gint64 wait_us = session->signer && session->has_hello ? sami_rate_wait_us(session->signer->rate, now_us) : 0;
+    if (session->rate_timer || wait_us == 0)
+        return session->rate_timer != 0;
+    session->held_us = now_us;
+    session->rate_timer = g_timeout_add((guint) MIN(wait_us / 1000 + 1, RATE_LOOK_MS), on_rate, session);
+    return TRUE;
+}
+
 void
 sami_collector_session_update(SamiCollectorSession *session)
 {
+    GIOCondition condition = 0;
     if (!session->source)
         return;
-    GIOCondition condition = G_IO_HUP;
-    if (sami_collector_pending(session->collector) < SAMI_INJECTOR_HIGH)
-        condition |= G_IO_IN;
-    else
+    if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH)
         session->collector->is_paused = TRUE;
+    else if (!is_held_back(session))
+        condition |= G_IO_IN;
     if (!g_queue_is_empty(&session->out))
         condition |= G_IO_OUT;
-    g_source_modify_unix_fd(session->source, session->tag, condition);
+    sami_fd_source_watch(session->source, session->socket_fd, condition, &session->tag);
 }
 
 /* For whoever asks later what was refused and why. READY is decided by the ledger (LIFECYCLE §1), so a disk that takes no more of this stops nothing. */
@@ -175,6 +204,10 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
                                            : SAMI_REASON_NONE;
     if (reason != SAMI_REASON_NONE)
         return stop(session, reason, NULL);
+    g_autofree gchar *detail = NULL;
+    reason = sami_collector_policy_of_time(session->signer, &detail);
+    if (reason != SAMI_REASON_NONE)
+        return stop(session, reason, detail);
     session->has_hello = TRUE;
     if (hello->opening == SAMI_OPENING_CHECK) {
         session->check = sami_collector_check_new(session);
@@ -203,8 +236,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
 static void
 on_vm_address(SamiCollectorSession *session, const SamiPrefix *sent)
 {
-    gboolean is_allowed = FALSE;
-    GArray *allowed = session->signer->allow_prefixes;
+    SamiPolicy policy = { 0 };
     SamiPrefix prefix = *sent;
     g_autofree gchar *text = sami_prefix_to_string(sent);
     if (!session->has_hello || session->migration || sami_collector_check_has_begun(session->check))
@@ -213,9 +245,11 @@ on_vm_address(SamiCollectorSession *session, const SamiPrefix *sent)
         return stop(session, SAMI_REASON_LIMIT, "too many vm-address records");
     if (sami_map_prefix(session->signer->map, &prefix) != SAMI_REASON_NONE) /* from here on it is an address of ours */
         return stop(session, SAMI_REASON_MAP_CLASH, text);
-    for (guint i = 0; i < allowed->len; i++)
-        is_allowed |= sami_prefix_covers(&g_array_index(allowed, SamiPrefix, i), &prefix);
-    if (!is_allowed || !sami_address_is_ordinary(prefix.family, &prefix.address)) {
+    sami_signer_fill_policy(session->signer, &session->collector->host, &policy);
+    SamiReason reason = sami_policy_takes_address(&policy, prefix.family, &prefix.address);
+    if (reason == SAMI_REASON_ADDRESS_OWN && prefix.length == (prefix.family == 4 ? 32 : 128)) /* of a network it may be the first one */
+        return stop(session, reason, text);
+    if (reason == SAMI_REASON_ADDRESS_SPECIAL || !sami_signer_allows(session->signer, &prefix, 1)) {
         g_autofree gchar *ours = sami_prefix_to_string(&prefix);
         g_autofree gchar *both = g_strdup_printf("%s, which is %s there", text, ours);
         return stop(session, SAMI_REASON_VM_NOT_ALLOWED, g_str_equal(text, ours) ? text : both);
@@ -373,6 +407,7 @@ on_record(const SamiRecord *record, gpointer user_data)
     SamiCollectorMigration *migration = session->migration;
     if (session->refusal != SAMI_REASON_NONE || !session->source)
         return;
+    session->n_taken++;
     switch (record->kind) {
     case SAMI_RECORD_HELLO: on_hello(session, &record->hello); return;
     case SAMI_RECORD_VM_ADDRESS4:
@@ -470,6 +505,7 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
     if (!session->stream && !first_message(session, message, length))
         return;
     session->counter = session->stream->counter_in;
+    session->n_taken = 0;
     if (!sami_stream_verify(session->stream, message, length, now_ms(), &reason, &is_last, &error)) {
         sami_collector_session_refuse(session, reason, error->message);
         return;
@@ -484,6 +520,7 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
     }
     if (!session->source)
         return;
+    sami_rate_take(session->signer->rate, session->n_taken, g_get_monotonic_time());
     if (session->refusal != SAMI_REASON_NONE) {
         clear_batch(session);
         sami_collector_session_refuse(session, session->refusal, session->refusal_detail);
@@ -544,7 +581,7 @@ on_ready(GIOCondition condition, gpointer user_data)
         guint8 *payload;
         gsize length;
         g_autoptr(GError) error = NULL;
-        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH)
+        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH || is_held_back(session))
             break;
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
@@ -562,6 +599,7 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     SamiCollectorSession *session = g_new0(SamiCollectorSession, 1);
     session->collector = collector;
     session->socket = sami_session_socket_new(fd);
+    session->socket_fd = fd;
     session->vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
     session->batch = g_array_new(FALSE, FALSE, sizeof(SamiApplyItem));
     session->expectations = g_array_new(FALSE, FALSE, sizeof(SamiExpectationItem));
@@ -573,29 +611,9 @@ sami_collector_session_new(SamiCollector *collector, int fd)
 }
 
 void
-sami_collector_session_review(SamiCollectorSession *session)
-{
-    SamiCollectorMigration *migration = session->migration;
-    SamiKey *key = NULL;
-    if (!session->source || !session->signer || session->refusal != SAMI_REASON_NONE)
-        return;
-    const SamiSigner *now = sami_signers_find(session->collector->signers, sami_key_id(session->stream->peer_key), &key);
-    if (now && g_str_equal(now->config->name, session->signer->config->name) && sami_signer_may_use(now, session->open.name))
-        return;
-    sami_collector_session_refuse(session, SAMI_REASON_UNKNOWN_SIGNER, "the signer has been revoked");
-    if (!migration)
-        return;
-    if (session->migration) { /* the refusal is not out yet; nothing may follow it */
-        session->migration = NULL;
-        sami_collector_migration_detach(migration);
-    }
-    if (!migration->marker_counter)
-        sami_collector_migration_undo(migration, SAMI_ON_ABORT);
-}
-
-void
 sami_collector_session_free(SamiCollectorSession *session)
 {
+    g_clear_handle_id(&session->rate_timer, g_source_remove);
     if (session->source) {
         g_source_destroy(session->source);
         g_source_unref(session->source);

@@ -178,6 +178,8 @@ find_lost(const SamiLedgerEntry *entry, const SamiSession *found)
         { SAMI_LEDGER_GRE, SAMI_REASON_GRE_TIMEOUT },
         { SAMI_LEDGER_OFFLOADED, SAMI_REASON_OFFLOADED },
         { SAMI_LEDGER_NO_MASTER, SAMI_REASON_NO_MASTER },
+        { SAMI_LEDGER_MARK_CUT, SAMI_REASON_MARK_CUT },
+        { SAMI_LEDGER_TIME_CUT, SAMI_REASON_TIMEOUT_CUT },
     };
     for (guint i = 0; i < G_N_ELEMENTS(lost); i++)
         if (entry->flags & lost[i].flag)

@@ -15,6 +15,11 @@ signer_clear(gpointer data)
     g_clear_pointer(&signer->vlans, g_array_unref);
     sami_map_unref(signer->map);
     sami_budget_unref(signer->budget);
+    sami_budget_unref(signer->expectations);
+    sami_rate_unref(signer->rate);
+    g_free(signer->protocols);
+    g_free(signer->ports);
+    g_free(signer->remote_ports);
     sami_config_unref(signer->owner);
 }
 
@@ -49,6 +54,9 @@ sami_signers_enforce(GPtrArray *signers)
         SamiSigner *signer = g_ptr_array_index(signers, i);
         guint64 max = signer->config->max_sessions;
         sami_budget_set_limit(signer->budget, max ? max : SAMI_BUDGET_UNLIMITED);
+        max = signer->config->max_expectations;
+        sami_budget_set_limit(signer->expectations, max ? max : SAMI_BUDGET_UNLIMITED);
+        sami_rate_set(signer->rate, signer->config->max_rate);
     }
 }
 
@@ -87,6 +95,70 @@ load_numbers(GStrv texts, const gchar *key, GError **error)
     return g_steal_pointer(&numbers);
 }
 
+/* Words have been checked when the file was read. NULL: all of it. (transfer full) */
+static guint32 *
+load_protocols(GStrv words)
+{
+    if (g_strv_contains((const gchar *const *) words, SAMI_VALUE_ANY))
+        return NULL;
+    guint32 *bits = g_new0(guint32, SAMI_POLICY_BITS(256));
+    for (guint i = 0; words[i]; i++) {
+        guint64 number = 0;
+        if (sami_value_protocol(words[i], &number, NULL))
+            SAMI_POLICY_SET(bits, number);
+    }
+    return bits;
+}
+
+static guint32 *
+load_ports(GStrv ranges)
+{
+    guint32 *bits = g_new0(guint32, SAMI_POLICY_BITS(65536));
+    guint n = 0;
+    for (guint i = 0; ranges[i]; i++) {
+        guint16 range[2] = { 1, 0 };
+        sami_value_ports(ranges[i], range, NULL);
+        for (guint port = range[0]; port <= range[1]; port++)
+            SAMI_POLICY_SET(bits, port);
+    }
+    while (n < SAMI_POLICY_BITS(65536) && bits[n] == G_MAXUINT32)
+        n++;
+    if (n == SAMI_POLICY_BITS(65536))
+        g_clear_pointer(&bits, g_free);
+    return bits;
+}
+
+static guint8
+load_special(GStrv words)
+{
+    static const struct {
+        const gchar *word;
+        guint8 bit;
+    } names[] = { { "own", SAMI_SPECIAL_OWN }, { "loopback", SAMI_SPECIAL_LOOPBACK }, { "link-local", SAMI_SPECIAL_LINK_LOCAL },
+                  { "multicast", SAMI_SPECIAL_MULTICAST } };
+    guint8 bits = 0;
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+        bits |= g_strv_contains((const gchar *const *) words, names[i].word) ? names[i].bit : 0;
+    return bits;
+}
+
+static gboolean
+load_limits(SamiSigner *signer, const SamiSigner *before, GError **error)
+{
+    const SamiConfigSigner *config = signer->config;
+    signer->budget = before ? sami_budget_ref(before->budget) : sami_budget_new();
+    signer->expectations = before ? sami_budget_ref(before->expectations) : sami_budget_new();
+    signer->rate = before ? sami_rate_ref(before->rate) : sami_rate_new();
+    signer->protocols = load_protocols(config->protocols);
+    signer->ports = load_ports(config->ports);
+    signer->remote_ports = load_ports(config->remote_ports);
+    signer->special = load_special(config->allow_special);
+    if (config->valid_until_s == 0 || config->valid_from_s < config->valid_until_s)
+        return TRUE;
+    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "valid-until is not later than valid-from: it is never valid");
+    return FALSE;
+}
+
 GPtrArray *
 sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
 {
@@ -96,9 +168,9 @@ sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
         signer->owner = sami_config_ref(config);
         signer->config = g_ptr_array_index(config->signers, i);
         SamiSigner *before = sami_signers_by_name(old, signer->config->name);
-        signer->budget = before ? sami_budget_ref(before->budget) : sami_budget_new();
         signer->keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
-        gboolean is_loaded = load_keys(signers, signer, error) && sami_map_load(config, signer->config, &signer->map, error) &&
+        gboolean is_loaded = load_limits(signer, before, error) && load_keys(signers, signer, error) &&
+            sami_map_load(config, signer->config, &signer->map, error) &&
             (signer->zones = load_numbers(signer->config->zones, "zones", error)) &&
             (signer->vlans = load_numbers(signer->config->vlans, "vlans", error)) &&
             (signer->allow_prefixes = sami_prefix_list(signer->config->allow_prefixes, "allow-prefixes", error)) &&
@@ -135,14 +207,57 @@ sami_signer_may_use(const SamiSigner *signer, const gchar *tls_name)
     return names && *names ? g_strv_contains(names, tls_name) : g_str_equal(signer->config->name, tls_name);
 }
 
-void
-sami_signer_fill_policy(const SamiSigner *signer, SamiPolicy *policy)
+gboolean
+sami_signer_allows(const SamiSigner *signer, const SamiPrefix *vm, guint n)
 {
+    for (guint i = 0; i < n; i++) {
+        gboolean is_covered = FALSE;
+        for (guint k = 0; !is_covered && k < signer->allow_prefixes->len; k++)
+            is_covered = sami_prefix_covers(&g_array_index(signer->allow_prefixes, SamiPrefix, k), &vm[i]);
+        if (!is_covered)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean
+sami_signer_is_valid(const SamiSigner *signer, gint64 now_s)
+{
+    const SamiConfigSigner *config = signer->config;
+    return now_s >= config->valid_from_s && (config->valid_until_s == 0 || now_s < config->valid_until_s);
+}
+
+gint64
+sami_signers_next_change(GPtrArray *signers, gint64 now_s)
+{
+    gint64 next_s = G_MAXINT64;
+    for (guint i = 0; i < signers->len; i++) {
+        const SamiConfigSigner *config = ((const SamiSigner *) g_ptr_array_index(signers, i))->config;
+        const gint64 moments[] = { config->valid_from_s, config->valid_until_s };
+        for (guint k = 0; k < G_N_ELEMENTS(moments); k++)
+            if (moments[k] > now_s)
+                next_s = MIN(next_s, moments[k]);
+    }
+    return next_s;
+}
+
+void
+sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *host, SamiPolicy *policy)
+{
+    const SamiConfigSigner *config = signer->config;
     policy->nat_addresses = (SamiPrefix *) (void *) signer->nat_addresses->data;
     policy->n_nat_addresses = signer->nat_addresses->len;
     policy->zones = (guint16 *) (void *) signer->zones->data;
     policy->n_zones = signer->zones->len;
     policy->vlans = (guint16 *) (void *) signer->vlans->data;
     policy->n_vlans = signer->vlans->len;
-    policy->may_help = g_strv_contains((const gchar *const *) signer->config->kinds, "expectation");
+    policy->may_help = g_strv_contains((const gchar *const *) config->kinds, "expectation");
+    policy->protocols = signer->protocols;
+    policy->ports = signer->ports;
+    policy->remote_ports = signer->remote_ports;
+    policy->helpers = g_strv_contains((const gchar *const *) config->helpers, SAMI_VALUE_ANY) ? NULL : (const gchar *const *) config->helpers;
+    policy->mark_cut = ~(guint32) config->mark_mask;
+    policy->special = signer->special;
+    policy->own = host ? host->own : NULL;
+    policy->timeouts = host && !config->long_timeouts ? &host->timeouts : NULL;
 }

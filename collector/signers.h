@@ -3,6 +3,7 @@
 
 #include "collector/budget.h"
 #include "collector/map.h"
+#include "collector/rate.h"
 #include "common/config.h"
 #include "templates/signature.h"
 #include "templates/validate.h"
@@ -11,11 +12,15 @@
 typedef struct {
     const SamiConfig *owner;        /* of `config` */
     const SamiConfigSigner *config; /* (transfer none) */
-    SamiBudget *budget;             /* one for all loads of a name */
+    SamiBudget *budget;             /* one for all loads of a name: entries, */
+    SamiBudget *expectations;       /* expectations, */
+    SamiRate *rate;                 /* and records a second */
     GPtrArray *keys;                /* of SamiKey */
     GArray *allow_prefixes;         /* of SamiPrefix */
     GArray *nat_addresses;          /* of SamiPrefix */
     GArray *zones, *vlans;          /* of guint16 */
+    guint32 *protocols, *ports, *remote_ports; /* (nullable) bitmaps, as in SamiPolicy */
+    guint8 special;                 /* SAMI_SPECIAL_* */
     SamiMap *map;                   /* (nullable) what its records mean here; the policy is about what they come to */
 } SamiSigner;
 
@@ -30,6 +35,17 @@ void sami_signers_enforce(GPtrArray *signers);
 SamiSigner *sami_signers_by_name(GPtrArray *signers, const gchar *name);
 /* (nullable) the signer with this key id; *ret_key is the key (transfer none). */
 SamiSigner *sami_signers_find(GPtrArray *signers, const guint8 key_id[SAMI_KEY_ID], SamiKey **ret_key);
-/* Fills what a policy has of its signer (transfer none); the VM's addresses are the caller's. */
-void sami_signer_fill_policy(const SamiSigner *signer, SamiPolicy *policy);
+/* What of this host every signer's policy has; NULL: nothing. Both change where they are. */
+typedef struct {
+    SamiAddressSet *own;
+    SamiTimeouts timeouts;
+} SamiSignerHost;
+/* Fills what a policy has of its signer and of the host (nullable) (transfer none); the VM's addresses are the caller's. */
+void sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *host, SamiPolicy *policy);
+/* Every address of each of n prefixes is in allow-prefixes. */
+gboolean sami_signer_allows(const SamiSigner *signer, const SamiPrefix *vm, guint n);
+/* Between valid-from and valid-until, at this second since 1970. */
+gboolean sami_signer_is_valid(const SamiSigner *signer, gint64 now_s);
+/* The next of these moments of any signer after it; G_MAXINT64: there is none. */
+gint64 sami_signers_next_change(GPtrArray *signers, gint64 now_s);
 gboolean sami_signer_may_use(const SamiSigner *signer, const gchar *tls_name);

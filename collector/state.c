@@ -80,10 +80,7 @@ on_reload(gpointer user_data)
         g_warning("reload: the listener keeps its old peers: %s", error->message);
         collector->n_reload_errors++;
     }
-    for (guint i = 0; i < collector->sessions->len; i++)
-        sami_collector_session_review(g_ptr_array_index(collector->sessions, i));
-    for (guint i = 0; i < collector->migrations->len; i++)
-        sami_collector_migration_review(g_ptr_array_index(collector->migrations, i));
+    sami_collector_policy_review(collector);
     collector->n_reloads++;
     g_message("%s: reloaded: %u signers, %u peers", collector->config->name, collector->signers->len, collector->config->peers->len);
     return G_SOURCE_CONTINUE;
@@ -99,7 +96,7 @@ open_all(SamiCollector *collector, GError **error)
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!(collector->key = sami_key_load_private(config->signing_key, error)) ||
         !(collector->signers = sami_signers_load(config, NULL, error)) ||
-        !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) ||
+        !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
         !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_confine(config, TRUE, &collector->is_sandbox_partial, error))
@@ -110,6 +107,7 @@ open_all(SamiCollector *collector, GError **error)
     collector->sync = sami_sync_new();
     sami_collector_recover(collector);
     sami_collector_start_tidying(collector);
+    sami_collector_policy_review(collector);
     return TRUE;
 }
 
@@ -117,6 +115,7 @@ static void
 close_all(SamiCollector *collector)
 {
     g_clear_pointer(&collector->control, sami_control_server_free);
+    g_clear_handle_id(&collector->validity_timer, g_source_remove);
     g_ptr_array_unref(collector->sessions);
     g_clear_pointer(&collector->injector, sami_injector_free);
     g_clear_pointer(&collector->kinds, sami_collector_kinds_stop);
@@ -129,6 +128,7 @@ close_all(SamiCollector *collector)
     sami_expect_free(collector->expect);
     sami_config_unref(collector->config);
     sami_firewall_free(collector->firewall);
+    sami_collector_host_close(collector);
     sami_key_free(collector->key);
     g_main_loop_unref(collector->loop);
 }
@@ -136,7 +136,7 @@ close_all(SamiCollector *collector)
 int
 sami_collector_run(const SamiConfig *config, int channel)
 {
-    SamiCollector collector = { .config = sami_config_ref(config), .channel = channel, .budget = sami_budget_new() };
+    SamiCollector collector = { .config = sami_config_ref(config), .channel = channel, .budget = sami_budget_new(), .host_fd = -1 };
     g_autoptr(GError) error = NULL;
     collector.loop = g_main_loop_new(NULL, FALSE);
     collector.sessions = g_ptr_array_new_with_free_func((GDestroyNotify) sami_collector_session_free);

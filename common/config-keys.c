@@ -8,8 +8,8 @@
 
 static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
     "string",   "DNS name", "host:port", "file",      "word",      "boolean",  "number",  "size",  "number",
-    "duration", "duration", "files",     "DNS names", "host:port list", "addresses", "prefixes", "numbers", "words",
-    "VLANs",    "pairs",    "pairs",     "pairs",     "pairs",
+    "duration", "duration", "time",      "files",     "DNS names", "host:port list", "addresses", "prefixes", "numbers", "words",
+    "VLANs",    "protocols", "ports",    "helpers",   "pairs",     "pairs",     "pairs",     "pairs",
 };
 
 #define SAMI(field) G_STRUCT_OFFSET(SamiConfig, field)
@@ -144,6 +144,32 @@ const SamiKey sami_keys[] = {
      "number of a label there:its number here, 0 to 127"},
     {"signer", "kinds", SAMI_KEY_CHOICES, SIGNER(kinds), "session", 1, 8,
      "session,expectation,cumulative", "kinds of records it may bring; expectation: also flows with helpers, which open ports for others"},
+    {"signer", "protocols", SAMI_KEY_PROTOCOLS, SIGNER(protocols), "any", 1, 256, NULL,
+     "protocols of the sessions it may bring, by name or number; any: all that are tracked"},
+    {"signer", "ports", SAMI_KEY_PORTS, SIGNER(ports), "0-65535", 1, LIST_MAX, NULL,
+     "ports and ranges of ports at the VM's own end of its sessions, whoever opened them"},
+    {"signer", "remote-ports", SAMI_KEY_PORTS, SIGNER(remote_ports), "0-65535", 1, LIST_MAX, NULL,
+     "the same at the other end"},
+    {"signer", "helpers", SAMI_KEY_HELPERS, SIGNER(helpers), "any", 1, 64, NULL,
+     "helpers that sessions and expectations may have, where kinds has expectation; any: all that are here"},
+    {"signer", "mark-mask", SAMI_KEY_NUMBER, SIGNER(mark_mask), "0xffffffff", 0, G_MAXUINT32, NULL,
+     "bits of connection marks that it may set; others become 0, and the session is degraded"},
+    {"signer", "allow-special", SAMI_KEY_CHOICES, SIGNER(allow_special), "", 0, 4, "own,loopback,link-local,multicast",
+     "addresses that sessions may have although nobody may by default; own: those of this firewall"},
+    {"signer", "long-timeouts", SAMI_KEY_BOOL, SIGNER(long_timeouts), "false", 0, 0, NULL,
+     "sessions may have more time than this kernel would give them; otherwise it is cut, and the session is degraded"},
+    {"signer", "valid-from", SAMI_KEY_TIME, SIGNER(valid_from_s), NULL, 0, 0, NULL,
+     "refused before this moment, UTC: 2026-12-31T23:59:59Z, or a day"},
+    {"signer", "valid-until", SAMI_KEY_TIME, SIGNER(valid_until_s), NULL, 0, 0, NULL,
+     "refused from this moment on, as if its file were gone; what is not READY by then is rolled back"},
+    {"signer", "max-migrations", SAMI_KEY_COUNT, SIGNER(max_migrations), "0", 0, 1024, NULL,
+     "migrations of it at once; 0: only the collector's max-migrations limits"},
+    {"signer", "max-expectations", SAMI_KEY_NUMBER, SIGNER(max_expectations), "0", 0, G_MAXUINT32, NULL,
+     "expectations that its running migrations may hold together; 0: only the collector's limit of each migration"},
+    {"signer", "max-elements", SAMI_KEY_NUMBER, SIGNER(max_elements), "0", 0, G_MAXUINT32, NULL,
+     "elements that each of its migrations may make in all sets together; 0: only max-elements of the sets limits"},
+    {"signer", "max-rate", SAMI_KEY_NUMBER, SIGNER(max_rate), "0", 0, 100000000, NULL,
+     "records a second of all its sessions together; what is beyond is read later, not refused; 0: as fast as it comes"},
     {"signer", "max-sessions", SAMI_KEY_NUMBER, SIGNER(max_sessions), "0", 0, G_MAXUINT32, NULL,
      "entries that its running migrations may hold together; 0: only the collector's max-sessions limits"},
     {"signer", "require-expect", SAMI_KEY_BOOL, SIGNER(require_expect), "true", 0, 0, NULL,
@@ -234,6 +260,14 @@ check_element(const SamiKey *key, const gchar *value, GError **error)
         return sami_value_uint(value, 0, 65535, &number, error);
     case SAMI_KEY_VLANS:
         return sami_value_uint(value, 1, 4094, &number, error);
+    case SAMI_KEY_PROTOCOLS:
+        return strcmp(value, SAMI_VALUE_ANY) == 0 || sami_value_protocol(value, &number, error);
+    case SAMI_KEY_PORTS: {
+        guint16 range[2];
+        return sami_value_ports(value, range, error);
+    }
+    case SAMI_KEY_HELPERS:
+        return sami_value_word(value, 15, error);
     case SAMI_KEY_CHOICE:
     case SAMI_KEY_CHOICES:
         return check_choice(key, value, error);
@@ -247,6 +281,11 @@ static gboolean
 check_list(const SamiKey *key, GStrv list, GError **error)
 {
     G_STATIC_ASSERT(SAMI_KEY_LABEL_PAIRS - SAMI_KEY_VLAN_PAIRS == SAMI_PAIRS_LABELS - SAMI_PAIRS_VLANS);
+    gboolean may_be_any = key->type == SAMI_KEY_PROTOCOLS || key->type == SAMI_KEY_HELPERS;
+    if (may_be_any && g_strv_length(list) > 1 && g_strv_contains((const gchar *const *)list, SAMI_VALUE_ANY)) {
+        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'" SAMI_VALUE_ANY "' stands for all; allowed: it alone, or a list without it");
+        return FALSE;
+    }
     if (key->type < SAMI_KEY_VLAN_PAIRS || key->type > SAMI_KEY_LABEL_PAIRS)
         return TRUE;
     g_autoptr(GArray) pairs = sami_pairs_parse((SamiPairsKind) (key->type - SAMI_KEY_VLAN_PAIRS), list, error);
@@ -337,6 +376,8 @@ sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer
     case SAMI_KEY_MS:
     case SAMI_KEY_SECONDS:
         return set_number(key, value, field, error);
+    case SAMI_KEY_TIME:
+        return sami_value_time(value, field, error);
     default:
         return set_list(key, path, value, field, error);
     }

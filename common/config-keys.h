@@ -16,6 +16,7 @@ typedef enum {
     SAMI_KEY_COUNT,   /* guint */
     SAMI_KEY_MS,      /* guint, milliseconds */
     SAMI_KEY_SECONDS, /* guint, whole seconds */
+    SAMI_KEY_TIME,    /* gint64, seconds since 1970; 0: none */
     SAMI_KEY_FILES,
     SAMI_KEY_NAMES,
     SAMI_KEY_ENDPOINTS,
@@ -24,6 +25,9 @@ typedef enum {
     SAMI_KEY_NUMBERS,
     SAMI_KEY_CHOICES,
     SAMI_KEY_VLANS,
+    SAMI_KEY_PROTOCOLS, /* names or numbers, or `any` alone */
+    SAMI_KEY_PORTS,     /* numbers and ranges */
+    SAMI_KEY_HELPERS,   /* names, or `any` alone */
     SAMI_KEY_VLAN_PAIRS, /* these four: see common/pairs.h */
     SAMI_KEY_ADDRESS_PAIRS,
     SAMI_KEY_MARK_PAIRS,

@@ -36,6 +36,17 @@ typedef struct {
     GStrv map_marks;           /* map-marks=: default none */
     GStrv map_labels;          /* map-labels=: default none */
     GStrv kinds;               /* kinds=: default "session" */
+    GStrv protocols;           /* protocols=: default "any" */
+    GStrv ports, remote_ports; /* ports=, remote-ports=: default "0-65535" */
+    GStrv helpers;             /* helpers=: default "any" */
+    guint64 mark_mask;         /* mark-mask=: default 0xffffffff; fits into 32 bits */
+    GStrv allow_special;       /* allow-special=: default none */
+    gboolean long_timeouts;    /* long-timeouts=: default false */
+    gint64 valid_from_s, valid_until_s; /* valid-from=, valid-until=: since 1970; default 0, none */
+    guint max_migrations;      /* max-migrations=: default 0, only the collector's limit */
+    guint64 max_expectations;  /* max-expectations=: of its running migrations together; default 0, only 1024 of each */
+    guint64 max_elements;      /* max-elements=: of one migration; default 0, only the sets' limits */
+    guint64 max_rate;          /* max-rate=: records a second; default 0, any */
     guint64 max_sessions;      /* max-sessions=: of its running migrations together; default 0, only the collector's limits */
     gboolean require_expect;   /* require-expect=: default true: VMs have to be announced (samictl expect) */
     gchar *on_conflict;        /* on-conflict=: merge, keep or replace; default merge */

@@ -15,7 +15,8 @@ prepare(GSource *source, gint *timeout)
 static gboolean
 check(GSource *source)
 {
-    return g_source_query_unix_fd(source, ((FdSource *) source)->tag) != 0;
+    gpointer tag = ((FdSource *) source)->tag;
+    return tag && g_source_query_unix_fd(source, tag) != 0;
 }
 
 static gboolean
@@ -37,4 +38,17 @@ sami_fd_source_new(int fd, GIOCondition condition, SamiFdFunc func, gpointer use
     if (ret_tag)
         *ret_tag = tag;
     return source;
+}
+
+void
+sami_fd_source_watch(GSource *source, int fd, GIOCondition condition, gpointer *tag)
+{
+    FdSource *own = (FdSource *) source;
+    if (own->tag && condition)
+        g_source_modify_unix_fd(source, own->tag, condition);
+    else if (own->tag)
+        g_source_remove_unix_fd(source, g_steal_pointer(&own->tag));
+    else if (condition)
+        own->tag = g_source_add_unix_fd(source, fd, condition);
+    *tag = own->tag;
 }

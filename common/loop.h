@@ -7,3 +7,6 @@ typedef gboolean (*SamiFdFunc)(GIOCondition condition, gpointer user_data);
 
 /* Attached to the default context. `*ret_tag` is for g_source_modify_unix_fd(). (transfer full): destroy, then unref. */
 GSource *sami_fd_source_new(int fd, GIOCondition condition, SamiFdFunc func, gpointer user_data, gpointer *ret_tag);
+/* Another condition for the source's descriptor; 0: it is not looked at at all, so that an end which poll() always reports does not spin. *tag is the
+ * one that sami_fd_source_new() gave, and stays the caller's. */
+void sami_fd_source_watch(GSource *source, int fd, GIOCondition condition, gpointer *tag);

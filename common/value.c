@@ -111,6 +111,68 @@ sami_value_bool(const gchar *text, gboolean *ret, GError **error)
     return TRUE;
 }
 
+static const struct {
+    const gchar *name;
+    guint8 number;
+} protocols[] = {
+    {"tcp", 6},       {"udp", 17},  {"icmp", 1},  {"icmpv6", 58}, {"sctp", 132}, {"gre", 47},
+    {"udplite", 136}, {"dccp", 33}, {"esp", 50},  {"ah", 51},     {"ipip", 4},   {"ipv6", 41},
+    {"igmp", 2},      {"ospf", 89}, {"pim", 103}, {"vrrp", 112},  {"l2tp", 115},
+};
+
+gboolean
+sami_value_protocol(const gchar *text, guint64 *ret_number, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(protocols); i++)
+        if (!strcmp(protocols[i].name, text)) {
+            *ret_number = protocols[i].number;
+            return TRUE;
+        }
+    return g_ascii_isdigit(*text) ? sami_value_uint(text, 1, 255, ret_number, error)
+                                  : refuse(error, text, "is no protocol; allowed: tcp, udp, icmp, icmpv6, sctp, gre, esp and the like, or a number from 1 to 255");
+}
+
+gboolean
+sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error)
+{
+    const gchar *dash = strchr(text, '-');
+    g_autofree gchar *low = g_strndup(text, dash ? (gsize)(dash - text) : strlen(text));
+    guint64 first, last;
+    if (!sami_value_uint(low, 0, 65535, &first, NULL) || !sami_value_uint(dash ? dash + 1 : low, 0, 65535, &last, NULL) || first > last)
+        return refuse(error, text, "is no port; allowed: 0 to 65535, or a range such as 8000-8999");
+    ret_range[0] = (guint16)first;
+    ret_range[1] = (guint16)last;
+    return TRUE;
+}
+
+gboolean
+sami_value_word(const gchar *text, gsize max, GError **error)
+{
+    gsize length = strlen(text);
+    gboolean is_good = length > 0 && length <= max;
+    for (gsize i = 0; is_good && i < length; i++)
+        is_good = g_ascii_isalnum(text[i]) || strchr("-_.", text[i]);
+    return is_good || refuse(error, text, "is no such name; allowed: at most %zu letters, digits, '-', '_' and '.'", max);
+}
+
+gboolean
+sami_value_time(const gchar *text, gint64 *ret_s, GError **error)
+{
+    g_autofree gchar *whole = strlen(text) == 10 ? g_strconcat(text, "T00:00:00Z", NULL) : g_strdup(text);
+    g_autoptr(GDateTime) time = g_str_has_suffix(whole, "Z") && strlen(whole) == 20 ? g_date_time_new_from_iso8601(whole, NULL) : NULL;
+    if (!time || g_date_time_to_unix(time) <= 0)
+        return refuse(error, text, "is no moment; allowed: UTC, such as 2026-12-31T23:59:59Z or 2026-12-31");
+    *ret_s = g_date_time_to_unix(time);
+    return TRUE;
+}
+
+gchar *
+sami_value_time_print(gint64 s)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(s);
+    return time ? g_date_time_format(time, "%FT%TZ") : g_strdup("?");
+}
+
 static gboolean
 is_label(const gchar *label)
 {

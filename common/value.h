@@ -30,6 +30,18 @@ GStrv sami_value_endpoints(const gchar *text, GError **error);
 /* An address; with has_length also "10.0.0.0/24". A shape check: bits beyond the length are the
  * daemons' to refuse. */
 gboolean sami_value_address(const gchar *text, gboolean has_length, GError **error);
+/* In lists of protocols and helpers: all. */
+#define SAMI_VALUE_ANY "any"
+/* An IP protocol, "tcp" or 6; 0 is none (RFC 8200: hop-by-hop options). */
+gboolean sami_value_protocol(const gchar *text, guint64 *ret_number, GError **error);
+/* "80" or "8000-8999": first and last port. */
+gboolean sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error);
+/* Letters, digits, '-', '_' and '.', at most `max` of them. */
+gboolean sami_value_word(const gchar *text, gsize max, GError **error);
+/* A moment in UTC, "2026-12-31T23:59:59Z", or the beginning of a day, "2026-12-31" (ISO 8601): seconds since 1970, which is later. */
+gboolean sami_value_time(const gchar *text, gint64 *ret_s, GError **error);
+/* Such a text. (transfer full) */
+gchar *sami_value_time_print(gint64 s);
 /* Comma separated, blanks around elements dropped, no empty elements; "" is the empty list.
  * (transfer full) */
 GStrv sami_value_list(const gchar *text, GError **error);

@@ -73,8 +73,20 @@ static const Remedy remedies[] = {
     {"nat-not-applied", "these connections break", "load a nat base chain there before migrating"},
     {"timeout-differs", "connections go on, with another timeout", "none needed"},
     {"differs", "connections go on, with another state or mark", "see `samictl status` there"},
+    {"signer-not-valid", "nothing was accepted", "look at valid-from and valid-until in signers.d there, and at both clocks"},
+    {"max-migrations", "the migration was not started", "wait for others to end, or raise max-migrations in signers.d there"},
+    {"protocol-not-allowed", "these connections break", "add the protocol to protocols in signers.d there"},
+    {"port-not-allowed", "these connections break", "add the port to ports, or remote-ports, in signers.d there"},
+    {"address-own", "these connections stay here",
+     "sessions of the firewall itself cannot move; where one is translated, add the address to nat-addresses in signers.d there"},
+    {"helper-not-allowed", "connections go on, and what their helper expects does not", "add it to helpers in signers.d there"},
+    {"max-expectations", "connections go on, and what their helper expects does not", "raise max-expectations in signers.d there"},
+    {"max-elements", "the elements stay here", "raise max-elements in signers.d there"},
+    {"mark-cut", "connections go on, without these bits of their mark", "add them to mark-mask in signers.d there"},
+    {"timeout-clamped", "connections go on, with the longest timeout that there is there",
+     "give both firewalls the same nf_conntrack timeouts, or set long-timeouts=true in signers.d there"},
     {"no-helper", "connections go on, without their helper",
-     "add expectation to kinds in signers.d there, and load the helper's module, e.g. modprobe nf_conntrack_ftp"},
+     "add expectation to kinds, and the helper to helpers, in signers.d there, and load the helper's module, e.g. modprobe nf_conntrack_ftp"},
 };
 
 typedef struct {

@@ -168,6 +168,8 @@ static const Verb verbs[] = {
      "FILE is /etc/conntrackd/conntrackd.conf unless given. --write adds the keys to the file of --to PEER in peers.d. Exit status 6 if "
      "options\nare not carried over; each is named with its reason."},
     {"status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", ""},
+    {"show policy", ctl_show_policy, "[SIGNER]", 0, 1, "json", FALSE, "show what each signer may do here, as the collector has loaded it",
+     "With how much of it is in use, and this firewall's own addresses."},
     {"stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", ""},
     {"metrics", ctl_metrics, "", 0, 0, "save", FALSE, "print the metrics of both daemons, as Prometheus reads them",
      "With --save FILE is written as a whole, for the textfile collector of Prometheus's node exporter."},
@@ -295,7 +297,7 @@ find_verb(gchar **words, guint *ret_n, GError **error)
         g_ptr_array_add(all, (gpointer)&verbs[i]);
     g_autoptr(GPtrArray) first = match(all, words[0], 0);
     g_autofree gchar *group = first->len ? first_word(first->pdata[0]) : NULL;
-    gboolean is_group = first->len > 1;
+    gboolean is_group = first->len > 0 && strchr(((const Verb *)first->pdata[0])->name, ' ');
     for (guint i = 1; i < first->len; i++) {
         g_autofree gchar *other = first_word(first->pdata[i]);
         is_group = is_group && !strcmp(group, other);
@@ -373,9 +375,12 @@ run_help(Ctl *ctl, GError **error)
         print_verbs(NULL);
         return SAMI_EXIT_DONE;
     }
-    if (!ctl->args.operands[1] && g_str_has_prefix("peer", ctl->args.operands[0])) {
-        print_verbs("peer");
-        return SAMI_EXIT_DONE;
+    for (guint i = 0; !ctl->args.operands[1] && i < G_N_ELEMENTS(verbs); i++) {
+        g_autofree gchar *group = strchr(verbs[i].name, ' ') ? first_word(&verbs[i]) : NULL;
+        if (group && g_str_has_prefix(group, ctl->args.operands[0])) {
+            print_verbs(group);
+            return SAMI_EXIT_DONE;
+        }
     }
     const Verb *verb = find_verb(ctl->args.operands, &n, error);
     if (verb)

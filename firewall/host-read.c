@@ -5,8 +5,11 @@
 #include <ifaddrs.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "firewall/attributes.h"
 #include "firewall/ops.h"
@@ -45,6 +48,60 @@ sami_host_addresses(GError **error)
     }
     freeifaddrs(all);
     return list;
+}
+
+void
+sami_host_timeouts(SamiTimeouts *ret)
+{
+    static const struct {
+        const gchar *name; /* behind nf_conntrack_ */
+        gsize offset;
+    } settings[] = {
+#define T(field) G_STRUCT_OFFSET(SamiTimeouts, field)
+        { "tcp_timeout_syn_sent", T(tcp[0]) },      { "tcp_timeout_syn_sent", T(tcp[1]) },
+        { "tcp_timeout_syn_recv", T(tcp[2]) },      { "tcp_timeout_established", T(tcp[3]) },
+        { "tcp_timeout_fin_wait", T(tcp[4]) },      { "tcp_timeout_close_wait", T(tcp[5]) },
+        { "tcp_timeout_last_ack", T(tcp[6]) },      { "tcp_timeout_time_wait", T(tcp[7]) },
+        { "tcp_timeout_close", T(tcp[8]) },         { "tcp_timeout_syn_sent", T(tcp[9]) }, /* SYN_SENT2 has none of its own */
+        { "sctp_timeout_closed", T(sctp[0]) },      { "sctp_timeout_closed", T(sctp[1]) },
+        { "sctp_timeout_cookie_wait", T(sctp[2]) }, { "sctp_timeout_cookie_echoed", T(sctp[3]) },
+        { "sctp_timeout_established", T(sctp[4]) }, { "sctp_timeout_shutdown_sent", T(sctp[5]) },
+        { "sctp_timeout_shutdown_recd", T(sctp[6]) }, { "sctp_timeout_shutdown_ack_sent", T(sctp[7]) },
+        { "sctp_timeout_heartbeat_sent", T(sctp[8]) }, { "udp_timeout", T(udp) },
+        { "udp_timeout_stream", T(udp_stream) },    { "icmp_timeout", T(icmp) },
+        { "icmpv6_timeout", T(icmpv6) },            { "gre_timeout", T(gre) },
+        { "gre_timeout_stream", T(gre_stream) },    { "generic_timeout", T(generic) },
+#undef T
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(settings); i++) {
+        g_autofree gchar *name = g_strconcat("nf_conntrack_", settings[i].name, NULL);
+        gint64 value = read_sysctl(name);
+        *(guint32 *)G_STRUCT_MEMBER_P(ret, settings[i].offset) = value > 0 ? (guint32)MIN(value, (gint64)G_MAXINT32) : 0;
+    }
+}
+
+int
+sami_host_watch(GError **error)
+{
+    struct sockaddr_nl local = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    if (fd >= 0 && bind(fd, (const struct sockaddr *)(const void *)&local, sizeof local) == 0)
+        return fd;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "changes of the interfaces' addresses: %s", g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+gboolean
+sami_host_watch_drain(int fd)
+{
+    guint8 buffer[8192];
+    gssize n;
+    do
+        n = recv(fd, buffer, sizeof buffer, 0);
+    while (n > 0 || (n < 0 && (errno == EINTR || errno == ENOBUFS)));
+    return n < 0 && errno == EAGAIN;
 }
 
 SamiHostFacts *

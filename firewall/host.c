@@ -108,6 +108,20 @@ lose_offload(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiS
 }
 
 static SamiReason
+lose_time(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiSession *s, guint32 stripped)
+{
+    (void)facts, (void)needs, (void)s;
+    return (stripped & SAMI_HAS_TIMEOUT) ? SAMI_REASON_TIMEOUT_CUT : SAMI_REASON_NONE;
+}
+
+static SamiReason
+lose_mark(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiSession *s, guint32 stripped)
+{
+    (void)facts, (void)needs, (void)s;
+    return (stripped & SAMI_HAS_MARK) ? SAMI_REASON_MARK_CUT : SAMI_REASON_NONE;
+}
+
+static SamiReason
 lose_labels(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiSession *s, guint32 stripped)
 {
     (void)needs, (void)stripped;
@@ -122,6 +136,8 @@ static const struct {
     {need_helper, lose_helper},
     {NULL, lose_gre},
     {NULL, lose_offload},
+    {NULL, lose_mark},
+    {NULL, lose_time},
     {need_labels, lose_labels},
     {need_nat, NULL}, /* without a nat base chain the entry is as it should be, and its packets are not translated */
 };

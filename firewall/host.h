@@ -85,6 +85,13 @@ const gchar *sami_host_check_id(guint i);
 /* Addresses of the interfaces of this network namespace, of SamiPrefix. SAMI_ERROR_FAILED. (transfer full) */
 GArray *sami_host_addresses(GError **error);
 
+/* The settings nf_conntrack_*_timeout_* of this namespace; what cannot be read is 0. */
+void sami_host_timeouts(SamiTimeouts *ret);
+/* A socket that becomes readable when addresses of the interfaces come or go. Not blocking. -1 with SAMI_ERROR_FAILED. */
+int sami_host_watch(GError **error);
+/* Takes what it has, and what it says does not matter: more may have been lost. FALSE: it says nothing any more. */
+gboolean sami_host_watch_drain(int fd);
+
 /* Has this kernel a connection tracking helper of that name for flows of this family and protocol? Asked by the creation of an entry that
  * names the helper and, in its status, a bit that the kernel refuses, in this order (ctnetlink_create_conntrack(), Linux 6.18): so what it refuses
  * tells, and no entry is ever made. A helper that is a module is loaded by it, as it would be by the session that needs it.

@@ -5,6 +5,7 @@
 
 #include "common/cursor.h"
 #include "common/value.h"
+#include "firewall/host.h"
 #include "replay/namespace.h"
 #include "replay/order.h"
 
@@ -322,6 +323,19 @@ set_limit(Inject *inject)
         sami_budget_set_limit(inject->sink.budget, max > n_entries ? (max - n_entries) / 2 : 0);
 }
 
+/* What the policies of signers have of this host, as at the collector; a dry run predicts by it, too. */
+static gboolean
+read_host(Inject *inject, GError **error)
+{
+    g_autoptr(GArray) addresses = sami_host_addresses(error);
+    if (!addresses)
+        return FALSE;
+    inject->host.own = sami_address_set_new();
+    sami_address_set_replace(inject->host.own, (const SamiPrefix *) (const void *) addresses->data, addresses->len);
+    sami_host_timeouts(&inject->host.timeouts);
+    return TRUE;
+}
+
 static gboolean
 open_sink(Inject *inject, GError **error)
 {
@@ -343,8 +357,9 @@ open_sink(Inject *inject, GError **error)
     inject->sink = (ReplaySink){ .config = inject->replay->config, .on_conflict = args->on_conflict, .is_dry = args->is_dry, .list = inject_list,
                                  .user_data = inject };
     inject->sink.firewall = args->is_dry ? sami_firewall_fake_new(0) : sami_firewall_linux_new(error);
-    if (!inject->sink.firewall)
+    if (!inject->sink.firewall || !read_host(inject, error))
         return FALSE;
+    inject->sink.host = &inject->host;
     inject->sink.batch = sami_apply_batch_new();
     inject->sink.budget = sami_budget_new();
     set_limit(inject);
@@ -355,6 +370,7 @@ static void
 clear(Inject *inject)
 {
     g_hash_table_unref(inject->sources);
+    sami_address_set_free(inject->host.own);
     g_hash_table_unref(inject->by_id);
     g_ptr_array_unref(inject->targets);
     sami_budget_unref(inject->sink.budget);

@@ -14,6 +14,7 @@ typedef struct {
     ReplayKeys *keys;
     ReplayFilter *filter;
     ReplaySink sink;
+    SamiSignerHost host; /* of the sink */
     GHashTable *sources;      /* Transport Session of the file -> Source; see inject.c */
     GHashTable *by_id;        /* migration id (16 octets) -> ReplayTarget, of all files */
     GPtrArray *targets;       /* of ReplayTarget, in the order of their beginnings */

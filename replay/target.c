@@ -36,7 +36,7 @@ fill_policy(ReplayTarget *target)
     if (target->trust == REPLAY_TRUST_SIGNER) {
         const GArray *vm = target->vm ? target->vm : target->signer->allow_prefixes;
         *policy = (SamiPolicy){ .vm = (const SamiPrefix *) (const void *) vm->data, .n_vm = vm->len };
-        sami_signer_fill_policy(target->signer, policy);
+        sami_signer_fill_policy(target->signer, target->sink->host, policy);
         return;
     }
     *policy = (SamiPolicy){ .vm = everything, .n_vm = G_N_ELEMENTS(everything), .nat_addresses = everything,
@@ -65,6 +65,7 @@ replay_target_new(const ReplaySink *sink, ReplayTrust trust, SamiSigner *signer,
     SamiBudget *unlimited = sami_budget_new();
     target->apply = sami_apply_new(0, trust == REPLAY_TRUST_SIGNER ? sink->budget : unlimited, signer ? signer->budget : unlimited);
     sami_budget_unref(unlimited);
+    sami_apply_set_expectation_budget(target->apply, signer ? signer->expectations : NULL);
     target->apply->firewall = sink->firewall;
     target->apply->batch = sink->batch;
     target->apply->on_conflict = conflict_of(sink->on_conflict || !signer ? sink->on_conflict : signer->config->on_conflict);
@@ -74,7 +75,7 @@ replay_target_new(const ReplaySink *sink, ReplayTrust trust, SamiSigner *signer,
     target->elements = g_array_new(FALSE, FALSE, sizeof(SamiCumulative));
     target->message = g_array_new(FALSE, FALSE, sizeof(Taken));
     target->siblings = g_ptr_array_new();
-    target->context = (SamiKindContext){ .config = sink->config, .peer = target->name, .vm = target->policy.vm, .n_vm = target->policy.n_vm,
+    target->context = (SamiKindContext){ .config = sink->config, .max_elements = signer ? signer->config->max_elements : 0, .peer = target->name, .vm = target->policy.vm, .n_vm = target->policy.n_vm,
                                          .siblings = target->siblings };
     return target;
 }

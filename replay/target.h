@@ -14,6 +14,7 @@ typedef struct {
     SamiFirewall *firewall;  /* (transfer none) */
     SamiApplyBatch *batch;   /* (transfer none) */
     SamiBudget *budget;      /* (transfer none) of all signers together */
+    const SamiSignerHost *host; /* (nullable) (transfer none) what signers' policies have of it */
     const SamiConfig *config; /* (nullable) (transfer none) for [cumulative NAME] */
     const gchar *on_conflict; /* (nullable) instead of the signer's */
     gboolean is_dry;         /* `firewall` is a fake: sets are not touched either */

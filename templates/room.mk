@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libtemplates.a
 libtemplates_a_SOURCES = \
+	templates/addresses.c templates/addresses.h \
 	templates/answer.c templates/answer.h \
 	templates/expectation.c templates/expectation.h \
 	templates/session.c templates/session.h \
@@ -9,6 +10,7 @@ libtemplates_a_SOURCES = \
 	templates/registry.c templates/registry.h \
 	templates/rules.c templates/rules.h \
 	templates/template.c templates/template.h \
+	templates/timeouts.c templates/timeouts.h \
 	templates/shim.c templates/shim.h \
 	templates/signature.c templates/signature.h \
 	templates/codec.c templates/codec.h \

@@ -25,6 +25,7 @@ sami_stream_free(SamiStream *stream)
         return;
     sami_encoder_free(stream->encoder);
     sami_decoder_free(stream->decoder);
+    g_clear_pointer(&stream->unread, g_array_unref);
     g_free(stream);
 }
 
@@ -46,6 +47,7 @@ sami_stream_reopen(SamiStream *stream, const guint8 ekm[32], guint64 now_ms)
     stream->start_ms = stream->opened_ms = now_ms;
     stream->is_anchored = FALSE;
     stream->counter_in = 0;
+    g_clear_pointer(&stream->unread, g_array_unref);
     sami_encoder_restart(stream->encoder);
     sami_decoder_free(stream->decoder);
     stream->decoder = sami_decoder_new(is_exporter ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
@@ -114,6 +116,43 @@ compare(const SamiStream *stream, const SamiSignature *s)
     return s->counter == stream->counter_in ? SAMI_REASON_NONE : SAMI_REASON_WRONG_COUNTER;
 }
 
+/* Pauses one after the other, as one: how long all of it was, and how much of that we did not read. */
+typedef struct {
+    guint64 from_ms, to_ms, paused_ms;
+} Unread;
+#define UNREAD_MS 4000u /* longer ones are joined no more: what is not known exactly counts as read */
+#define UNREAD_MAX 512u
+
+void
+sami_stream_unread(SamiStream *stream, guint64 from_ms, guint64 to_ms)
+{
+    Unread pause = { from_ms, to_ms, to_ms - from_ms };
+    if (!stream->unread)
+        stream->unread = g_array_new(FALSE, FALSE, sizeof(Unread));
+    Unread *last = stream->unread->len > 0 ? &g_array_index(stream->unread, Unread, stream->unread->len - 1) : NULL;
+    if (last && last->to_ms - last->from_ms < UNREAD_MS) {
+        last->to_ms = to_ms;
+        last->paused_ms += pause.paused_ms;
+        return;
+    }
+    if (stream->unread->len == UNREAD_MAX)
+        g_array_remove_index(stream->unread, 0);
+    g_array_append_val(stream->unread, pause);
+}
+
+/* How long we did not read since then, at least. */
+static guint64
+unread_since(const SamiStream *stream, guint64 since_ms)
+{
+    guint64 sum_ms = 0;
+    for (guint i = 0; stream->unread && i < stream->unread->len; i++) {
+        const Unread *pause = &g_array_index(stream->unread, Unread, i);
+        guint64 before_ms = since_ms > pause->from_ms ? since_ms - pause->from_ms : 0;
+        sum_ms += pause->paused_ms > before_ms ? pause->paused_ms - before_ms : 0;
+    }
+    return sum_ms;
+}
+
 /* Step (5); the header says what it proves. */
 static gboolean
 is_fresh(SamiStream *stream, guint64 elapsed_ms, guint64 now_ms)
@@ -134,7 +173,7 @@ is_fresh(SamiStream *stream, guint64 elapsed_ms, guint64 now_ms)
     }
     stream->peer_start_ms = MIN(stream->peer_start_ms, now - elapsed);
     stream->age_ms = (guint64) (now - elapsed - stream->peer_start_ms);
-    return stream->age_ms <= stream->max_delay_ms;
+    return stream->age_ms <= stream->max_delay_ms || stream->age_ms <= stream->max_delay_ms + unread_since(stream, now_ms - stream->age_ms);
 }
 
 gboolean

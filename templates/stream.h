@@ -23,6 +23,7 @@ typedef struct {
     gboolean is_anchored;
     gint64 peer_start_ms;   /* our clock when the peer's elapsed time was 0: not later than this allows, see below */
     guint64 age_ms;         /* transit age of the Message verified last */
+    GArray *unread;         /* (nullable) of pauses, the last ones: sami_stream_unread() */
     guint64 n_messages_in, n_messages_out, n_octets_in, n_octets_out;
     SamiEncoder *encoder;
     SamiDecoder *decoder;
@@ -68,5 +69,8 @@ gboolean sami_stream_take(SamiStream *stream, guint64 now_ms, guint32 export_tim
  * Message's signature record with sami_signature_read()). */
 gboolean sami_stream_verify(SamiStream *stream, const guint8 *message, gsize length, guint64 now_ms, SamiReason *ret_reason,
                             gboolean *ret_is_last, GError **error);
+/* We did not read from `from_ms` to `to_ms` of our clock, because the peer was faster than it may be. What was signed before or in that time waited for us: for
+ * such Messages max_delay is longer by as much as that, and for no others. */
+void sami_stream_unread(SamiStream *stream, guint64 from_ms, guint64 to_ms);
 /* Steps (6) and (7), for a Message that has just been verified. SAMI_ERROR_MALFORMED or SAMI_ERROR_PEN ends the session. */
 gboolean sami_stream_decode(SamiStream *stream, guint8 *message, gsize length, SamiRecordFunc func, gpointer user_data, GError **error);

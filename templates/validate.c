@@ -48,31 +48,92 @@ sami_reason_is_known(guint reason)
     return find(reason) >= 0;
 }
 
-/* What no session of a VM has: RFC 6890 special addresses that a firewall never tracks for somebody else. */
-static const SamiPrefix special[] = {
-    { { { 0 } }, 4, 8 },          { { { 127 } }, 4, 8 },         { { { 169, 254 } }, 4, 16 },
-    { { { 224 } }, 4, 4 },        { { { 240 } }, 4, 4 },         { { { 0 } }, 6, 128 },
-    { { { [15] = 1 } }, 6, 128 }, { { { 0xfe, 0x80 } }, 6, 10 }, { { { 0xff } }, 6, 8 },
-    { { { [10] = 0xff, [11] = 0xff } }, 6, 96 },
+/* What no session of a VM has: RFC 6890 special addresses that a firewall never tracks for somebody else. Nearly
+ * every address is none of them, and its first octet says so. */
+#define NEVER 0x80u
+static const struct {
+    SamiPrefix prefix;
+    guint8 bit; /* SAMI_SPECIAL_* that lets it in */
+} special[] = {
+    { { { { 0 } }, 4, 8 }, NEVER },
+    { { { { 127 } }, 4, 8 }, SAMI_SPECIAL_LOOPBACK },
+    { { { { 169, 254 } }, 4, 16 }, SAMI_SPECIAL_LINK_LOCAL },
+    { { { { 224 } }, 4, 4 }, SAMI_SPECIAL_MULTICAST },
+    { { { { 240 } }, 4, 4 }, NEVER },
+    { { { { 0 } }, 6, 128 }, NEVER },
+    { { { { [15] = 1 } }, 6, 128 }, SAMI_SPECIAL_LOOPBACK },
+    { { { { 0xfe, 0x80 } }, 6, 10 }, SAMI_SPECIAL_LINK_LOCAL },
+    { { { { 0xff } }, 6, 8 }, SAMI_SPECIAL_MULTICAST },
+    { { { { [10] = 0xff, [11] = 0xff } }, 6, 96 }, NEVER },
 };
+
+/* What it is, 0 for an ordinary one. */
+static guint8
+special_bit(guint8 family, const SamiAddress *address)
+{
+    guint8 first = address->octets[0];
+    gboolean is_plain = family == 4 ? first != 0 && first != 127 && first != 169 && first < 224 : family == 6 && first != 0 && first < 0xfe;
+    for (guint i = 0; !is_plain && i < G_N_ELEMENTS(special); i++)
+        if (sami_prefix_contains(&special[i].prefix, family, address))
+            return special[i].bit;
+    return 0;
+}
 
 gboolean
 sami_address_is_ordinary(guint8 family, const SamiAddress *address)
 {
-    return !sami_prefixes_contain(special, G_N_ELEMENTS(special), family, address);
+    return special_bit(family, address) == 0;
 }
 
 /* What this policy takes: see any_address. */
 static gboolean
 is_taken(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
 {
-    return policy->any_address || sami_address_is_ordinary(family, address);
+    return policy->any_address || !(special_bit(family, address) & ~policy->special);
+}
+
+/* As an end of a flow; a translated one is another matter. */
+static gboolean
+is_own(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
+{
+    return policy->own && !policy->any_address && !(policy->special & SAMI_SPECIAL_OWN) && sami_address_set_has(policy->own, family, address);
+}
+
+SamiReason
+sami_policy_takes_address(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
+{
+    if (!is_taken(policy, family, address))
+        return SAMI_REASON_ADDRESS_SPECIAL;
+    return is_own(policy, family, address) ? SAMI_REASON_ADDRESS_OWN : SAMI_REASON_NONE;
+}
+
+static gboolean
+has_bit(const guint32 *bits, guint number)
+{
+    return !bits || (bits[number / 32] >> (number % 32) & 1) != 0;
 }
 
 static gboolean
 addresses_are_taken(const SamiPolicy *policy, guint8 family, const SamiTuple *tuple)
 {
     return is_taken(policy, family, &tuple->src) && is_taken(policy, family, &tuple->dst);
+}
+
+static gboolean
+has_port_numbers(guint8 protocol)
+{
+    return sami_protocol_selector(protocol) == SAMI_SELECTOR_PORTS;
+}
+
+/* The ports of the untranslated ends. Which end opened the flow is the sender's word, and what is let in is the same either way. */
+static SamiReason
+check_ports(const SamiSession *s, const SamiPolicy *policy, gboolean is_source, gboolean is_responder)
+{
+    if ((!policy->ports && !policy->remote_ports) || !has_port_numbers(s->key.protocol))
+        return SAMI_REASON_NONE;
+    return has_bit(is_source ? policy->ports : policy->remote_ports, s->key.orig.src_port) &&
+                   has_bit(is_responder ? policy->ports : policy->remote_ports, s->reply.src_port)
+               ? SAMI_REASON_NONE : SAMI_REASON_PORT_NOT_ALLOWED;
 }
 
 /* LIFECYCLE §9: the VM is the untranslated end, and what was translated onto is listed. */
@@ -93,7 +154,9 @@ check_addresses(const SamiSession *s, const SamiPolicy *policy)
     if (memcmp(&s->reply.src, &s->key.orig.dst, sizeof(SamiAddress)) != 0 &&
         !sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, family, &s->key.orig.dst))
         return SAMI_REASON_NAT_ADDRESS;
-    return SAMI_REASON_NONE;
+    if (is_own(policy, family, &s->key.orig.src) || is_own(policy, family, &s->reply.src))
+        return SAMI_REASON_ADDRESS_OWN;
+    return check_ports(s, policy, is_source, is_responder);
 }
 
 /* The name goes into the kernel's list of helpers or functions and into messages for the operator. */
@@ -216,6 +279,8 @@ sami_validate_session(const SamiSession *s, const SamiPolicy *policy)
         return SAMI_REASON_STATE_RANGE;
     if (!(s->has & SAMI_HAS_TIMEOUT) || !(s->has & SAMI_HAS_REPLY))
         return SAMI_REASON_FIELD_MISSING;
+    if (!has_bit(policy->protocols, s->key.protocol))
+        return SAMI_REASON_PROTOCOL_NOT_ALLOWED;
     if (!addresses_are_taken(policy, s->key.family, &s->reply))
         return SAMI_REASON_ADDRESS_SPECIAL;
     SamiTuple mirror;
@@ -267,6 +332,12 @@ is_end_allowed(const SamiExpectation *e, const SamiPolicy *policy, const SamiAdd
            sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, e->key.family, address);
 }
 
+static gboolean
+is_own_end(const SamiExpectation *e, const SamiPolicy *policy, const SamiAddress *address)
+{
+    return is_own(policy, e->key.family, address) && !sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, e->key.family, address);
+}
+
 static SamiReason
 check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gboolean is_any)
 {
@@ -275,9 +346,38 @@ check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gbo
     if (!addresses_are_taken(policy, family, &e->master.orig) || !is_taken(policy, family, &e->key.orig.dst) ||
         (!is_any && !is_taken(policy, family, &e->key.orig.src)) || (has_address && !is_taken(policy, family, &e->nat_address)))
         return SAMI_REASON_ADDRESS_SPECIAL;
+    if (is_own_end(e, policy, &e->key.orig.dst) || (!is_any && is_own_end(e, policy, &e->key.orig.src)) ||
+        (has_address && is_own_end(e, policy, &e->nat_address)))
+        return SAMI_REASON_ADDRESS_OWN;
     if (!is_end_allowed(e, policy, &e->key.orig.dst) || (!is_any && !is_end_allowed(e, policy, &e->key.orig.src)))
         return SAMI_REASON_ADDRESS_NOT_ALLOWED;
     return !has_address || is_end_allowed(e, policy, &e->nat_address) ? SAMI_REASON_NONE : SAMI_REASON_NAT_ADDRESS;
+}
+
+/* Where the flow to come ends, which is what it opens. A port that is left open does not matter where the VM opens the flow; where somebody else does,
+ * it may be any. */
+static SamiReason
+check_expected_ports(const SamiExpectation *e, const SamiPolicy *policy)
+{
+    guint8 ends = sami_expectation_vm_ends(e, policy);
+    gboolean is_vm_source = ends & SAMI_EXPECT_END_SRC, is_translated = !(ends & SAMI_EXPECT_END_DST) && (ends & SAMI_EXPECT_END_NAT);
+    gboolean is_vm_destination = (ends & (SAMI_EXPECT_END_DST | SAMI_EXPECT_END_NAT)) != 0, is_free = e->mask_src_port == 0;
+    guint16 port = is_translated && e->nat_port ? e->nat_port : e->key.orig.dst_port;
+    if ((!policy->ports && !policy->remote_ports) || !has_port_numbers(e->key.protocol))
+        return SAMI_REASON_NONE;
+    gboolean is_source_allowed = is_free ? is_vm_source || !policy->remote_ports
+                                         : has_bit(is_vm_source ? policy->ports : policy->remote_ports, e->key.orig.src_port);
+    return is_source_allowed && has_bit(is_vm_destination ? policy->ports : policy->remote_ports, port) ? SAMI_REASON_NONE
+                                                                                                        : SAMI_REASON_PORT_NOT_ALLOWED;
+}
+
+static gboolean
+is_helper_allowed(const SamiPolicy *policy, const gchar helper[SAMI_HELPER_NAME_MAX])
+{
+    for (guint i = 0; policy->helpers && policy->helpers[i]; i++)
+        if (strncmp(policy->helpers[i], helper, SAMI_HELPER_NAME_MAX) == 0)
+            return TRUE;
+    return !policy->helpers;
 }
 
 guint8
@@ -311,20 +411,47 @@ sami_validate_expectation(const SamiExpectation *e, const SamiPolicy *policy)
         return reason;
     if (e->action == SAMI_ACTION_DELETED)
         return SAMI_REASON_NONE;
+    if (!has_bit(policy->protocols, e->key.protocol) || !has_bit(policy->protocols, e->master.protocol))
+        return SAMI_REASON_PROTOCOL_NOT_ALLOWED;
     if (e->action != SAMI_ACTION_CREATED || e->timeout_s == 0 || e->timeout_s > SAMI_EXPECT_TIMEOUT_MAX_S ||
         (e->flags & ~SAMI_EXPECT_FLAGS) || e->expect_class > SAMI_EXPECT_CLASS_MAX || ((e->has & SAMI_EXPECT_HAS_NAT) && e->nat_direction > 1))
         return SAMI_REASON_STATE_RANGE;
     if (((e->has & SAMI_EXPECT_HAS_HELPER) && !is_name(e->helper, sizeof e->helper)) ||
         ((e->has & SAMI_EXPECT_HAS_FUNCTION) && !is_name(e->function, sizeof e->function)))
         return SAMI_REASON_STATE_RANGE;
+    if (policy->helpers && (!(e->has & SAMI_EXPECT_HAS_HELPER) || !is_helper_allowed(policy, e->helper)))
+        return SAMI_REASON_HELPER_NOT_ALLOWED;
     reason = check_width(e, &is_any);
-    return reason != SAMI_REASON_NONE ? reason : check_expected_addresses(e, policy, is_any);
+    if (reason == SAMI_REASON_NONE)
+        reason = check_expected_addresses(e, policy, is_any);
+    return reason != SAMI_REASON_NONE ? reason : check_expected_ports(e, policy);
+}
+
+static gboolean
+cut_mark(const SamiPolicy *policy, SamiSession *s)
+{
+    if (!(s->has & SAMI_HAS_MARK) || !(s->mark & policy->mark_cut))
+        return FALSE;
+    s->mark &= ~policy->mark_cut;
+    return TRUE;
+}
+
+static gboolean
+cut_timeout(const SamiPolicy *policy, SamiSession *s)
+{
+    guint32 max_s = policy->timeouts && (s->has & SAMI_HAS_TIMEOUT) ? sami_timeouts_max(policy->timeouts, s) : 0;
+    if (max_s == 0 || s->timeout_s <= max_s)
+        return FALSE;
+    s->timeout_s = max_s;
+    s->status &= ~SAMI_IPS_FIXED_TIMEOUT;
+    return TRUE;
 }
 
 guint32
 sami_policy_strip(const SamiPolicy *policy, SamiSession *s)
 {
-    guint32 gone = policy->may_help ? 0 : s->has & (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
+    gboolean may_have_helper = !(s->has & SAMI_HAS_HELPER) || (policy->may_help && is_helper_allowed(policy, s->helper));
+    guint32 gone = may_have_helper ? 0 : s->has & (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
     s->has &= ~gone;
-    return gone;
+    return gone | (cut_mark(policy, s) ? SAMI_HAS_MARK : 0) | (cut_timeout(policy, s) ? SAMI_HAS_TIMEOUT : 0);
 }

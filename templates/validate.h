@@ -3,10 +3,12 @@
  * Each rule is one row of the table of reasons: number on the wire, id (in JSON, counters and refusals) and text. */
 #pragma once
 
+#include "templates/addresses.h"
 #include "templates/records.h"
+#include "templates/timeouts.h"
 
 /* X(symbol, number, id, source, text), a line each. Numbers are normative and never reused (29 and 44 were never given by anybody). 1-19 sessions,
- * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations.
+ * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations, 80-89 a signer's policy.
  *
  * The source is the section of an RFC or of sami-protocol(7) that has the rule, the key of sami.conf(5) that makes it, or the file and function of
  * Linux 6.18 and what it does. The counters of a reason have its id: refused_ID_total of samictl stats, sami_refusals_total{reason="ID"} of
@@ -75,7 +77,17 @@
     X(EXPECTATION_LATE, 72, "expectation-expired", "sami-protocol(7), Masters, children and expectations", "its time was over before it was here") \
     X(EXPECTATION_FUNCTION, 73, "expectation-function", "nf_conntrack_netlink.c ctnetlink_create_expect(): EINVAL for a class beyond the helper's, or a function that no module has", "this kernel has no such class or function of an expectation") \
     X(EXPECTATION_CLASH, 74, "expectation-clash", "nf_conntrack_expect.c __nf_ct_expect_check(): EBUSY where another expectation overlaps", "another flow expects the same here") \
-    X(COUNT_LOST, 75, "count-lost", "sami-protocol(7), CUMULATIVE RECORDS", "the elements of the set here have no such counter or quota")
+    X(COUNT_LOST, 75, "count-lost", "sami-protocol(7), CUMULATIVE RECORDS", "the elements of the set here have no such counter or quota") \
+    X(SIGNER_NOT_VALID, 80, "signer-not-valid", "sami.conf(5), valid-until", "the signer's valid-from has not come yet, or its valid-until has passed") \
+    X(MAX_MIGRATIONS, 81, "max-migrations", "sami.conf(5), max-migrations", "more migrations at once than the signer may have") \
+    X(PROTOCOL_NOT_ALLOWED, 82, "protocol-not-allowed", "sami.conf(5), protocols", "the protocol is not in the signer's protocols") \
+    X(PORT_NOT_ALLOWED, 83, "port-not-allowed", "sami.conf(5), ports", "a port is not in the signer's ports, or remote-ports") \
+    X(ADDRESS_OWN, 84, "address-own", "sami.conf(5), allow-special", "an address of this firewall itself, which nat-addresses does not list as a translated one") \
+    X(HELPER_NOT_ALLOWED, 85, "helper-not-allowed", "sami.conf(5), helpers", "the expectation's helper is not in the signer's helpers") \
+    X(MAX_EXPECTATIONS, 86, "max-expectations", "sami.conf(5), max-expectations", "more expectations than the signer may have") \
+    X(MAX_ELEMENTS, 87, "max-elements", "sami.conf(5), max-elements", "more elements of sets than the signer may make") \
+    X(MARK_CUT, 88, "mark-cut", "sami.conf(5), mark-mask", "the mark has bits that are not in the signer's mark-mask: they are 0 now") \
+    X(TIMEOUT_CUT, 89, "timeout-clamped", "sami.conf(5), long-timeouts", "the timeout was longer than this kernel gives a flow in that state, and was cut to that")
 
 typedef enum {
 #define X(symbol, number, id, source, text) SAMI_REASON_##symbol = number,
@@ -91,7 +103,19 @@ const gchar *sami_reason_text(guint reason);
 /* TRUE if the number has a row. */
 gboolean sami_reason_is_known(guint reason);
 
-/* What the collector's configuration allows one signer. Prefix arrays are (transfer none). */
+/* What addresses may be besides ordinary ones; the words of a signer's allow-special. Broadcast, reserved, unspecified and mapped ones are nobody's. */
+enum {
+    SAMI_SPECIAL_OWN = 1 << 0,
+    SAMI_SPECIAL_LOOPBACK = 1 << 1,
+    SAMI_SPECIAL_LINK_LOCAL = 1 << 2,
+    SAMI_SPECIAL_MULTICAST = 1 << 3,
+};
+
+/* A bitmap: is it NULL, which is all, or has it the number? */
+#define SAMI_POLICY_BITS(n) (((n) + 31) / 32)
+#define SAMI_POLICY_SET(bits, i) ((bits)[(i) / 32] |= 1u << ((i) % 32))
+
+/* What the collector's configuration allows one signer. Arrays are (transfer none). Of the rules from `protocols` on, zero is none. */
 typedef struct {
     const SamiPrefix *vm;          /* of the migration's vm-address records */
     guint n_vm;
@@ -104,6 +128,14 @@ typedef struct {
     gboolean may_help;             /* flows may have a helper, which opens ports for others */
     gboolean any_segment;          /* every zone and VLAN: nobody's policy, but the operator's own word */
     gboolean any_address;          /* every address, loopback and multicast too: what a kernel had of itself */
+    const guint32 *protocols;      /* (nullable) bitmap of 256 */
+    const guint32 *ports;          /* (nullable) bitmap of 65536: at the VM's own end, whoever opened the flow */
+    const guint32 *remote_ports;   /* (nullable) the same of the other end */
+    const gchar *const *helpers;   /* (nullable) of flows and expectations, where may_help */
+    guint32 mark_cut;              /* bits that become 0 */
+    guint8 special;                /* SAMI_SPECIAL_* */
+    const SamiAddressSet *own;     /* (nullable) of this firewall */
+    const SamiTimeouts *timeouts;  /* (nullable) of this kernel, which a record's timeout is cut to */
 } SamiPolicy;
 
 /* NONE if the record may be injected. Deleted records are checked for their key only. */
@@ -114,7 +146,10 @@ SamiReason sami_validate_expectation(const SamiExpectation *expectation, const S
 /* Which of its addresses are the VM's: SAMI_EXPECT_END_* bits. */
 enum { SAMI_EXPECT_END_SRC = 1 << 0, SAMI_EXPECT_END_DST = 1 << 1, SAMI_EXPECT_END_NAT = 1 << 2 };
 guint8 sami_expectation_vm_ends(const SamiExpectation *expectation, const SamiPolicy *policy);
-/* Takes out what a record may be without, and the policy does not let in. Returns the groups that went (SamiHas). */
+/* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, time beyond that of this kernel. A fixed timeout
+ * that is cut is not fixed any more: it would end the flow under its packets. Returns the groups that went, or were cut (SamiHas). */
 guint32 sami_policy_strip(const SamiPolicy *policy, SamiSession *session);
 /* An address that a session may have: unicast and routable beyond a link. */
 gboolean sami_address_is_ordinary(guint8 family, const SamiAddress *address);
+/* NONE if this policy takes an address as an end of flows: ADDRESS_SPECIAL, or ADDRESS_OWN. */
+SamiReason sami_policy_takes_address(const SamiPolicy *policy, guint8 family, const SamiAddress *address);

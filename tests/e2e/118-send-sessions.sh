@@ -44,6 +44,7 @@ grep -q '^ABORTED' "$WORK/out" && [ "$(count 3)" -eq 0 ] || { cat "$WORK/out"; f
 begin replication
 flush 1 2 3
 rm "$WORK"/journal2/*.ipfix
+# Of a replication there is nothing to announce but everything.
 sed -i '/^\(unscoped\|require-expect\)/d' "$WORK/fw2/signers.d/fw1.example.conf"
 printf 'unscoped=true\nrequire-expect=false\n' >>"$WORK/fw2/signers.d/fw1.example.conf"
 kill -HUP "$COLLECTOR"

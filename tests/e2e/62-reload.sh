@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SIGHUP: a broken configuration is reported and the old one stays; a new peer and its signer are believed; a signer whose file is gone is
-# revoked, its running migration ends with a refusal and leaves nothing, and nobody else's notices.
+# revoked, its running migration ends with a refusal and leaves nothing, and nobody else's notices; nor does it of a policy that becomes narrower.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
@@ -61,13 +61,23 @@ kill -HUP "$COLLECTOR"
 poll 10 count 2 reloads_total 2 || fail "not reloaded"
 here $VM3 2 && here $VM4 2 || fail "a reload took entries away"
 
+# Narrower: nothing more of that kind comes from it, and all of the other one's.
+echo 'ports=1001-1002' >>"$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reloads_total 3 || fail "not reloaded"
+add $VM3 1003; add $VM4 1003
+poll 10 here $VM4 3 || fail "the other one's new flow is missing"
+is_refused() { ! count 2 refused_port-not-allowed_total 0; }
+poll 10 is_refused || fail "not refused by the new policy"
+here $VM3 2 || fail "not what the new policy allows"
+
 # Revoked.
 rm "$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
 wait "$MIGRATE3"
 [ $? -eq 3 ] && grep -q 'revoked' "$WORK/migrate3" || fail "the revoked one did not end with a refusal"
 poll 10 here $VM3 0 || fail "the revoked one left entries"
-here $VM4 2 || fail "the other one lost entries"
+here $VM4 3 || fail "the other one lost entries"
 ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
 [ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "still believed"
 ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "the other one does not go on"

@@ -34,6 +34,7 @@ echo 'unscoped=true' >>"$WORK/fw3/signers.d/fw2.example.conf"
 echo 'replicate=true' >>"$WORK/fw2/peers.d/fw3.example.conf"
 sed -i '/^\(pair\|deadline\) *=/d' "$WORK/fw2/sami.conf"
 printf 'pair=sync\ndeadline=60s\n' >>"$WORK/fw2/sami.conf"
+# Announcements are another case's (61-expect).
 echo 'require-expect=false' >>"$WORK/fw2/signers.d/fw1.example.conf"
 pair_daemon 3 collector && pair_daemon 2 collector && pair_daemon 2 exporter && pair_daemon 1 exporter || exit 1
 poll 20 is_said 2 in_step True || fail "the pair is not in step"

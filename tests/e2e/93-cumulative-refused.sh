@@ -68,6 +68,17 @@ refused set-full 41
 [ "$(ns fw2 nft list set inet guard second_dns4 | grep -o 'expires' | wc -l)" -eq 10 ] || fail "the full set is not full"
 ns fw2 nft 'delete set inet guard second_dns4; add set inet guard second_dns4 { type ipv4_addr; size 65536; flags dynamic,timeout; timeout 10m; counter; }'
 
+# No more than the signer may make, of all sets together.
+signer=$(ls "$WORK"/fw2/signers.d/*.conf)
+echo max-elements=20 >>"$signer"
+reload 2 "$COLLECTOR"
+move 6
+tail -n 1 "$WORK/migrate" | grep -q '"refused":{[^}]*"max-elements":[1-9]' || fail "nothing is refused beyond the signer's max-elements"
+n=$(ns fw2 nft list set inet guard second_dns4 | grep -o 'expires' | wc -l)
+[ "$n" -le 20 ] || fail "$n elements, not at most 20"
+sed -i '/^max-elements=/d' "$signer"
+reload 2 "$COLLECTOR"
+
 # Large: whole, and equal.
 list() { ns "fw$1" nft list set inet guard "$(guard_prefix "$1")syn4" | grep -o '[0-9.]* counter packets [0-9]* bytes [0-9]*' | sort; }
 many 100000 101 syn4 || fail "no elements"

@@ -1,6 +1,6 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
 # operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP,
-# 15x privileges.
+# 13x what a signer may bring, 15x privileges.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \
@@ -93,8 +93,9 @@ E2E_TESTS = \
 	tests/e2e/124-kernel-sctp.sh \
 	tests/e2e/125-live-over-sctp.sh \
 	tests/e2e/126-replay-over-sctp.sh \
-	tests/e2e/150-privileges.sh \
-	tests/e2e/151-compromised.sh
+	tests/e2e/130-policy.sh \
+	tests/e2e/131-policy-limits.sh \
+	tests/e2e/132-compromised.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \

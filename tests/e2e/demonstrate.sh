@@ -23,6 +23,8 @@ done
 case $flows in '' | *[!0-9]*) echo "demo: --flows needs a number" >&2; exit 2 ;; esac
 [ "$flows" -ge 24 ] || { echo "demo: at least 24 flows, three of each kind" >&2; exit 2; }
 . "$srcdir/tests/e2e/testbed.sh"
+# shellcheck disable=SC2034
+DEFAULT_POLICY=1
 cases=(out in snat masquerade dnat ipv6-out ipv6-in ipv6-snat)
 
 say() { printf '%s\n' "$*"; }

@@ -47,6 +47,7 @@ many_pair() { # A B: each may send to the other
         set -- $one
         ctl "$1" peer add "$WORK/fw$2/fw$2.example.peer" --both --yes --allow 10.0.0.0/8 --nat-addresses 192.0.2.0/24,198.51.100.0/24 \
             >"$WORK/pair" 2>&1 || { cat "$WORK/pair"; return 1; }
+        # Announcements are another case's (61-expect): here many move at once.
         sed -i '/^require-expect=/d' "$WORK/fw$1/signers.d/fw$2.example.conf"
         echo 'require-expect=false' >>"$WORK/fw$1/signers.d/fw$2.example.conf"
     done

@@ -4,7 +4,7 @@
 : "${srcdir:?}" "${CASE:?}"
 set -uo pipefail
 . "$srcdir/tests/e2e/testbed.sh"
-CLIENTS=()
+CLIENTS=() DEFAULT_POLICY=1
 lab_start "${EVENTS:-1}" || exit 1
 [ -z "${BEFORE:-}" ] || "$BEFORE" || exit 1
 if [ "${LISTENER_FIRST:-}" ]; then

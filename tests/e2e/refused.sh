@@ -5,14 +5,21 @@
 # Per case: the sender gets the expected answer, the counter of that reason at the collector goes up by what is expected and no other one
 # does, and the table of firewall 2 is what it was.
 
-FAILED=0
+FAILED=0 DEFAULT_POLICY=1
 N_CASES=0
+
+# What the honest cases need, and nothing else.
+refused_policy() { # FILE...
+    sed -i '/^\(kinds\|protocols\|ports\|helpers\|mark-mask\|max-expectations\) *=/d' "$@"
+    sed -i '/^\[signer/a kinds=session,expectation\nprotocols=tcp,udp,sctp,icmp,icmpv6,gre\nports=1-59999\nhelpers=ftp\nmark-mask=0xff\nmax-expectations=1' "$@"
+}
 
 # The firewalls' own connection is not tracked, so that what is in the table of firewall 2 is what SAMI wrote there.
 refused_setup() {
     lab_start && sami_setup || return 1
     sed -i 's/^#* *max-migrations *=.*/max-migrations=1000/' "$WORK/fw2/sami.conf"
-    sed -i '/^kinds *=/d; /^\[signer/a kinds=session,expectation' "$WORK"/fw2/signers.d/*
+    refused_policy "$WORK"/fw2/signers.d/*
+    ip -n "${LAB}fw2" addr add 10.0.0.254/32 dev lo # an address of the firewall inside allow-prefixes
     ns fw2 nft -f - <<'NFT' || return 1
 table inet management {
     chain in { type filter hook prerouting priority -300; iifname "mgmt0" notrack; }
@@ -81,7 +88,7 @@ hostile() { ns fw1 timeout 20 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example
 honest_migration() {
     ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport "$1" --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
     ctl 1 migrate --vm $VM4 --to fw2.example --now --json >"$WORK/honest" 2>&1 &&
-        ns fw2 conntrack -L 2>/dev/null | grep -q "sport=$1" && return
+        ns fw2 conntrack -L -p tcp --sport "$1" 2>/dev/null | grep -q "sport=$1" && return
     echo "FAIL honest-migration-afterwards"
     cat "$WORK/honest" "$WORK"/*.log
     return 1

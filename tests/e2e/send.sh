@@ -24,8 +24,9 @@ send_third() {
     ctl 1 peer add "$WORK/fw3/fw3.example.peer" --both --yes --allow 10.0.0.0/24 >"$WORK/peer1" 2>&1 || { cat "$WORK/peer1"; return 1; }
     ctl 3 peer add "$WORK/fw1/fw1.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 \
         --nat-addresses 192.0.2.0/24,2001:db8:f::/64 >"$WORK/peer3" 2>&1 || { cat "$WORK/peer3"; return 1; }
+    # What is sent is recorded, and nobody announces it: announcements are another case's (61-expect).
     sed -i '/^require-expect/d' "$WORK/fw3/signers.d/fw1.example.conf"
-    echo require-expect=false >>"$WORK/fw3/signers.d/fw1.example.conf"
+    printf 'require-expect=false\nlong-timeouts=true\n' >>"$WORK/fw3/signers.d/fw1.example.conf"
     ip netns exec "${LAB}fw3" "$BUILD/sami-collector" -c "$WORK/fw3/sami.conf" -f >>"$WORK/collector3.log" 2>&1 &
     # shellcheck disable=SC2034
     THIRD=$!

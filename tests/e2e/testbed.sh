@@ -185,6 +185,8 @@ CONF
     ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 >"$WORK/peer1" 2>&1 || { cat "$WORK/peer1"; return 1; }
     ctl 2 peer add "$WORK/fw1/fw1.example.peer" --both --yes --allow 10.0.0.0/24,2001:db8:a::/64 \
         --nat-addresses 192.0.2.0/24,2001:db8:f::/64 >"$WORK/peer2" 2>&1 || { cat "$WORK/peer2"; return 1; }
+    # Most cases put entries in by hand, with more time than packets would give them. Those that do not say DEFAULT_POLICY=1.
+    [ -n "${DEFAULT_POLICY:-}" ] || sed -i '/^\[signer/a long-timeouts=true' "$WORK"/fw[12]/signers.d/*.conf
 }
 
 # The part of an orchestrator: what may come is announced where it will arrive (NO_EXPECT: it is not).

@@ -1,5 +1,6 @@
 /* hostile CONFIG TO CASE [CERTIFICATE KEY | none]: misbehaves in one way and says what the collector answered.
  * hostile CONFIG TO resume:ID: wants to go on with the migration of somebody else.
+ * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
  * hostile --all CONFIG TO SOCKET NETNS: every case but those of max-delay, each on its own and by its name. Around each one it reads the
  * collector's counters at its control SOCKET, and the connection table in NETNS.
  *
@@ -32,6 +33,55 @@ run_resume(Client *c, const Case *self)
 
 static const Case resume = { "resume", STAGE_CONNECTED, run_resume, "not-owner", 0, NULL, NULL };
 
+#define STREAM_PORT 2000u  /* of the honest ones, one more each */
+#define STREAM_REFUSED 3000u
+
+static void
+add_marker(Client *c, guint8 marker, guint64 n_records)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_MARKER, .marker = { .marker = marker, .freeze_mode = SAMI_FREEZE_EVENTS, .n_records = n_records } };
+    client_add(c, &record);
+    client_send(c);
+    client_answer(c);
+}
+
+/* A compromised source with both keys: what the record cases try one by one, in one stream. */
+static Client *
+run_stream(Client *c, const Case *self)
+{
+    guint n = 0, n_honest = 0;
+    c->may_accept = TRUE;
+    for (const Case *at = record_cases; at->name; at++) {
+        SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (STREAM_PORT + n_honest)) };
+        if (!at->change && !at->change_expected)
+            continue;
+        client_add(c, &record);
+        n_honest++;
+        record = (SamiRecord){ .kind = at->change ? SAMI_RECORD_SESSION : SAMI_RECORD_EXPECTATION };
+        if (at->change) {
+            record.session = honest_session_of((guint16) (STREAM_REFUSED + n++));
+            at->change(&record.session);
+        } else {
+            record.expectation = honest_expectation();
+            at->change_expected(&record.expectation);
+        }
+        client_add(c, &record);
+    }
+    /* Honest but for what a policy takes out of it. */
+    SamiRecord greedy = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (STREAM_PORT + n_honest++)) };
+    greedy.session.has |= SAMI_HAS_MARK;
+    greedy.session.mark = 0xffffffff;
+    greedy.session.timeout_s = 100000000;
+    client_add(c, &greedy);
+    add_marker(c, SAMI_MARKER_SNAPSHOT, n + n_honest);
+    add_marker(c, SAMI_MARKER_FREEZE, n + n_honest);
+    add_marker(c, SAMI_MARKER_SETTLE, n + n_honest);
+    g_string_append_printf(c->answers, "sent %u honest ones and %u others\n", n_honest, n);
+    return c;
+}
+
+static const Case stream = { "stream", STAGE_BEGUN, run_stream, NULL, 0, NULL, NULL };
+
 static const Case *const lists[] = { message_cases, template_cases, record_cases };
 
 static const Case *
@@ -43,6 +93,8 @@ find_case(const gchar *name)
                 return at;
     if (g_str_has_prefix(name, "resume:"))
         return &resume;
+    if (g_str_equal(name, "stream"))
+        return &stream;
     if (!g_str_equal(name, "honest"))
         die("there is no case '%s'", name);
     return &honest;
@@ -69,10 +121,11 @@ play(const Case *what, const Identity *identity, const guint8 *migration_id, gbo
         client_send(c);
     }
     Client *answered = what->run(c, what);
-    client_answer(answered);
+    if (what != &stream) /* which has read its answers */
+        client_answer(answered);
     const gchar *reason = answered->reason ? answered->reason : "-";
     gchar *answers = g_strdup(answered->answers->str);
-    *ret_is_right = what == &honest || g_str_equal(reason, what->reason);
+    *ret_is_right = what == &honest || what == &stream || g_str_equal(reason, what->reason);
     if (answered != c)
         client_free(answered);
     client_free(c);

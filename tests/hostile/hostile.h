@@ -39,6 +39,7 @@ typedef struct {
     gchar *reason;          /* id of the reason in the first refusal */
     gboolean is_answered;
     gboolean is_cut;        /* nothing more can be written */
+    gboolean may_accept;    /* among what it sends is something honest */
 } Client;
 
 /* Connected, TLS finished on our side; a TLS 1.3 server speaks its verdict on our certificate only afterwards. NULL after an alert, whose
@@ -65,6 +66,8 @@ void client_add_begin(Client *c, guint n_addresses);
 void client_begin(Client *c);
 SamiSession honest_session(void);
 SamiExpectation honest_expectation(void);
+/* Another one of its kind, from this port. */
+SamiSession honest_session_of(guint16 port);
 
 /* Reads until the collector has answered: "refused REASON: DETAIL", "record REASON: DETAIL", "receipt …", "alert TEXT" or "closed", a line each in
  * `answers`. Every Message of it is verified as an exporter does. */

@@ -341,7 +341,7 @@ run_addresses(Client *c, const Case *self)
     return c;
 }
 
-static const gchar *const vm_addresses[] = { "10.9.0.1/32", "10.0.0.0/16", "127.0.0.1/32", "10.0.0.13/24" };
+static const gchar *const vm_addresses[] = { "10.9.0.1/32", "10.0.0.0/16", "127.0.0.1/32", "10.0.0.13/24", "10.0.0.254/32" };
 
 /* argument: of vm_addresses. */
 static Client *
@@ -530,6 +530,7 @@ const Case message_cases[] = {
     { "vm-not-allowed", STAGE_GREETED, run_vm_address, "vm-not-allowed", 0, NULL, NULL },
     { "vm-prefix-too-wide", STAGE_GREETED, run_vm_address, "vm-not-allowed", 1, NULL, NULL },
     { "vm-loopback", STAGE_GREETED, run_vm_address, "vm-not-allowed", 2, NULL, NULL },
+    { "vm-own-address", STAGE_GREETED, run_vm_address, "address-own", 4, NULL, NULL },
     { "vm-host-bits", STAGE_GREETED, run_vm_address, "malformed", 3, NULL, NULL },
     { "receipt-from-exporter", STAGE_BEGUN, run_reverse, "protocol", SAMI_RECORD_RECEIPT, NULL, NULL },
     { "hello-reply-from-exporter", STAGE_BEGUN, run_reverse, "protocol", SAMI_RECORD_HELLO_REPLY, NULL, NULL },

@@ -100,6 +100,24 @@ static void udp_with_tcp(SamiSession *s) { s->key.protocol = IPPROTO_UDP; }
 static void without_timeout(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TIMEOUT; }
 static void without_tcp(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TCP; }
 
+static void of_esp(SamiSession *s) { of_protocol(s, IPPROTO_ESP, 0); }
+static void at_port(SamiSession *s) { s->key.orig.src_port = 60000; mirror(s); }
+static void to_port(SamiSession *s)
+{
+    s->key.orig.src = address("198.51.100.10");
+    s->key.orig.dst = address("10.0.0.13");
+    s->key.orig.dst_port = 60000;
+    mirror(s);
+}
+static void to_translated_port(SamiSession *s) { to_port(s); s->key.orig.dst_port = 80; } /* 60000 behind the translation */
+static void to_own(SamiSession *s) { set_remote(s, "10.255.0.2"); }
+static void from_own(SamiSession *s)
+{
+    s->key.orig.src = address("10.255.0.2");
+    s->key.orig.dst = address("10.0.0.13");
+    mirror(s);
+}
+
 static Client *
 run_record(Client *c, const Case *self)
 {
@@ -150,6 +168,35 @@ static void function_escape(SamiExpectation *e) { e->has |= SAMI_EXPECT_HAS_FUNC
 static void expected_update(SamiExpectation *e) { e->action = SAMI_ACTION_UPDATE; }
 static void of_nothing(SamiExpectation *e) { }
 static void of_another_flow(SamiExpectation *e) { e->master.orig.src_port = 4001; } /* is there, and not of this migration */
+
+static void expected_udplite(SamiExpectation *e) { e->key.protocol = IPPROTO_UDPLITE; }
+static void expected_at_port(SamiExpectation *e) { e->key.orig.dst_port = 60000; }
+static void expected_at_translated_port(SamiExpectation *e)
+{
+    e->key.orig.dst = address("192.0.2.9");
+    e->has |= SAMI_EXPECT_HAS_NAT;
+    e->nat_address = address("10.0.0.13");
+    e->nat_port = 60000;
+}
+static void expected_from_own(SamiExpectation *e) { e->key.orig.src = address("10.255.0.2"); }
+static void another_helper(SamiExpectation *e) { memcpy(e->helper, "tftp", 5); }
+static void no_helper(SamiExpectation *e) { e->has &= ~(guint32) SAMI_EXPECT_HAS_HELPER; }
+static void another_one(SamiExpectation *e) { e->key.orig.dst_port = 4001; }
+
+/* One more than max-expectations. */
+static Client *
+run_expected_twice(Client *c, const Case *self)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_EXPECTATION, .expectation = honest_expectation() };
+    client_add(c, &record);
+    self->change_expected(&record.expectation);
+    client_add(c, &record);
+    client_send(c);
+    record = (SamiRecord){ .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_SNAPSHOT } };
+    client_add(c, &record);
+    client_send(c);
+    return c;
+}
 
 static Client *
 run_expected(Client *c, const Case *self)
@@ -221,6 +268,18 @@ const Case record_cases[] = {
     RECORD("udp-with-tcp-state", udp_with_tcp, "state-range"),
     RECORD("timeout-missing", without_timeout, "field-missing"),
     RECORD("tcp-state-missing", without_tcp, "field-missing"),
+    RECORD("protocol-not-allowed", of_esp, "protocol-not-allowed"),
+    RECORD("port-not-allowed", at_port, "port-not-allowed"),
+    RECORD("port-not-allowed-of-a-responder", to_port, "port-not-allowed"),
+    RECORD("port-not-allowed-behind-a-translation", to_translated_port, "port-not-allowed"),
+    RECORD("address-own-as-responder", to_own, "address-own"),
+    RECORD("address-own-as-opener", from_own, "address-own"),
+    EXPECTED("expected-protocol-not-allowed", expected_udplite, "protocol-not-allowed"),
+    EXPECTED("expected-port-not-allowed", expected_at_port, "port-not-allowed"),
+    EXPECTED("expected-port-not-allowed-behind-a-translation", expected_at_translated_port, "port-not-allowed"),
+    EXPECTED("expected-from-the-firewall", expected_from_own, "address-own"),
+    EXPECTED("expected-by-another-helper", another_helper, "helper-not-allowed"),
+    EXPECTED("expected-by-a-nameless-helper", no_helper, "helper-not-allowed"),
     EXPECTED("expected-for-another-vm", for_another_vm, "address-not-allowed"),
     EXPECTED("expected-from-somebody-else", from_anybody_else, "address-not-allowed"),
     EXPECTED("expected-at-an-address-not-listed", to_the_firewall, "address-not-allowed"),
@@ -245,5 +304,6 @@ const Case record_cases[] = {
     EXPECTED("expected-action-update", expected_update, "state-range"),
     { "expected-by-no-flow", STAGE_BEGUN, run_expected_frozen, "expectation-master", 0, NULL, of_nothing },
     { "expected-by-a-flow-not-ours", STAGE_BEGUN, run_expected_frozen, "expectation-master", 0, NULL, of_another_flow },
+    { "max-expectations", STAGE_BEGUN, run_expected_twice, "max-expectations", 0, NULL, another_one },
     { NULL, 0, NULL, NULL, 0, NULL, NULL },
 };

@@ -36,3 +36,8 @@ TESTS += test-rules
 test_rules_SOURCES = tests/unit/test-rules.c tests/unit/harness.h
 test_rules_LDADD = libreplay.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 EXTRA_DIST += tests/data/rules
+
+check_PROGRAMS += test-policy
+TESTS += test-policy
+test_policy_SOURCES = tests/unit/test-policy.c tests/unit/harness.h
+test_policy_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)

@@ -150,7 +150,8 @@ test_everything(void)
     put("peers.d/README", "nonsense");
     put("signers.d/fw2.example.conf", "[signer]\nkeys=a.pub,b.pub\nallow-prefixes=10.0.0.0/"
                                       "24\nzones=0,0x10,65535\nunscoped=true\nvlans=10,20\n"
-                                      "map-addresses=10.0.0.0/24:10.1.0.0/24, 2001:db8:a::/64:2001:db8:b::/64\nmap-labels=3:7\n");
+                                      "map-addresses=10.0.0.0/24:10.1.0.0/24, 2001:db8:a::/64:2001:db8:b::/64\nmap-labels=3:7\n"
+                                      "ports=443, 8000-8999\nmark-mask=0xff\nvalid-until=2026-12-31T23:59:59Z\n");
     put("vms.d/web 1.conf", "[vm]\naddresses=10.0.0.13,2001:db8::13\nvlan=10\n");
     g_autoptr(SamiConfig) config = load(&error);
     CU_ASSERT_PTR_NULL(error);
@@ -188,6 +189,14 @@ test_everything(void)
     CU_ASSERT_EQUAL(g_strv_length(signer->nat_addresses), 0);
     CU_ASSERT_STRING_EQUAL(signer->kinds[0], "session");
     CU_ASSERT_TRUE(signer->unscoped && signer->require_expect);
+    CU_ASSERT_STRING_EQUAL(signer->protocols[0], "any");
+    CU_ASSERT_STRING_EQUAL(signer->ports[0], "443");
+    CU_ASSERT_STRING_EQUAL(signer->ports[1], "8000-8999");
+    CU_ASSERT_STRING_EQUAL(signer->remote_ports[0], "0-65535");
+    CU_ASSERT_EQUAL(signer->mark_mask, 0xff);
+    CU_ASSERT_EQUAL(signer->valid_from_s, 0);
+    CU_ASSERT_EQUAL(signer->valid_until_s, 1798761599);
+    CU_ASSERT_FALSE(signer->long_timeouts);
     CU_ASSERT_STRING_EQUAL(signer->vlans[1], "20");
     CU_ASSERT_STRING_EQUAL(signer->map_addresses[1], "2001:db8:a::/64:2001:db8:b::/64");
     CU_ASSERT_EQUAL(g_strv_length(signer->map_marks), 0);
@@ -308,6 +317,21 @@ static const Bad bad[] = {
     {"signers.d/a.conf", SIGNER_HEAD "map-labels=1:200\n", "signers.d/a.conf:3", "map-labels", "0 to 127"},
     {"signers.d/a.conf", SIGNER_HEAD "kinds=flows\n", "signers.d/a.conf:3", "kinds",
      "allowed: session"},
+    {"signers.d/a.conf", SIGNER_HEAD "protocols=tpc\n", "signers.d/a.conf:3", "protocols", "or a number from 1 to 255"},
+    {"signers.d/a.conf", SIGNER_HEAD "protocols=0\n", "signers.d/a.conf:3", "protocols", "1 to 255"},
+    {"signers.d/a.conf", SIGNER_HEAD "protocols=tcp,any\n", "signers.d/a.conf:3", "protocols", "it alone"},
+    {"signers.d/a.conf", SIGNER_HEAD "protocols=\n", "signers.d/a.conf:3", "protocols", "1 to"},
+    {"signers.d/a.conf", SIGNER_HEAD "ports=80-\n", "signers.d/a.conf:3", "ports", "0 to 65535"},
+    {"signers.d/a.conf", SIGNER_HEAD "ports=90-80\n", "signers.d/a.conf:3", "ports", "8000-8999"},
+    {"signers.d/a.conf", SIGNER_HEAD "remote-ports=65536\n", "signers.d/a.conf:3", "remote-ports", "0 to 65535"},
+    {"signers.d/a.conf", SIGNER_HEAD "helpers=f/tp\n", "signers.d/a.conf:3", "helpers", "letters"},
+    {"signers.d/a.conf", SIGNER_HEAD "helpers=a-name-of-sixteen\n", "signers.d/a.conf:3", "helpers", "at most 15"},
+    {"signers.d/a.conf", SIGNER_HEAD "allow-special=broadcast\n", "signers.d/a.conf:3", "allow-special", "allowed: own"},
+    {"signers.d/a.conf", SIGNER_HEAD "mark-mask=0x100000000\n", "signers.d/a.conf:3", "mark-mask", "0 to 4294967295"},
+    {"signers.d/a.conf", SIGNER_HEAD "valid-until=tomorrow\n", "signers.d/a.conf:3", "valid-until", "2026-12-31"},
+    {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-02-30\n", "signers.d/a.conf:3", "valid-from", "UTC"},
+    {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-12-31T23:59:59\n", "signers.d/a.conf:3", "valid-from", "UTC"},
+    {"signers.d/a.conf", SIGNER_HEAD "max-rate=fast\n", "signers.d/a.conf:3", "max-rate", "0 to"},
     {"signers.d/a.conf", SIGNER_HEAD "max-sessions=-1\n", "signers.d/a.conf:3", "max-sessions",
      "0 to"},
     {"signers.d/a.conf", SIGNER_HEAD "require-expect=maybe\n", "signers.d/a.conf:3",

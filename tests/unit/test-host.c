@@ -212,6 +212,8 @@ test_attributes(void)
     expect(&f, SAMI_HOST_DESTINATION, "label-rule warning  2\nhelper warning nosuch 1\n");
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, 0), SAMI_REASON_NONE);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_HELPER), SAMI_REASON_NO_HELPER);
+    CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_MARK), SAMI_REASON_MARK_CUT);
+    CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_TIMEOUT), SAMI_REASON_TIMEOUT_CUT);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &helper, 0), SAMI_REASON_NO_HELPER);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &labels, 0), SAMI_REASON_LABELS_LOST);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &gre, 0), SAMI_REASON_GRE_KEYMAP);

@@ -239,8 +239,44 @@ test_order(void)
     CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_BAD_SIGNATURE);
 }
 
+/* What waited for us, because we did not read, is not late by that; what was held back besides is. */
+static void
+test_unread(void)
+{
+    restart();
+    CU_ASSERT_TRUE_FATAL(open_pair(1, 1));
+    send_forward();
+    for (guint i = 0; i < 2 * MAX_DELAY / 1000; i++) { /* one pause after the other */
+        guint64 from = pair->collector_clock;
+        pass(1000);
+        sami_stream_unread(pair->collector, from, pair->collector_clock);
+    }
+    CU_ASSERT_TRUE(receive_forward());
+    CU_ASSERT_TRUE(pair->collector->age_ms >= 2 * MAX_DELAY); /* its timeouts have run on all the same */
+    send_forward();
+    pass(MAX_DELAY - 10);
+    CU_ASSERT_TRUE(receive_forward());
+    send_forward();
+    pass(MAX_DELAY + 10); /* pauses of before it was signed give it nothing */
+    CU_ASSERT_FALSE(receive_forward());
+    CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_TOO_LATE);
+    /* We read half of the time, and it was held back besides. */
+    restart();
+    CU_ASSERT_TRUE_FATAL(open_pair(1, 1));
+    send_forward();
+    for (guint i = 0; i < 3 * MAX_DELAY / 1000; i++) {
+        guint64 from = pair->collector_clock;
+        pass(500);
+        sami_stream_unread(pair->collector, from, pair->collector_clock);
+        pass(500);
+    }
+    CU_ASSERT_FALSE(receive_forward());
+    CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_TOO_LATE);
+}
+
 static const SamiTest tests[] = {
     { "the age of a Message", test_age },
+    { "what waited for us", test_unread },
     { "what was held back gives no slack", test_held_hello_gives_no_slack },
     { "a hello that was held back", test_held_hello },
     { "an answer that was held back", test_late_answer },

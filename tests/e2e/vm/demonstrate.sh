@@ -5,6 +5,8 @@ set -uo pipefail
 export SAMI_BUILD=$1 srcdir
 srcdir=$(cd "$(dirname "$0")/../../.." && pwd)
 . "$srcdir/tests/e2e/testbed.sh"
+# shellcheck disable=SC2034
+DEFAULT_POLICY=1
 . "$SRC/tests/packaging/bus.sh"
 . "$SRC/tests/e2e/vm/lab.sh"
 say() { printf '%s\n' "$*"; }

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# A compromised source: with the valid certificate and the valid signing key it sends everything that the hostile record cases try, one after the other in one
+# migration, between honest records. Only what the policy allows is in the kernel in the end, and all of that is.
+set -uo pipefail
+. "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_tcp_only "the hostile sender speaks TLS; what it sends is refused behind it"
+. "${srcdir:-.}/tests/e2e/refused.sh"
+refused_setup && sami_start || exit 1
+lab_table >"$WORK/before"
+die() { echo "FAIL $*"; cat "$WORK/answer"; tail -n 5 "$WORK"/*.log; exit 1; }
+ns fw1 timeout 60 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example stream >"$WORK/answer" 2>&1 || die "hostile ended with $?"
+honest=$(sed -n 's/^sent \([0-9]*\) honest ones.*/\1/p' "$WORK/answer")
+[ "${honest:-0}" -gt 50 ] || die "only ${honest:-0} honest ones: this case proves nothing"
+ns fw2 conntrack -L 2>/dev/null | grep "src=$VM4 dst=$CLI4 sport=2[0-9]* dport=443 " | grep -v 'sport=2[0-9]* dport=443 .*\[UNREPLIED\]' >"$WORK/honest"
+[ "$(wc -l <"$WORK/honest")" -eq "$honest" ] || die "$(wc -l <"$WORK/honest") of $honest honest ones are there"
+# What is there besides is what was there before.
+lab_table | grep -v "src=$VM4 dst=$CLI4 sport=2[0-9]* dport=443 " | diff "$WORK/before" - || die "something else is there"
+[ -z "$(ns fw2 conntrack -L expect 2>/dev/null)" ] || die "it expects something"
+# The last one had wanted every mark and years.
+greedy=$(grep "sport=$((2000 + honest - 1)) " "$WORK/honest")
+grep -q 'mark=255 ' <<<"$greedy" || die "its mark: $greedy"
+[ "$(awk '{ print $3 }' <<<"$greedy")" -le "$(ns fw2 sysctl -n net.netfilter.nf_conntrack_tcp_timeout_established)" ] || die "its time: $greedy"
+for count in 'degraded mark-cut: 1' 'refused protocol-not-allowed: [1-9]' 'refused port-not-allowed: [1-9]' 'refused address-own: [1-9]' 'refused address-special: [1-9]' \
+    'refused nat-address: [1-9]' 'refused address-not-allowed: [1-9]' 'refused helper-not-allowed: [1-9]' 'refused expectation-wide: [1-9]' 'refused state-range: [1-9]'; do
+    grep -q "^count $count" "$WORK/answer" || die "not counted: $count"
+done
+grep '^count' "$WORK/answer"
+honest_migration 1001
