@@ -54,12 +54,20 @@ make_peers(const SamiConfig *config)
     return peers;
 }
 
+static SamiNetworkLimits
+limits_of(const SamiConfig *config)
+{
+    return (SamiNetworkLimits){ .sessions = config->peer_sessions, .max_delay_ms = config->max_delay_ms };
+}
+
 /* In the network process, after a SIGHUP that the state process has found correct. */
 static GPtrArray *
-load_peers(gpointer user_data, GError **error)
+load_peers(gpointer user_data, SamiNetworkLimits *ret_limits, GError **error)
 {
     const SamiConfig *config = user_data;
     g_autoptr(SamiConfig) fresh = sami_config_load(config->path, error);
+    if (fresh)
+        *ret_limits = limits_of(fresh);
     return fresh ? make_peers(fresh) : NULL;
 }
 
@@ -70,7 +78,7 @@ sami_daemon_network_config(const SamiConfig *config)
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
-                                .load_peers = load_peers, .user_data = (gpointer) config };
+                                .limits = limits_of(config), .load_peers = load_peers, .user_data = (gpointer) config };
 }
 
 gboolean

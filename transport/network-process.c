@@ -59,7 +59,7 @@ reload(SamiNetworkProcess *process)
 {
     g_autoptr(GError) error = NULL;
     SamiNetworkConfig fresh = process->config;
-    g_autoptr(GPtrArray) peers = fresh.load_peers ? fresh.load_peers(fresh.user_data, &error)
+    g_autoptr(GPtrArray) peers = fresh.load_peers ? fresh.load_peers(fresh.user_data, &fresh.limits, &error)
                                  : fresh.peers    ? g_ptr_array_ref(fresh.peers)
                                                   : NULL;
     fresh.peers = peers;
@@ -69,6 +69,7 @@ reload(SamiNetworkProcess *process)
     }
     g_clear_pointer(&process->config.peers, g_ptr_array_unref);
     process->config.peers = g_steal_pointer(&peers);
+    process->config.limits = fresh.limits;
 }
 
 static gboolean
@@ -185,6 +186,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
 void
 sami_network_process_add(SamiNetworkProcess *process, SamiTlsConnection *connection)
 {
+    sami_tls_connection_set_patience(connection, process->config.limits.max_delay_ms);
     g_hash_table_add(process->connections, connection);
 }
 

@@ -16,6 +16,12 @@ typedef struct {
     gchar *certificate_file; /* PEM; pinned; NULL if the CA vouches for it */
 } SamiPeer;
 
+/* What one peer may take up; a reload changes it. */
+typedef struct {
+    guint sessions;     /* of one peer at once; 0: any number */
+    guint max_delay_ms; /* a Message that has begun has to end within this time, as the state process refuses one that was longer on its way; 0: any time */
+} SamiNetworkLimits;
+
 typedef struct {
     gchar *listen;           /* "[::]:4740"; collector only. [::] serves IPv4 too */
     gchar *certificate_file; /* own, PEM chain */
@@ -26,9 +32,10 @@ typedef struct {
     gboolean is_sctp;        /* DTLS over SCTP; else TLS over TCP */
     SamiSctpConfig sctp;
     guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5; more with several addresses, see connector.c */
-    /* For a reload, called in the network process without privileges: the peers as they are configured now, of SamiPeer (transfer full).
-     * NULL: a reload reads the files of the same peers again. */
-    GPtrArray *(*load_peers)(gpointer user_data, GError **error);
+    SamiNetworkLimits limits;
+    /* For a reload, called in the network process without privileges: the peers as they are configured now, of SamiPeer (transfer full), and the
+     * limits. NULL: a reload reads the files of the same peers again. */
+    GPtrArray *(*load_peers)(gpointer user_data, SamiNetworkLimits *ret_limits, GError **error);
     gpointer user_data;
 } SamiNetworkConfig;
 
