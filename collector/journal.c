@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/limits.h"
+
 /* Sessions of one migration that begin within one second: resumed ones, or somebody's who tries. */
 #define SAME_SECOND_MAX 64u
 #define SUFFIX ".ipfix"
@@ -155,7 +157,8 @@ sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, Sam
     *ret_n_removed = 0;
     for (guint i = 0; i < list->len; i++) {
         const Old *old = &g_array_index(list, Old, i);
-        if (old->is_needed || (old->written_s >= limit_s && octets <= max_octets) || unlink(old->path) != 0)
+        gboolean is_too_many = octets > max_octets || list->len - *ret_n_removed > SAMI_JOURNAL_FILES_MAX;
+        if (old->is_needed || (old->written_s >= limit_s && !is_too_many) || unlink(old->path) != 0)
             continue;
         octets -= old->octets;
         ++*ret_n_removed;

@@ -129,15 +129,32 @@ start_renewal(SamiCollectorMigration *m)
         m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
-static guint
-count_active(SamiCollector *collector)
+typedef struct {
+    guint n_active, n_active_of_all, n_in_doubt;
+} Load;
+
+static Load
+count_load(const SamiCollector *collector, const gchar *signer)
 {
-    guint n = 0;
+    Load load = { 0 };
     for (guint i = 0; i < collector->migrations->len; i++) {
         const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        n += !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
+        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        load.n_active_of_all += is_active;
+        load.n_active += is_active && is_of_signer;
+        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
     }
-    return n;
+    return load;
+}
+
+/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
+static gboolean
+has_room_for(const SamiCollector *collector, const gchar *signer)
+{
+    guint max = collector->config->max_migrations;
+    Load load = count_load(collector, signer);
+    return load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
 }
 
 SamiConflict
@@ -182,7 +199,7 @@ sami_collector_migration_may_begin(const SamiCollectorSession *session, const Sa
     const SamiConfig *config = collector->config;
     return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
            : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
-           : count_active(collector) >= config->max_migrations             ? SAMI_REASON_LIMIT
+           : !has_room_for(collector, session->signer->config->name)       ? SAMI_REASON_LIMIT
                                                                            : SAMI_REASON_NONE;
 }
 
@@ -268,6 +285,8 @@ background_synced(guint64 counter, const GError *error, gpointer user_data)
     m->n_jobs--;
     if (error)
         fail(m, error);
+    if (m->session)
+        sami_collector_session_update(m->session);
 }
 
 static void
@@ -368,6 +387,9 @@ freeze_synced(guint64 counter, const GError *error, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     m->n_jobs--;
+    m->n_freeze_syncs--;
+    if (m->session)
+        sami_collector_session_update(m->session);
     if (counter == m->freeze_counter)
         m->sync_us = g_get_monotonic_time() - m->freeze_us;
     freeze_passed(m, counter, error);
@@ -483,10 +505,12 @@ sync_freeze(SamiCollectorMigration *m, GError **error)
         return TRUE;
     if (m->session && m->session->journal) {
         m->n_freeze_waits++;
+        m->n_freeze_syncs++;
         start_sync(m, sami_journal_fd(m->session->journal), "journal", m->freeze_counter, freeze_synced);
     }
     if (m->apply->file) {
         m->n_freeze_waits++;
+        m->n_freeze_syncs++;
         start_sync(m, sami_ledger_file_fd(m->apply->file), "ledger", m->freeze_counter, freeze_synced);
     }
     return TRUE;

@@ -31,6 +31,13 @@ sami_collector_session_drop(SamiCollectorSession *session)
     g_idle_add(free_later, session);
 }
 
+/* Whatever is later than this would be refused as too late, here or there, so nobody waits longer for it. */
+static gint64
+by_max_delay(const SamiCollectorSession *session)
+{
+    return g_get_monotonic_time() + (gint64) session->collector->config->max_delay_ms * 1000;
+}
+
 static void
 write_out(SamiCollectorSession *session)
 {
@@ -43,7 +50,9 @@ write_out(SamiCollectorSession *session)
                 sami_collector_session_drop(session);
             return;
         }
+        session->n_out -= length;
         g_bytes_unref(g_queue_pop_head(&session->out));
+        session->take_by_us = g_queue_is_empty(&session->out) ? 0 : by_max_delay(session);
     }
     if (session->is_closing) {
         sami_session_socket_send(session->socket, SAMI_FRAME_CLOSE, NULL, 0, NULL);
@@ -52,16 +61,24 @@ write_out(SamiCollectorSession *session)
     }
 }
 
+/* A peer that asks for more than is done, or reads no answers, waits by itself. */
+static gboolean
+is_behind(const SamiCollectorSession *session)
+{
+    const SamiCollectorMigration *m = session->migration;
+    return session->n_out >= SAMI_ANSWERS_HIGH || (m && (m->n_jobs >= SAMI_JOBS_MAX || m->n_syncs + m->n_freeze_syncs >= SAMI_SYNCS_MAX));
+}
+
 void
 sami_collector_session_update(SamiCollectorSession *session)
 {
     if (!session->source)
         return;
     GIOCondition condition = G_IO_HUP;
-    if (sami_collector_pending(session->collector) < SAMI_INJECTOR_HIGH)
+    gboolean is_paused = sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH;
+    if (!is_paused && !is_behind(session))
         condition |= G_IO_IN;
-    else
-        session->collector->is_paused = TRUE;
+    session->collector->is_paused |= is_paused;
     if (!g_queue_is_empty(&session->out))
         condition |= G_IO_OUT;
     g_source_modify_unix_fd(session->source, session->tag, condition);
@@ -100,7 +117,12 @@ sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
     }
     keep_answer(session, message, length);
     g_queue_push_tail(&session->out, g_bytes_new(message, length));
+    session->n_out += length;
+    if (!session->take_by_us)
+        session->take_by_us = by_max_delay(session);
     session->is_closing |= is_last;
+    if (is_last)
+        session->say_by_us = by_max_delay(session);
     write_out(session);
     sami_collector_session_update(session);
 }
@@ -174,6 +196,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     if (reason != SAMI_REASON_NONE)
         return stop(session, reason, NULL);
     session->has_hello = TRUE;
+    session->say_by_us = by_max_delay(session); /* begin */
     if (hello->opening == SAMI_OPENING_CHECK) {
         session->check = sami_collector_check_new(session);
         sami_journal_discard(g_steal_pointer(&session->journal)); /* it had the hello */
@@ -194,6 +217,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     if (!is_resume || !session->source)
         return;
     session->stream->counter_in = known->next_counter;
+    session->say_by_us = 0;
     session->migration = known;
     sami_collector_migration_attach(known, session);
 }
@@ -256,6 +280,7 @@ on_begin(SamiCollectorSession *session, const SamiBegin *begin)
     g_autofree gchar *missing = session->signer->config->require_expect ? print_missing(session, g_get_real_time() / G_USEC_PER_SEC) : NULL;
     if (missing)
         return stop(session, SAMI_REASON_NOT_EXPECTED, missing);
+    session->say_by_us = 0;
     if (session->check) {
         reason = sami_collector_check_begin(session->check, begin);
         if (reason != SAMI_REASON_NONE)
@@ -337,6 +362,8 @@ add_control(SamiCollectorSession *session, const SamiRecord *record)
         control.marker = record->marker;
     else if (record->kind == SAMI_RECORD_ABORT)
         control.abort = record->abort;
+    if (session->controls->len >= SAMI_CONTROLS_MAX)
+        return stop(session, SAMI_REASON_LIMIT, "too many markers and epochs in one Message");
     g_array_append_val(session->controls, control);
 }
 
@@ -445,7 +472,7 @@ write_journal(SamiCollectorSession *session, const guint8 *message, gsize length
     for (guint i = 0; i < 16; i++)
         g_snprintf(hex + 2 * i, 3, "%02x", session->stream->migration_id[i]);
     if (!session->journal) {
-        sami_collector_tidy(session->collector); /* room first */
+        sami_collector_tidy_soon(session->collector); /* room first */
         session->journal = sami_journal_new(session->collector->config->journal_dir, hex, &error);
     }
     if (session->journal && sami_journal_append(session->journal, message, length, &error))
@@ -497,6 +524,22 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
         sami_collector_migration_taken(session->migration, session->stream->counter_in, length);
 }
 
+/* What one peer holds is not there for others. */
+static void
+review_share(SamiCollectorSession *session)
+{
+    const SamiCollector *collector = session->collector;
+    guint n = 0, max = collector->config->peer_sessions;
+    for (guint i = 0; i < collector->sessions->len; i++) {
+        const SamiCollectorSession *other = g_ptr_array_index(collector->sessions, i);
+        n += other->source && other->is_open && other->refusal == SAMI_REASON_NONE && g_str_equal(other->open.name, session->open.name);
+    }
+    if (n <= max)
+        return;
+    g_autofree gchar *text = g_strdup_printf("%u sessions at once of one peer are enough (peer-sessions)", max);
+    sami_collector_session_refuse(session, SAMI_REASON_LIMIT, text);
+}
+
 static gboolean
 on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsize length)
 {
@@ -505,6 +548,8 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     case SAMI_FRAME_OPEN:
         session->opened_ms = now_ms();
         session->is_open = !session->is_open && sami_frame_open_parse(payload, length, &session->open, &error);
+        if (session->is_open)
+            review_share(session);
         return session->is_open;
     case SAMI_FRAME_MESSAGE:
         if (!session->is_open)
@@ -544,7 +589,7 @@ on_ready(GIOCondition condition, gpointer user_data)
         guint8 *payload;
         gsize length;
         g_autoptr(GError) error = NULL;
-        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH)
+        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH || is_behind(session))
             break;
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
@@ -567,9 +612,37 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     session->expectations = g_array_new(FALSE, FALSE, sizeof(SamiExpectationItem));
     session->controls = g_array_new(FALSE, FALSE, sizeof(SamiCollectorControl));
     g_queue_init(&session->out);
+    session->say_by_us = by_max_delay(session);
     g_ptr_array_add(collector->sessions, session);
     collector->n_sessions++;
     session->source = sami_fd_source_new(fd, G_IO_IN, on_ready, session, &session->tag);
+}
+
+/* Nobody is waited for longer than what comes would be taken. */
+static void
+review_time(SamiCollectorSession *session, gint64 now_us)
+{
+    gboolean is_unread = session->take_by_us && now_us >= session->take_by_us;
+    if (!session->source || (!is_unread && (!session->say_by_us || now_us < session->say_by_us)))
+        return;
+    if (is_unread || session->is_closing) {
+        session->collector->n_session_errors++;
+        g_message("%s (%s): %s within max-delay", session->open.name, session->open.address,
+                  is_unread ? "it has not taken its answers" : "it has not closed its session");
+        sami_collector_session_drop(session);
+        return;
+    }
+    sami_collector_session_refuse(session, SAMI_REASON_TOO_LATE, session->has_hello ? "no begin within max-delay" : "no hello within max-delay");
+}
+
+gboolean
+sami_collector_sessions_watch(gpointer user_data)
+{
+    SamiCollector *collector = user_data;
+    gint64 now_us = g_get_monotonic_time();
+    for (guint i = 0; i < collector->sessions->len; i++)
+        review_time(g_ptr_array_index(collector->sessions, i), now_us);
+    return G_SOURCE_CONTINUE;
 }
 
 void

@@ -169,6 +169,8 @@ static const Verb verbs[] = {
      "options\nare not carried over; each is named with its reason."},
     {"status", ctl_status, "[ID]", 0, 1, "json", FALSE, "show migrations of both daemons", ""},
     {"stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", ""},
+    {"show peers", ctl_show_peers, "", 0, 0, "json", FALSE, "show what each peer takes up at the collector",
+     "Sessions and migrations, and the memory that they take at most. The limits are in sami-collector(8)."},
     {"metrics", ctl_metrics, "", 0, 0, "save", FALSE, "print the metrics of both daemons, as Prometheus reads them",
      "With --save FILE is written as a whole, for the textfile collector of Prometheus's node exporter."},
     {"help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", ""},
