@@ -90,7 +90,11 @@ E2E_TESTS = \
 	tests/e2e/121-sctp-resume.sh \
 	tests/e2e/124-kernel-sctp.sh \
 	tests/e2e/125-live-over-sctp.sh \
-	tests/e2e/126-replay-over-sctp.sh
+	tests/e2e/126-replay-over-sctp.sh \
+	tests/e2e/160-refused-elsewhere.sh \
+	tests/e2e/161-clocks.sh \
+	tests/e2e/162-siege-outside.sh \
+	tests/e2e/163-siege-inside.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -102,6 +106,13 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
 	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;
+
+# A clock that is wrong, for LD_PRELOAD.
+check_DATA = clock-shift.so
+CLEANFILES += clock-shift.so
+EXTRA_DIST += tests/tools/clock-shift.c
+clock-shift.so: $(srcdir)/tests/tools/clock-shift.c
+	$(AM_V_CC)$(CC) -O1 -shared -fPIC -o $@ $(srcdir)/tests/tools/clock-shift.c
 
 # The sender that the collector must refuse.
 check_PROGRAMS += hostile hostile-collector fill-table

@@ -80,6 +80,7 @@ client_new(const Identity *identity, const guint8 migration_id[16], gchar **ret_
     c->key = identity->signing_key;
     c->body = g_byte_array_new();
     c->in = g_byte_array_new();
+    c->heard = g_byte_array_new();
     c->sent = g_ptr_array_new_with_free_func((GDestroyNotify) g_bytes_unref);
     c->answers = g_string_new(NULL);
     if (!open_tls(c)) {
@@ -113,6 +114,7 @@ client_free(Client *c)
     sami_stream_free(c->stream);
     g_byte_array_unref(c->body);
     g_byte_array_unref(c->in);
+    g_byte_array_unref(c->heard);
     g_ptr_array_unref(c->sent);
     g_string_free(c->answers, TRUE);
     g_free(c->reason);
@@ -385,6 +387,8 @@ client_answer(Client *c)
                 return;
             continue;
         }
+        g_byte_array_set_size(c->heard, 0);
+        g_byte_array_append(c->heard, c->in->data, (guint) length);
         read_answer(c, c->in->data, length);
         g_byte_array_remove_range(c->in, 0, (guint) length);
     }

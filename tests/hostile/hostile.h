@@ -35,6 +35,7 @@ typedef struct {
     SamiSignature fields;   /* what seal() writes */
     GPtrArray *sent;        /* of GBytes: everything since the hello */
     GByteArray *in;
+    GByteArray *heard;      /* the collector's last Message, as it came */
     GString *answers;       /* lines, see client_answer() */
     gchar *reason;          /* id of the reason in the first refusal */
     gboolean is_answered;
