@@ -3,6 +3,12 @@
 
 #include "collector/collector.h"
 
+/* Of all sessions together, and of one at most. */
+#define FRAMES_PER_TURN 32u
+#define FRAMES_PER_SESSION 8u
+/* Log lines; the rest is counted, and summed up. */
+#define REFUSALS_LOGGED_PER_MINUTE 60u
+
 static guint64
 now_ms(void)
 {
@@ -69,16 +75,35 @@ is_behind(const SamiCollectorSession *session)
     return session->n_out >= SAMI_ANSWERS_HIGH || (m && (m->n_jobs >= SAMI_JOBS_MAX || m->n_syncs + m->n_freeze_syncs >= SAMI_SYNCS_MAX));
 }
 
+static guint
+count_jobs(const SamiCollector *collector, const SamiSigner *signer)
+{
+    guint n = 0;
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        n += m->n_jobs > 0 && g_str_equal(m->signer_name, signer->config->name) ? m->n_jobs : 0;
+    }
+    return n;
+}
+
+/* The injecting thread has enough to do. A signer of whom nothing is there gets a Message in all the same: the others would fill what becomes free
+ * before his turn comes. */
+static gboolean
+is_paused(const SamiCollectorSession *session)
+{
+    return sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH && session->signer && count_jobs(session->collector, session->signer) > 0;
+}
+
 void
 sami_collector_session_update(SamiCollectorSession *session)
 {
     if (!session->source)
         return;
     GIOCondition condition = G_IO_HUP;
-    gboolean is_paused = sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH;
-    if (!is_paused && !is_behind(session))
+    gboolean has_to_wait = is_paused(session);
+    if (!has_to_wait && !is_behind(session))
         condition |= G_IO_IN;
-    session->collector->is_paused |= is_paused;
+    session->collector->is_paused |= has_to_wait;
     if (!g_queue_is_empty(&session->out))
         condition |= G_IO_OUT;
     g_source_modify_unix_fd(session->source, session->tag, condition);
@@ -143,6 +168,16 @@ sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *reco
     sami_collector_session_drop(session);
 }
 
+/* Whoever has a certificate can be refused as often as he likes. */
+static void
+log_refusal(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
+{
+    SamiCollector *collector = session->collector;
+    if (collector->n_logged++ < REFUSALS_LOGGED_PER_MINUTE)
+        g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
+                  sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
+}
+
 /* One signed refusal, then the end of the session (PROTOCOL §4). */
 void
 sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
@@ -150,8 +185,7 @@ sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, 
     SamiRecord record = { .kind = SAMI_RECORD_REFUSAL };
     session->refusal = reason;
     session->collector->refused_messages[reason]++;
-    g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
-              sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
+    log_refusal(session, reason, detail);
     if (!session->stream) /* not even a signature to answer to: migration id zero */
         session->stream = sami_stream_new(SAMI_ROLE_COLLECTOR, session->collector->key, session->open.ekm, SAMI_MESSAGE_MAX, now_ms(), 0);
     record.refusal.scope = SAMI_SCOPE_MESSAGE;
@@ -584,12 +618,13 @@ on_ready(GIOCondition condition, gpointer user_data)
     if (condition & G_IO_OUT)
         write_out(session);
     /* Bounded work a turn: other sessions and the control socket wait. */
-    for (guint i = 0; session->source && i < 8; i++) {
+    guint n_frames = CLAMP(FRAMES_PER_TURN / session->collector->sessions->len, 1, FRAMES_PER_SESSION);
+    for (guint i = 0; session->source && i < n_frames; i++) {
         SamiFrameType type;
         guint8 *payload;
         gsize length;
         g_autoptr(GError) error = NULL;
-        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH || is_behind(session))
+        if (is_paused(session) || is_behind(session))
             break;
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
@@ -642,6 +677,12 @@ sami_collector_sessions_watch(gpointer user_data)
     gint64 now_us = g_get_monotonic_time();
     for (guint i = 0; i < collector->sessions->len; i++)
         review_time(g_ptr_array_index(collector->sessions, i), now_us);
+    if (now_us - collector->log_began_us < 60 * G_USEC_PER_SEC)
+        return G_SOURCE_CONTINUE;
+    if (collector->n_logged > REFUSALS_LOGGED_PER_MINUTE)
+        g_warning("%u more sessions were refused in the last minute; samictl stats has the reasons", collector->n_logged - REFUSALS_LOGGED_PER_MINUTE);
+    collector->n_logged = 0;
+    collector->log_began_us = now_us;
     return G_SOURCE_CONTINUE;
 }
 

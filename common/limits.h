@@ -54,7 +54,7 @@
 #define SAMI_CONTROLS_MAX 16u
 /* Jobs of one migration that are not done, and files of it that are on their way to the disk: beyond, nothing more is read from its session. Small
  * Messages need many jobs for few records, and the disk is shared by all whose READY waits for it. */
-#define SAMI_JOBS_MAX 256u
+#define SAMI_JOBS_MAX 64u
 #define SAMI_SYNCS_MAX 4u
 /* Migrations in doubt of one signer: each has its ledger in memory until somebody decides. */
 #define SAMI_IN_DOUBT_MAX 64u

@@ -297,7 +297,7 @@ find_verb(gchar **words, guint *ret_n, GError **error)
         g_ptr_array_add(all, (gpointer)&verbs[i]);
     g_autoptr(GPtrArray) first = match(all, words[0], 0);
     g_autofree gchar *group = first->len ? first_word(first->pdata[0]) : NULL;
-    gboolean is_group = first->len > 1;
+    gboolean is_group = group && strchr(((const Verb *)first->pdata[0])->name, ' ');
     for (guint i = 1; i < first->len; i++) {
         g_autofree gchar *other = first_word(first->pdata[i]);
         is_group = is_group && !strcmp(group, other);
@@ -367,6 +367,17 @@ print_verbs(const gchar *group)
            "explains all.\n");
 }
 
+/* The first word of verbs that have two, if it begins with `prefix`. (nullable) (transfer none) */
+static const gchar *
+find_group(const gchar *prefix)
+{
+    static const gchar *const groups[] = {"peer", "show"};
+    for (guint i = 0; *prefix && i < G_N_ELEMENTS(groups); i++)
+        if (g_str_has_prefix(groups[i], prefix))
+            return groups[i];
+    return NULL;
+}
+
 static SamiExit
 run_help(Ctl *ctl, GError **error)
 {
@@ -375,8 +386,8 @@ run_help(Ctl *ctl, GError **error)
         print_verbs(NULL);
         return SAMI_EXIT_DONE;
     }
-    if (!ctl->args.operands[1] && g_str_has_prefix("peer", ctl->args.operands[0])) {
-        print_verbs("peer");
+    if (!ctl->args.operands[1] && find_group(ctl->args.operands[0])) {
+        print_verbs(find_group(ctl->args.operands[0]));
         return SAMI_EXIT_DONE;
     }
     const Verb *verb = find_verb(ctl->args.operands, &n, error);
@@ -549,8 +560,8 @@ run(Ctl *ctl, GStrv *argv, GError **error)
         return SAMI_EXIT_DONE;
     }
     /* `samictl peer --help`: a group has help without a second word. */
-    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && g_str_has_prefix("peer", (*argv)[1])) {
-        print_verbs("peer");
+    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && find_group((*argv)[1])) {
+        print_verbs(find_group((*argv)[1]));
         return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE
                                                                           : SAMI_EXIT_USAGE;
     }
