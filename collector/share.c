@@ -19,7 +19,7 @@ add_session(GArray *shares, const SamiCollectorSession *session)
 {
     SamiPeerShare *share = share_of(shares, session->open.name);
     share->n_sessions++;
-    share->octets += SAMI_SESSION_OCTETS + session->n_out;
+    share->octets += (session->stream ? SAMI_SESSION_OCTETS : SAMI_FRAME_MAX) + session->n_out;
     share->listener_octets += SAMI_CONNECTION_OCTETS;
 }
 

@@ -34,9 +34,9 @@
 #define SAMI_CONTROL_CLIENTS_MAX 640u
 /* Announcements of VMs that a collector expects; each is one address, and a begin looks through all of them. */
 #define SAMI_EXPECT_MAX 4096u
-/* What one session takes of memory, at most, before anything waits in it: in the state process a frame, a Message that is being built, and the
- * templates; in the listener what was read, what is being written, and TLS. */
-#define SAMI_SESSION_OCTETS (384u * 1024u)
+/* What one session takes of memory, before anything waits in it: in the state process, once there was a Message, a frame, a Message that is being built
+ * and what the codec has (570 KiB were measured); in the listener what was read, what is being written, and TLS, when all of it is full. */
+#define SAMI_SESSION_OCTETS (640u * 1024u)
 #define SAMI_CONNECTION_OCTETS (384u * 1024u)
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */
 #define SAMI_NAME_MAX 253u

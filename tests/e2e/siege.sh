@@ -29,6 +29,7 @@ siege_start() { # KEY=VALUE... of the collector
     STATE=$(siege_state)
     ATTACK=before
     siege_honest
+    STATE_BEFORE=$(siege_kib "$STATE")
     echo "before: listener $(siege_kib "$LISTENER") KiB, state process $(siege_kib "$STATE") KiB"
 }
 
@@ -53,6 +54,7 @@ siege_honest() {
 }
 
 siege_counter() { ctl 2 stats --json | sed -n "s/.*\"$1\" *: *\([0-9]*\).*/\1/p" | head -n 1; }
+more() { echo $(($2 + $(siege_counter "$1"))); } # COUNTER N: what it will be
 siege_counted() { [ "$(siege_counter "$1")" -ge "$2" ] 2>/dev/null; }
 # What the collector says of the attacker: siege_peer sessions|migrations|in_doubt|octets|listener_octets
 siege_peer() {
@@ -72,6 +74,7 @@ siege() {
     poll 20 "${@:3}" || siege_fail "it does not come to: ${*:3}"
     siege_honest
     siege_shown
+    [ -z "${COVERED:-}" ] || siege_covered
     rm "$WORK/flag"
     wait $SIEGE || siege_fail "$(cat "$WORK/siege.err")"
     echo "ok   $ATTACK: $(cat "$WORK/siege"); honest peer DONE in $HONEST_MS ms; attacker: $SHOWN; peaks in KiB: listener $(siege_kib "$LISTENER"), state process $(siege_kib "$STATE")"
@@ -81,6 +84,14 @@ siege() {
 
 siege_shown() {
     SHOWN="$(siege_peer sessions) sessions, $(siege_peer migrations) migrations, $(siege_peer octets) + $(siege_peer listener_octets) octets"
+}
+
+# What is shown is not less than what is taken: the state process has not grown by more than it says of all peers (and what malloc keeps).
+siege_covered() {
+    local all
+    all=$(ctl 2 show peers --json | grep -o '"octets":[0-9]*' | awk -F: '{ n += $2 } END { print int(n / 1024) }')
+    [ $(($(siege_kib "$STATE") - STATE_BEFORE)) -le $((all + 6144)) ] ||
+        siege_fail "the state process has grown from $STATE_BEFORE to $(siege_kib "$STATE") KiB, and says $all KiB of its peers"
 }
 
 siege_memory() {

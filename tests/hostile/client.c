@@ -78,6 +78,7 @@ client_new(const Identity *identity, const guint8 migration_id[16], gchar **ret_
     Client *c = g_new0(Client, 1);
     c->identity = identity;
     c->key = identity->signing_key;
+    c->lease_s = 30;
     c->body = g_byte_array_new();
     c->in = g_byte_array_new();
     c->heard = g_byte_array_new();
@@ -254,7 +255,7 @@ client_add_begin(Client *c, guint n_addresses)
     record.vm_address = prefix("2001:db8:a::13");
     client_add(c, &record);
     record = (SamiRecord){ .kind = SAMI_RECORD_BEGIN,
-                           .begin = { .n_addresses = (guint16) (n_addresses + 1), .lease_s = 30, .kinds = SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION } };
+                           .begin = { .n_addresses = (guint16) (n_addresses + 1), .lease_s = c->lease_s, .kinds = SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION } };
     g_strlcpy(record.begin.destination, c->identity->peer->name, sizeof record.begin.destination);
     client_add(c, &record);
 }

@@ -249,6 +249,23 @@ fleeting(const Siege *siege)
     }
 }
 
+/* READY, and never more: each stays here until an operator decides. */
+static void
+doubtful(const Siege *siege)
+{
+    while (!is_over(siege)) {
+        Client *c = enter_tls(siege);
+        c->lease_s = 1;
+        client_hello(c);
+        client_begin(c);
+        add_marker(c, SAMI_MARKER_FREEZE);
+        send_more(c);
+        client_answer(c);
+        c->is_cut = TRUE;
+        client_free(c);
+    }
+}
+
 /* Sessions that are over before they begin: each leaves a file. */
 static void
 hasty(const Siege *siege)
@@ -267,7 +284,8 @@ static const struct {
 } ways[] = {
     { "silent", silent, TRUE },      { "slow", slow, TRUE },       { "rushed", rushed, FALSE },       { "idle", idle, FALSE },
     { "greeted", greeted, FALSE },   { "begun", begun, FALSE },    { "endless", endless, FALSE },     { "unread", unread, FALSE },
-    { "undecided", undecided, FALSE }, { "forbidden", forbidden, FALSE }, { "fleeting", fleeting, FALSE }, { "hasty", hasty, FALSE },
+    { "undecided", undecided, FALSE }, { "forbidden", forbidden, FALSE }, { "fleeting", fleeting, FALSE }, { "doubtful", doubtful, FALSE },
+    { "hasty", hasty, FALSE },
 };
 
 static pid_t
