@@ -21,6 +21,7 @@ set_up(void)
  * The connector's own calls of OpenSSL come here first; its process inherits what is set when it is forked. */
 static struct {
     const gchar *ciphers;  /* instead of its own; NULL: its own */
+    gboolean is_silent;      /* says nothing in its association */
     gboolean is_without_ems; /* offers no Extended Master Secret, and does not mind that there is none */
 } mask;
 
@@ -44,6 +45,20 @@ SSL_CTX_set_cipher_list(SSL_CTX *context, const char *ciphers)
 {
     int (*real)(SSL_CTX *, const char *) = (int (*)(SSL_CTX *, const char *)) dlsym(RTLD_NEXT, "SSL_CTX_set_cipher_list");
     return real(context, mask.ciphers ? mask.ciphers : ciphers);
+}
+
+int
+SSL_do_handshake(SSL *ssl)
+{
+    int (*real)(SSL *) = (int (*)(SSL *)) dlsym(RTLD_NEXT, "SSL_do_handshake");
+    return mask.is_silent ? -1 : real(ssl);
+}
+
+int
+SSL_get_error(const SSL *ssl, int result)
+{
+    int (*real)(const SSL *, int) = (int (*)(const SSL *, int)) dlsym(RTLD_NEXT, "SSL_get_error");
+    return mask.is_silent ? SSL_ERROR_WANT_READ : real(ssl, result);
 }
 
 /* How many connections were refused, and for nothing else; the server's own reason is in its log. */
@@ -94,6 +109,32 @@ test_weak_ciphers(void)
         expect_masked_refused(offers[i], FALSE);
 }
 
+/* Associations without a handshake, more than there is room for: the oldest goes, and an honest peer gets in. */
+static void
+test_half_open_flood(void)
+{
+    SamiSessionSocket *silent[SAMI_HANDSHAKES_MAX + 8];
+    SamiFrameOpen server, client;
+    LabProcess crowd = { 0 };
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
+    mask.is_silent = TRUE;
+    lab_connect_timeout_s = 15;
+    lab_connect(&crowd, "fw1", NULL, "fw2.example=fw2", address);
+    lab_connect_timeout_s = 2;
+    mask.is_silent = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(silent); i++)
+        silent[i] = lab_request(&crowd, "fw2.example");
+    expect_refused("limit");
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    if (pair_meet(&server, &client))
+        pair_exchange(3, 3);
+    for (guint i = 0; i < G_N_ELEMENTS(silent); i++)
+        sami_session_socket_free(silent[i]);
+    lab_kill(&crowd);
+    pair_stop();
+}
+
 int
 main(void)
 {
@@ -101,6 +142,7 @@ main(void)
     static const SamiTest own[] = {
         { "client without Extended Master Secret", test_no_ems },
         { "client with weak ciphers only", test_weak_ciphers },
+        { "associations that stay half open", test_half_open_flood },
     };
     g_autofree SamiTest *tests = g_new(SamiTest, n_transport_cases + G_N_ELEMENTS(own));
     memcpy(tests, own, sizeof(own));
