@@ -82,7 +82,7 @@ const SamiKey sami_keys[] = {
      "strict TCP window tracking starts again this long after READY"},
     {"sami", "max-migrations", SAMI_KEY_COUNT, SAMI(max_migrations), "32", 1, 1024, NULL,
      "migrations at once; at the collector of one signer, and four times as many of all"},
-    {"sami", "peer-sessions", SAMI_KEY_COUNT, SAMI(peer_sessions), "64", 1, SAMI_SESSIONS_MAX, NULL,
+    {"sami", "peer-sessions", SAMI_KEY_COUNT, SAMI(peer_sessions), "96", 1, SAMI_SESSIONS_MAX, NULL,
      "TLS sessions that one peer may have at once"},
     {"sami", "max-sessions", SAMI_KEY_NUMBER, SAMI(max_sessions), "0", 0, G_MAXUINT32, NULL,
      "entries that running migrations may hold together; 0: half of the free room in the table"},

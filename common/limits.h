@@ -43,8 +43,8 @@
 /* TLS sessions that a listener holds at once, and those that have not finished their handshake. */
 #define SAMI_SESSIONS_MAX 256u
 #define SAMI_HANDSHAKES_MAX 64u
-/* Of what all peers share, one may have a quarter: four times as many sessions and running migrations as one peer may have (peer-sessions,
- * max-migrations). Sessions that were refused for it stand a moment longer, until the peer has read why; more of these are cut unsaid. */
+/* Of what all peers share, none may have all: peer-sessions of the sessions, and of running migrations max-migrations, where all together may have so
+ * many times as many. Sessions that were refused for it stand a moment longer, until the peer has read why; more of these are cut unsaid. */
 #define SAMI_PEER_SHARE 4u
 #define SAMI_PEER_REFUSED_MAX 4u
 /* Answers of a session that its peer does not read, octets: beyond, nothing more is read from it. Those of its last Messages, and the list of what

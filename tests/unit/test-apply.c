@@ -557,6 +557,27 @@ test_fleeting(void)
     end();
 }
 
+/* More is refused than can be listed, or remembered: all of it is counted. */
+static void
+test_endless_refusals(void)
+{
+    enum { MORE = 1000 };
+    begin();
+    for (guint i = 0; i < SAMI_REFUSED_MAX + MORE; i++) {
+        SamiApplyItem item = { .session = flow(IPPROTO_UDP, 0), .reason = SAMI_REASON_ADDRESS_NOT_ALLOWED };
+        item.session.key.orig.src_port = (guint16) i;
+        item.session.key.orig.dst_port = (guint16) (1 + i / 65536);
+        CU_ASSERT_TRUE_FATAL(sami_apply_records(apply, &item, 1, 1, 0, NULL));
+    }
+    CU_ASSERT_EQUAL(apply->n_refused, SAMI_REFUSED_MAX + MORE);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_ADDRESS_NOT_ALLOWED], SAMI_REFUSED_MAX + MORE);
+    CU_ASSERT_EQUAL(apply->refusals->len, SAMI_REFUSALS_PER_RULE);
+    CU_ASSERT_TRUE(apply->is_truncated);
+    CU_ASSERT_EQUAL(g_hash_table_size(apply->refused_keys), SAMI_REFUSED_MAX);
+    CU_ASSERT_TRUE(sami_apply_octets(apply) < 16 * 1024 * 1024);
+    end();
+}
+
 int
 main(void)
 {
@@ -578,6 +599,7 @@ main(void)
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
         { "flows that come and go leave nothing", test_fleeting },
+        { "refusals without end", test_endless_refusals },
     };
     return sami_test_main("apply", tests, G_N_ELEMENTS(tests), set_up, NULL);
 }
