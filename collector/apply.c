@@ -6,6 +6,7 @@
 #include "collector/replica.h"
 
 #define BATCH SAMI_APPLY_BATCH
+#define OCTETS_OF_A_NODE 48u /* of a hash table, with what malloc needs for the key */
 #define LOOKS 256u /* entries that are read before the records that change them: what traffic does meanwhile is not seen */
 
 SamiApply *
@@ -774,6 +775,26 @@ sami_apply_recall_gone(SamiApply *apply, const SamiFlowKey *key)
     SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, key);
     if (entry)
         sami_apply_let_go(apply, entry);
+}
+
+void
+sami_apply_compact(SamiApply *apply)
+{
+    if (sami_ledger_size(apply->ledger) < MAX(apply->compact_at, SAMI_LEDGER_COMPACT))
+        return;
+    sami_ledger_compact(apply->ledger);
+    apply->compact_at = 2 * sami_ledger_size(apply->ledger);
+}
+
+gsize
+sami_apply_octets(SamiApply *apply)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
+    gsize n_children = apply->children ? g_hash_table_size(apply->children) : 0;
+    gsize n_expected = apply->expectations ? apply->expectations->len * g_array_get_element_size(apply->expectations) : 0;
+    return sizeof *apply + sami_ledger_octets(apply->ledger) + apply->refusals->len * sizeof(SamiRefusal) +
+           g_hash_table_size(apply->refused_keys) * (sizeof(SamiFlowKey) + OCTETS_OF_A_NODE) + apply->replacements->len * sizeof(SamiReplacement) +
+           n_children * (sizeof(SamiChild) + OCTETS_OF_A_NODE) + n_expected;
 }
 
 void

@@ -78,6 +78,7 @@ struct SamiApply {
     guint64 refused[SAMI_N_REASONS];
     guint64 degraded[SAMI_N_REASONS];
     SamiMap *map;           /* (nullable) a reference: of the records, back to what refusals name */
+    guint compact_at;       /* entries of the ledger, gone ones included, at which it is looked at whether most are gone; 0: SAMI_LEDGER_COMPACT */
     GHashTable *refused_keys; /* of SamiFlowKey: counted and listed already */
     GArray *refusals;       /* of SamiRefusal not yet sent; at most SAMI_REFUSALS_PER_RULE a rule */
     gboolean is_truncated;
@@ -158,6 +159,10 @@ gboolean sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading
 gboolean sami_apply_strict(SamiApply *apply, guint *at, gboolean is_last, guint64 *n_left, GError **error);
 /* LIFECYCLE §8: exactly what this migration created, added up in *removal. */
 gboolean sami_apply_rollback(SamiApply *apply, guint *at, SamiRemoval *removal, GError **error);
+/* Flows that come and go leave something in the ledger: gives that back, if there is much of it. Not while a pass runs; positions are others afterwards. */
+void sami_apply_compact(SamiApply *apply);
+/* What the migration takes of memory, as far as its peer says how much: ledger, refusals, what waits. From the main loop; waits for a running job. */
+gsize sami_apply_octets(SamiApply *apply);
 /* Nothing will touch the ledger again: what stays are counts. */
 void sami_apply_forget(SamiApply *apply);
 /* Entries of this migration in the kernel, as far as the ledger knows. */

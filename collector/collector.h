@@ -54,6 +54,7 @@ typedef struct {
     guint n_freeze_waits;          /* for the kernel, the journal and the ledger, before READY */
     gsize n_unsynced;              /* octets of the journal since the last time that it was sent to the disk */
     guint n_syncs;                 /* that run, in the background of PREPARE and FOLLOW */
+    guint n_freeze_syncs;          /* that run for a freeze, perhaps one that was taken back */
     gint64 lost_us;                /* when its session was lost; 0: it has one, or needs none */
     guint64 next_counter;          /* of the exporter's Messages: where a resumed session goes on */
     gsize n_unacknowledged;        /* octets since the last acknowledgement */
@@ -108,6 +109,9 @@ struct SamiCollectorSession {
     SamiReason refusal;            /* set by a record: ends the session */
     gchar *refusal_detail;
     GQueue out;                    /* of GBytes, frames of MESSAGE */
+    gsize n_out;                   /* octets of them */
+    gint64 say_by_us;              /* by when the peer has to say what is missing: hello, begin, or that it has closed; 0: nothing is */
+    gint64 take_by_us;             /* by when it has to take some of `out`; 0: that is empty */
     gboolean is_closing;           /* CLOSE after `out` is empty */
     gboolean is_peer_done;
 };
@@ -133,7 +137,10 @@ struct SamiCollector {
     GPtrArray *sessions;           /* of SamiCollectorSession */
     GPtrArray *migrations;         /* of SamiCollectorMigration, finished ones too, bounded */
     gboolean is_paused;            /* a session is not read until the injector has drained */
-    guint64 n_messages, n_octets, n_sessions, n_session_errors;
+    guint64 n_messages, n_octets, n_sessions, n_session_errors, n_session_overflows;
+    guint n_logged;                /* refused sessions since log_began_us */
+    gint64 log_began_us;
+    gint64 tidied_us;              /* when journal-dir was looked at last */
     guint64 refused_messages[SAMI_N_REASONS];
     guint64 broken_rules[SAMI_N_RULES]; /* of those that are malformed; where a Message ends, the listener's claim */
     SamiTotals totals;             /* of what is forgotten; see sami_collector_totals() */
@@ -157,6 +164,17 @@ struct SamiCollector {
 
 /* totals.c: of all migrations and replications, those that are forgotten too; none of it ever falls */
 void sami_collector_totals(SamiCollector *collector, SamiTotals *ret_totals);
+
+/* share.c: what each peer takes up: sessions, migrations, and octets of both processes. Those of the kernel's buffers are not in it, nor the records
+ * that are being injected (SAMI_INJECTOR_HIGH bounds them for all). */
+typedef struct {
+    const gchar *peer;        /* (transfer none) until a session or migration goes */
+    guint n_sessions, n_migrations, n_in_doubt;
+    guint64 octets, listener_octets;
+} SamiPeerShare;
+GArray *sami_collector_shares(const SamiCollector *collector); /* (transfer full) of SamiPeerShare */
+JsonArray *sami_collector_shares_describe(const SamiCollector *collector); /* (transfer full) */
+void sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples);
 
 /* kinds.c: what a migration brings beside sessions */
 SamiKindThread *sami_collector_kinds_start(void);
@@ -194,6 +212,8 @@ void sami_collector_session_add(SamiCollectorSession *session, const SamiRecord 
 void sami_collector_session_judge(SamiCollector *collector, const SamiSigner *signer, const SamiPolicy *policy, const SamiSession *record,
                                   SamiApplyItem *ret);
 void sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last);
+/* Ends those whose peer has not said or taken what it has to within max-delay; every second. */
+gboolean sami_collector_sessions_watch(gpointer collector);
 /* Looks again whether to read: called when the injector has drained. */
 void sami_collector_session_update(SamiCollectorSession *session);
 
@@ -241,6 +261,8 @@ void sami_collector_check_message(SamiCollectorCheck *check);
 void sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
 /* housekeeping.c: journal-keep and journal-max, now and every hour */
 void sami_collector_tidy(SamiCollector *collector);
+/* The same for whoever comes often: a peer may open many sessions a second, and each file is looked at. */
+void sami_collector_tidy_soon(SamiCollector *collector);
 void sami_collector_start_tidying(SamiCollector *collector);
 /* replication.c: one replica a signer, which outlives its streams; it has no ledger's file and no lease, and is never rolled back */
 gboolean sami_collector_replication_is_unscoped(const SamiCollectorMigration *migration); /* FALSE for what is no replication */
@@ -279,7 +301,7 @@ void sami_collector_migration_job_done(SamiJob *job, gpointer migration);
 void sami_collector_recover(SamiCollector *collector);
 /* Entries that a migration of this signer may create now, all running ones taken into account; sets the collector's limit for it. */
 guint64 sami_collector_room(SamiCollector *collector, const SamiSigner *signer);
-/* Migrations that run, of one signer; NULL: of all. */
+/* Migrations of this signer that run. */
 guint sami_collector_count_active(const SamiCollector *collector, const gchar *signer);
 /* What still comes is judged by this load of its signer. */
 void sami_collector_migration_set_policy(SamiCollectorMigration *migration, SamiSigner *signer);

@@ -102,6 +102,7 @@ do_status(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
     json_object_set_string_member(answer, "host", collector->config->name);
     json_object_set_string_member(answer, "role", "collector");
     json_object_set_array_member(answer, "migrations", list);
+    json_object_set_array_member(answer, "peers", sami_collector_shares_describe(collector));
     sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL);
 }
 
@@ -115,6 +116,7 @@ do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *reques
     } plain[] = {
         { "sessions_total", collector->n_sessions },
         { "session_errors_total", collector->n_session_errors },
+        { "session_overflows_total", collector->n_session_overflows },
         { "messages_total", collector->n_messages },
         { "octets_total", collector->n_octets },
         { "migrations_done_total", collector->n_results[SAMI_PHASE_DONE] },

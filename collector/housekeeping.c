@@ -72,11 +72,19 @@ sami_collector_tidy(SamiCollector *collector)
     guint n_removed = 0;
     if (!config->journal)
         return;
-    collector->journal_octets = sami_journal_prune(config->journal_dir, config->journal_keep_s, config->journal_max, is_needed, collector,
-                                                   &n_removed);
+    collector->tidied_us = g_get_monotonic_time();
+    collector->journal_octets = sami_journal_prune(config->journal_dir, config->journal_keep_s, config->journal_max, SAMI_JOURNAL_FILES_MAX,
+                                                   is_needed, collector, &n_removed);
     collector->n_journals_removed += n_removed;
     if (n_removed > 0)
         g_message("journal-keep, journal-max: %u files removed, %" G_GUINT64_FORMAT " octets left", n_removed, collector->journal_octets);
+}
+
+void
+sami_collector_tidy_soon(SamiCollector *collector)
+{
+    if (g_get_monotonic_time() - collector->tidied_us >= G_USEC_PER_SEC)
+        sami_collector_tidy(collector);
 }
 
 static gboolean

@@ -30,6 +30,16 @@ age_s(const SamiJob *job)
     return now_ms > job->signed_ms ? (guint32) ((now_ms - job->signed_ms + UNSIGNED_MS) / 1000) : 0;
 }
 
+/* Passes hold positions in the ledger. */
+static gboolean
+has_pass(const SamiInjector *injector, const SamiApply *apply)
+{
+    for (GList *link = injector->passes.head; link; link = link->next)
+        if (((const SamiJob *) link->data)->apply == apply)
+            return TRUE;
+    return FALSE;
+}
+
 /* FALSE: a slice of a pass is done, and there is more. */
 static gboolean
 run(SamiInjector *injector, SamiJob *job)
@@ -51,6 +61,8 @@ run(SamiInjector *injector, SamiJob *job)
     }
     if (apply->replica && sami_replica_run(apply, job))
         return TRUE;
+    if (job->kind == SAMI_JOB_RECORDS && !apply->is_ready && !has_pass(injector, apply))
+        sami_apply_compact(apply);
     switch (job->kind) {
     case SAMI_JOB_RECORDS: sami_apply_records(apply, job->items, job->n, job->counter, age_s(job), &job->error); return TRUE;
     case SAMI_JOB_EXPECTATIONS: sami_apply_expect(apply, job->expectations, job->n, job->counter, job->signed_ms); return TRUE;

@@ -146,7 +146,7 @@ list_old(const gchar *directory, SamiJournalNeedFunc is_needed, gpointer user_da
 }
 
 guint64
-sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, SamiJournalNeedFunc is_needed, gpointer user_data,
+sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, guint max_files, SamiJournalNeedFunc is_needed, gpointer user_data,
                    guint *ret_n_removed)
 {
     guint64 octets = 0;
@@ -155,7 +155,8 @@ sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, Sam
     *ret_n_removed = 0;
     for (guint i = 0; i < list->len; i++) {
         const Old *old = &g_array_index(list, Old, i);
-        if (old->is_needed || (old->written_s >= limit_s && octets <= max_octets) || unlink(old->path) != 0)
+        gboolean is_too_many = octets > max_octets || list->len - *ret_n_removed > max_files;
+        if (old->is_needed || (old->written_s >= limit_s && !is_too_many) || unlink(old->path) != 0)
             continue;
         octets -= old->octets;
         ++*ret_n_removed;

@@ -18,10 +18,11 @@ void sami_journal_free(SamiJournal *journal);
 /* Frees it and removes its file: what was in it turned out to be nothing that is kept. NULL is fine. */
 void sami_journal_discard(SamiJournal *journal_take);
 
-/* Removes *.ipfix, *.answers and *.closed files that were last written more than keep_s ago, then the oldest until at most max_octets are left; nothing
+/* Removes *.ipfix, *.answers and *.closed files that were last written more than keep_s ago, then the oldest until at most max_octets are left in at
+ * most max_files; nothing
  * that `is_needed` names (by the file's name). Returns the octets of what is left of these kinds. What cannot be removed is left. */
 typedef gboolean (*SamiJournalNeedFunc)(const gchar *name, gpointer user_data);
-guint64 sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, SamiJournalNeedFunc is_needed, gpointer user_data,
-                           guint *ret_n_removed);
+guint64 sami_journal_prune(const gchar *directory, guint keep_s, guint64 max_octets, guint max_files, SamiJournalNeedFunc is_needed,
+                           gpointer user_data, guint *ret_n_removed);
 /* Octets of all files in the directory, whatever they are: journals, ledgers. */
 guint64 sami_journal_size(const gchar *directory);

@@ -185,18 +185,42 @@ sami_ledger_proves(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint
     return start_ns >= window[0] && start_ns <= window[1];
 }
 
+/* Does this entry's window still tell whose it is? */
+static gboolean
+has_window(const SamiLedger *ledger, const SamiLedgerEntry *entry)
+{
+    return !(entry->flags & (SAMI_LEDGER_GONE | SAMI_LEDGER_VERIFIED)) && entry->start_ns < ledger->windows->len;
+}
+
+/* Windows that no entry is of go, the others get numbers anew. */
+static void
+compact_windows(SamiLedger *ledger)
+{
+    g_autofree guint32 *numbers = g_new0(guint32, ledger->windows->len); /* + 1 */
+    GArray *kept = g_array_new(FALSE, TRUE, 2 * sizeof(guint64));
+    for (guint i = 0; i < ledger->n_entries; i++) {
+        SamiLedgerEntry *entry = entry_at(ledger, i);
+        if (!has_window(ledger, entry))
+            continue;
+        guint32 *number = &numbers[entry->start_ns];
+        if (*number == 0) {
+            g_array_append_vals(kept, ledger->windows->data + 2 * sizeof(guint64) * entry->start_ns, 1);
+            *number = kept->len;
+        }
+        entry->start_ns = *number - 1;
+    }
+    g_array_unref(ledger->windows);
+    ledger->windows = kept;
+}
+
 void
 sami_ledger_compact(SamiLedger *ledger)
 {
     guint n_live = 0;
-    gboolean is_window_needed = FALSE;
-    for (guint i = 0; i < ledger->n_entries; i++) {
-        const SamiLedgerEntry *entry = sami_ledger_at(ledger, i);
-        n_live += !(entry->flags & SAMI_LEDGER_GONE);
-        is_window_needed |= !(entry->flags & (SAMI_LEDGER_GONE | SAMI_LEDGER_VERIFIED));
-    }
-    if (!is_window_needed)
-        g_array_set_size(ledger->windows, 0);
+    for (guint i = 0; i < ledger->n_entries; i++)
+        n_live += !(entry_at(ledger, i)->flags & SAMI_LEDGER_GONE);
+    if (ledger->windows->len > n_live)
+        compact_windows(ledger);
     if (n_live >= ledger->n_entries / 2)
         return;
     SamiLedger old = *ledger;
@@ -205,12 +229,18 @@ sami_ledger_compact(SamiLedger *ledger)
     ledger->n_index = 1024;
     ledger->index = g_new0(Slot, ledger->n_index);
     for (guint i = 0; i < old.n_entries; i++) {
-        const SamiLedgerEntry *entry = sami_ledger_at(&old, i);
+        const SamiLedgerEntry *entry = entry_at(&old, i);
         if (!(entry->flags & SAMI_LEDGER_GONE))
             *sami_ledger_insert(ledger, &entry->key) = *entry;
     }
     g_ptr_array_unref(old.chunks);
     g_free(old.index);
+}
+
+gsize
+sami_ledger_octets(const SamiLedger *ledger)
+{
+    return ledger->chunks->len * CHUNK_OCTETS + ledger->n_index * sizeof(Slot) + ledger->windows->len * 2 * sizeof(guint64);
 }
 
 guint

@@ -73,8 +73,10 @@ void sami_ledger_window(const SamiLedger *ledger, const SamiLedgerEntry *entry, 
 /* All slots, gone ones included. */
 guint sami_ledger_size(const SamiLedger *ledger);
 SamiLedgerEntry *sami_ledger_at(SamiLedger *ledger, guint i);
-/* Gives back the slots of gone entries, if they are most of it, and the windows of creations as soon as no entry needs them. Positions
- * are others afterwards. For a ledger without an end. */
+/* Gives back the slots of gone entries, if they are most of it, and the windows of creations that no entry needs, once there are more of them than
+ * entries. Positions are others afterwards. */
 void sami_ledger_compact(SamiLedger *ledger);
+/* What it takes of memory. */
+gsize sami_ledger_octets(const SamiLedger *ledger);
 /* See SamiLedgerEntry.digest. */
 guint32 sami_ledger_digest(const SamiSession *session);

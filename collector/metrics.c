@@ -100,6 +100,7 @@ sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, Json
     add_records(&totals, samples);
     add_refusals(collector, &totals, samples);
     add_peers(collector, samples);
+    sami_collector_shares_measure(collector, ROLE, samples);
     if (sami_firewall_headroom(collector->firewall, &n_entries, &max, NULL)) {
         sami_metrics_add(samples, SAMI_METRIC_ENTRIES, n_entries, NULL);
         sami_metrics_add(samples, SAMI_METRIC_ENTRIES_LIMIT, max, NULL);

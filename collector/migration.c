@@ -129,16 +129,38 @@ start_renewal(SamiCollectorMigration *m)
         m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
+typedef struct {
+    guint n_active, n_active_of_all, n_in_doubt;
+} Load;
+
+static Load
+count_load(const SamiCollector *collector, const gchar *signer)
+{
+    Load load = { 0 };
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
+        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        load.n_active_of_all += is_active;
+        load.n_active += is_active && is_of_signer;
+        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
+    }
+    return load;
+}
+
 guint
 sami_collector_count_active(const SamiCollector *collector, const gchar *signer)
 {
-    guint n = 0;
-    for (guint i = 0; i < collector->migrations->len; i++) {
-        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        n += !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT &&
-             (!signer || g_str_equal(m->signer_name, signer));
-    }
-    return n;
+    return count_load(collector, signer).n_active;
+}
+
+/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
+static gboolean
+has_room_for(const SamiCollector *collector, const gchar *signer)
+{
+    guint max = collector->config->max_migrations;
+    Load load = count_load(collector, signer);
+    return load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
 }
 
 void
@@ -198,9 +220,9 @@ sami_collector_migration_may_begin(const SamiCollectorSession *session, const Sa
     const SamiConfigSigner *signer = session->signer->config;
     return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
            : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
-           : sami_collector_count_active(collector, NULL) >= config->max_migrations ? SAMI_REASON_LIMIT
            : signer->max_migrations > 0 && sami_collector_count_active(collector, signer->name) >= signer->max_migrations ? SAMI_REASON_MAX_MIGRATIONS
-                                                                                                                          : SAMI_REASON_NONE;
+           : !has_room_for(collector, signer->name)                        ? SAMI_REASON_LIMIT
+                                                                           : SAMI_REASON_NONE;
 }
 
 SamiCollectorMigration *
@@ -287,6 +309,8 @@ background_synced(guint64 counter, const GError *error, gpointer user_data)
     m->n_jobs--;
     if (error)
         fail(m, error);
+    if (m->session)
+        sami_collector_session_update(m->session);
 }
 
 static void
@@ -387,6 +411,9 @@ freeze_synced(guint64 counter, const GError *error, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     m->n_jobs--;
+    m->n_freeze_syncs--;
+    if (m->session)
+        sami_collector_session_update(m->session);
     if (counter == m->freeze_counter)
         m->sync_us = g_get_monotonic_time() - m->freeze_us;
     freeze_passed(m, counter, error);
@@ -502,10 +529,12 @@ sync_freeze(SamiCollectorMigration *m, GError **error)
         return TRUE;
     if (m->session && m->session->journal) {
         m->n_freeze_waits++;
+        m->n_freeze_syncs++;
         start_sync(m, sami_journal_fd(m->session->journal), "journal", m->freeze_counter, freeze_synced);
     }
     if (m->apply->file) {
         m->n_freeze_waits++;
+        m->n_freeze_syncs++;
         start_sync(m, sami_ledger_file_fd(m->apply->file), "ledger", m->freeze_counter, freeze_synced);
     }
     return TRUE;

@@ -33,6 +33,7 @@ libcollector_a_SOURCES = \
 	collector/rollback.c \
 	collector/session.c \
 	collector/settle.c \
+	collector/share.c \
 	collector/signers.c collector/signers.h \
 	collector/state.c collector/state.h \
 	collector/sync.c collector/sync.h \

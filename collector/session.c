@@ -3,6 +3,11 @@
 
 #include "collector/collector.h"
 
+/* Of all sessions together, and of one at most. */
+#define FRAMES_PER_TURN 32u
+#define FRAMES_PER_SESSION 8u
+/* Log lines; the rest is counted, and summed up. */
+#define REFUSALS_LOGGED_PER_MINUTE 60u
 #define RATE_LOOK_MS 1000 /* a reload may have given it more */
 
 static guint64
@@ -34,6 +39,13 @@ sami_collector_session_drop(SamiCollectorSession *session)
     g_idle_add(free_later, session);
 }
 
+/* Whatever is later than this would be refused as too late, here or there, so nobody waits longer for it. */
+static gint64
+by_max_delay(const SamiCollectorSession *session)
+{
+    return g_get_monotonic_time() + (gint64) session->collector->config->max_delay_ms * 1000;
+}
+
 static void
 write_out(SamiCollectorSession *session)
 {
@@ -46,7 +58,9 @@ write_out(SamiCollectorSession *session)
                 sami_collector_session_drop(session);
             return;
         }
+        session->n_out -= length;
         g_bytes_unref(g_queue_pop_head(&session->out));
+        session->take_by_us = g_queue_is_empty(&session->out) ? 0 : by_max_delay(session);
     }
     if (session->is_closing) {
         sami_session_socket_send(session->socket, SAMI_FRAME_CLOSE, NULL, 0, NULL);
@@ -81,16 +95,43 @@ is_held_back(SamiCollectorSession *session)
     return TRUE;
 }
 
+/* A peer that asks for more than is done, or reads no answers, waits by itself. */
+static gboolean
+is_behind(const SamiCollectorSession *session)
+{
+    const SamiCollectorMigration *m = session->migration;
+    return session->n_out >= SAMI_ANSWERS_HIGH || (m && (m->n_jobs >= SAMI_JOBS_MAX || m->n_syncs + m->n_freeze_syncs >= SAMI_SYNCS_MAX));
+}
+
+static guint
+count_jobs(const SamiCollector *collector, const SamiSigner *signer)
+{
+    guint n = 0;
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        n += m->n_jobs > 0 && g_str_equal(m->signer_name, signer->config->name) ? m->n_jobs : 0;
+    }
+    return n;
+}
+
+/* The injecting thread has enough to do. A signer of whom nothing is there gets a Message in all the same: the others would fill what becomes free
+ * before his turn comes. */
+static gboolean
+is_paused(const SamiCollectorSession *session)
+{
+    return sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH && session->signer && count_jobs(session->collector, session->signer) > 0;
+}
+
 void
 sami_collector_session_update(SamiCollectorSession *session)
 {
     GIOCondition condition = 0;
     if (!session->source)
         return;
-    if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH)
-        session->collector->is_paused = TRUE;
-    else if (!is_held_back(session))
+    gboolean has_to_wait = is_paused(session);
+    if (!has_to_wait && !is_behind(session) && !is_held_back(session))
         condition |= G_IO_IN;
+    session->collector->is_paused |= has_to_wait;
     if (!g_queue_is_empty(&session->out))
         condition |= G_IO_OUT;
     sami_fd_source_watch(session->source, session->socket_fd, condition, &session->tag);
@@ -129,7 +170,12 @@ sami_collector_session_flush(SamiCollectorSession *session, gboolean is_last)
     }
     keep_answer(session, message, length);
     g_queue_push_tail(&session->out, g_bytes_new(message, length));
+    session->n_out += length;
+    if (!session->take_by_us)
+        session->take_by_us = by_max_delay(session);
     session->is_closing |= is_last;
+    if (is_last)
+        session->say_by_us = by_max_delay(session);
     write_out(session);
     sami_collector_session_update(session);
 }
@@ -150,6 +196,16 @@ sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *reco
     sami_collector_session_drop(session);
 }
 
+/* Whoever has a certificate can be refused as often as he likes. */
+static void
+log_refusal(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
+{
+    SamiCollector *collector = session->collector;
+    if (collector->n_logged++ < REFUSALS_LOGGED_PER_MINUTE)
+        g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
+                  sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
+}
+
 /* One signed refusal, then the end of the session (PROTOCOL §4). */
 void
 sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
@@ -159,8 +215,7 @@ sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, 
     session->collector->refused_messages[reason]++;
     if (reason == SAMI_REASON_MALFORMED)
         session->collector->broken_rules[sami_rule_find(detail)]++;
-    g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
-              sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
+    log_refusal(session, reason, detail);
     if (!session->stream) /* not even a signature to answer to: migration id zero */
         session->stream = sami_stream_new(SAMI_ROLE_COLLECTOR, session->collector->key, session->open.ekm, SAMI_MESSAGE_MAX, now_ms(), 0);
     record.refusal.scope = SAMI_SCOPE_MESSAGE;
@@ -209,6 +264,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     if (reason != SAMI_REASON_NONE)
         return stop(session, reason, detail);
     session->has_hello = TRUE;
+    session->say_by_us = by_max_delay(session); /* begin */
     if (hello->opening == SAMI_OPENING_CHECK) {
         session->check = sami_collector_check_new(session);
         sami_journal_discard(g_steal_pointer(&session->journal)); /* it had the hello */
@@ -229,6 +285,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     if (!is_resume || !session->source)
         return;
     session->stream->counter_in = known->next_counter;
+    session->say_by_us = 0;
     session->migration = known;
     sami_collector_migration_attach(known, session);
 }
@@ -290,6 +347,7 @@ on_begin(SamiCollectorSession *session, const SamiBegin *begin)
     g_autofree gchar *missing = session->signer->config->require_expect ? print_missing(session, g_get_real_time() / G_USEC_PER_SEC) : NULL;
     if (missing)
         return stop(session, SAMI_REASON_NOT_EXPECTED, missing);
+    session->say_by_us = 0;
     if (session->check) {
         reason = sami_collector_check_begin(session->check, begin);
         if (reason != SAMI_REASON_NONE)
@@ -371,6 +429,8 @@ add_control(SamiCollectorSession *session, const SamiRecord *record)
         control.marker = record->marker;
     else if (record->kind == SAMI_RECORD_ABORT)
         control.abort = record->abort;
+    if (session->controls->len >= SAMI_CONTROLS_MAX)
+        return stop(session, SAMI_REASON_LIMIT, "too many markers and epochs in one Message");
     g_array_append_val(session->controls, control);
 }
 
@@ -480,7 +540,7 @@ write_journal(SamiCollectorSession *session, const guint8 *message, gsize length
     for (guint i = 0; i < 16; i++)
         g_snprintf(hex + 2 * i, 3, "%02x", session->stream->migration_id[i]);
     if (!session->journal) {
-        sami_collector_tidy(session->collector); /* room first */
+        sami_collector_tidy_soon(session->collector); /* room first */
         session->journal = sami_journal_new(session->collector->config->journal_dir, hex, &error);
     }
     if (session->journal && sami_journal_append(session->journal, message, length, &error))
@@ -534,6 +594,22 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
         sami_collector_migration_taken(session->migration, session->stream->counter_in, length);
 }
 
+/* What one peer holds is not there for others. */
+static void
+review_share(SamiCollectorSession *session)
+{
+    const SamiCollector *collector = session->collector;
+    guint n = 0, max = collector->config->peer_sessions;
+    for (guint i = 0; i < collector->sessions->len; i++) {
+        const SamiCollectorSession *other = g_ptr_array_index(collector->sessions, i);
+        n += other->source && other->is_open && other->refusal == SAMI_REASON_NONE && g_str_equal(other->open.name, session->open.name);
+    }
+    if (n <= max)
+        return;
+    g_autofree gchar *text = g_strdup_printf("%u sessions at once of one peer are enough (peer-sessions)", max);
+    sami_collector_session_refuse(session, SAMI_REASON_LIMIT, text);
+}
+
 static gboolean
 on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsize length)
 {
@@ -542,6 +618,8 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     case SAMI_FRAME_OPEN:
         session->opened_ms = now_ms();
         session->is_open = !session->is_open && sami_frame_open_parse(payload, length, &session->open, &error);
+        if (session->is_open)
+            review_share(session);
         return session->is_open;
     case SAMI_FRAME_MESSAGE:
         if (!session->is_open)
@@ -576,12 +654,13 @@ on_ready(GIOCondition condition, gpointer user_data)
     if (condition & G_IO_OUT)
         write_out(session);
     /* Bounded work a turn: other sessions and the control socket wait. */
-    for (guint i = 0; session->source && i < 8; i++) {
+    guint n_frames = CLAMP(FRAMES_PER_TURN / session->collector->sessions->len, 1, FRAMES_PER_SESSION);
+    for (guint i = 0; session->source && i < n_frames; i++) {
         SamiFrameType type;
         guint8 *payload;
         gsize length;
         g_autoptr(GError) error = NULL;
-        if (sami_collector_pending(session->collector) >= SAMI_INJECTOR_HIGH || is_held_back(session))
+        if (is_paused(session) || is_behind(session) || is_held_back(session))
             break;
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
@@ -605,9 +684,43 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     session->expectations = g_array_new(FALSE, FALSE, sizeof(SamiExpectationItem));
     session->controls = g_array_new(FALSE, FALSE, sizeof(SamiCollectorControl));
     g_queue_init(&session->out);
+    session->say_by_us = by_max_delay(session);
     g_ptr_array_add(collector->sessions, session);
     collector->n_sessions++;
     session->source = sami_fd_source_new(fd, G_IO_IN, on_ready, session, &session->tag);
+}
+
+/* Nobody is waited for longer than what comes would be taken. */
+static void
+review_time(SamiCollectorSession *session, gint64 now_us)
+{
+    gboolean is_unread = session->take_by_us && now_us >= session->take_by_us;
+    if (!session->source || (!is_unread && (!session->say_by_us || now_us < session->say_by_us)))
+        return;
+    if (is_unread || session->is_closing) {
+        session->collector->n_session_errors++;
+        g_message("%s (%s): %s within max-delay", session->open.name, session->open.address,
+                  is_unread ? "it has not taken its answers" : "it has not closed its session");
+        sami_collector_session_drop(session);
+        return;
+    }
+    sami_collector_session_refuse(session, SAMI_REASON_TOO_LATE, session->has_hello ? "no begin within max-delay" : "no hello within max-delay");
+}
+
+gboolean
+sami_collector_sessions_watch(gpointer user_data)
+{
+    SamiCollector *collector = user_data;
+    gint64 now_us = g_get_monotonic_time();
+    for (guint i = 0; i < collector->sessions->len; i++)
+        review_time(g_ptr_array_index(collector->sessions, i), now_us);
+    if (now_us - collector->log_began_us < 60 * G_USEC_PER_SEC)
+        return G_SOURCE_CONTINUE;
+    if (collector->n_logged > REFUSALS_LOGGED_PER_MINUTE)
+        g_warning("%u more sessions were refused in the last minute; samictl stats has the reasons", collector->n_logged - REFUSALS_LOGGED_PER_MINUTE);
+    collector->n_logged = 0;
+    collector->log_began_us = now_us;
+    return G_SOURCE_CONTINUE;
 }
 
 void

@@ -39,8 +39,10 @@ on_channel(GIOCondition condition, gpointer user_data)
     }
     if (type == SAMI_CHANNEL_SESSION && fd >= 0 && collector->sessions->len < SAMI_SESSIONS_MAX)
         sami_collector_session_new(collector, fd);
-    else if (fd >= 0)
+    else if (fd >= 0) {
+        collector->n_session_overflows++; /* the listener holds no more, unless it is not what it was */
         close(fd);
+    }
     if (type == SAMI_CHANNEL_REFUSED)
         count_handshakes(collector, request, text);
     return G_SOURCE_CONTINUE;
@@ -108,6 +110,7 @@ open_all(SamiCollector *collector, GError **error)
     sami_collector_recover(collector);
     sami_collector_start_tidying(collector);
     sami_collector_policy_review(collector);
+    g_timeout_add_seconds(1, sami_collector_sessions_watch, collector);
     return TRUE;
 }
 

@@ -105,6 +105,7 @@ typedef struct {
     guint max_delay_ms;        /* max-delay=: 30s */
     guint grace_ms;            /* grace=: 5s; strict window tracking again after it */
     guint max_migrations;      /* max-migrations=: 32 */
+    guint peer_sessions;       /* peer-sessions=: 96 */
     guint64 max_sessions;      /* max-sessions=: 0 = 50 % of headroom */
     gchar *pair;               /* pair=: none; sync: READY waits until our own standby has it too */
     gboolean beside_conntrackd; /* beside-conntrackd=: false */

@@ -38,11 +38,34 @@
 #define SAMI_CONTROL_IDLE_S 60
 /* Announcements of VMs that a collector expects; each is one address, and a begin looks through all of them. */
 #define SAMI_EXPECT_MAX 4096u
+/* What one session takes of memory, before anything waits in it: in the state process, once there was a Message, a frame, a Message that is being built
+ * and what the codec has (570 KiB were measured); in the listener what was read, what is being written, and TLS, when all of it is full. */
+#define SAMI_SESSION_OCTETS (640u * 1024u)
+#define SAMI_CONNECTION_OCTETS (384u * 1024u)
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */
 #define SAMI_NAME_MAX 253u
 /* TLS sessions that a listener holds at once, and those that have not finished their handshake. */
 #define SAMI_SESSIONS_MAX 256u
 #define SAMI_HANDSHAKES_MAX 64u
+/* Of what all peers share, none may have all: peer-sessions of the sessions, and of running migrations max-migrations, where all together may have so
+ * many times as many. Sessions that were refused for it stand a moment longer, until the peer has read why; more of these are cut unsaid. */
+#define SAMI_PEER_SHARE 4u
+#define SAMI_PEER_REFUSED_MAX 4u
+/* Answers of a session that its peer does not read, octets: beyond, nothing more is read from it. Those of its last Messages, and the list of what
+ * was refused, still come on top. */
+#define SAMI_ANSWERS_HIGH (1024u * 1024u)
+/* Markers, epochs and the like in one Message. An honest exporter ends a Message behind a marker; each may cost the disk and the kernel something. */
+#define SAMI_CONTROLS_MAX 16u
+/* Jobs of one migration that are not done, and files of it that are on their way to the disk: beyond, nothing more is read from its session. Small
+ * Messages need many jobs for few records, and the disk is shared by all whose READY waits for it. */
+#define SAMI_JOBS_MAX 64u
+#define SAMI_SYNCS_MAX 4u
+/* Migrations in doubt of one signer: each has its ledger in memory until somebody decides. */
+#define SAMI_IN_DOUBT_MAX 64u
+/* Entries of a ledger, gone ones included, before those that are gone give their memory back; then twice as many as are left. */
+#define SAMI_LEDGER_COMPACT 65536u
+/* Files in journal-dir of migrations that are over: each is looked at when a session begins, and journal-max bounds octets only. */
+#define SAMI_JOURNAL_FILES_MAX 8192u
 /* Descriptors of a process: of each session its socket, journal and ledger, with one more while it is synced, and the control clients. */
 #define SAMI_DESCRIPTORS_MAX 4096u
 /* Addresses of one peer: they are tried one after the other, each for some seconds. */

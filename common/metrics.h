@@ -18,6 +18,8 @@
     X(FREEZE_READY, "sami_freeze_ready_seconds", "histogram", "From the freeze to READY, as the exporter sees it.") \
     X(OVERRUNS, "sami_event_overruns_total", "counter", "Times that events of connection tracking were lost.") \
     X(PEER_UP, "sami_peer_up", "gauge", "Whether the session with a peer stands, by role; of peers that something runs with now.") \
+    X(PEER_SESSIONS, "sami_peer_sessions", "gauge", "Sessions of a peer that stand, by role.") \
+    X(PEER_MEMORY, "sami_peer_memory_bytes", "gauge", "Memory that a peer's sessions and migrations take at most, in both processes of the daemon.") \
     X(LAG, "sami_replication_lag_seconds", "gauge", "From a change here to its place in the kernel of the standby.") \
     X(ENTRIES, "sami_conntrack_entries", "gauge", "Entries of the connection tracking table.") \
     X(ENTRIES_LIMIT, "sami_conntrack_entries_limit", "gauge", "Most entries that the table takes (nf_conntrack_max).") \

@@ -1,4 +1,4 @@
-/* Verbs that ask and print: freeze, settle, abort, thaw, resolve, status, stats. */
+/* Verbs that ask and print: freeze, settle, abort, thaw, resolve, status, stats, show peers. */
 #include "ctl/ctl.h"
 
 #include <string.h>
@@ -396,6 +396,42 @@ ctl_stats(Ctl *ctl, GError **error)
         json_object_set_int_member(object, "v", 1);
         json_object_set_object_member(object, "counters", json_object_ref(all));
         print_line(object);
+    }
+    return SAMI_EXIT_DONE;
+}
+
+/* --- show peers --- */
+
+SamiExit
+ctl_show_peers(Ctl *ctl, GError **error)
+{
+    g_auto(CtlAnswers) answers = {0};
+    JsonObject *worst = NULL;
+    if (!ctl_ask_all(ctl, "status", NULL, &answers, error))
+        return SAMI_EXIT_FAILED;
+    SamiExit code = sum_up(&answers, &worst);
+    if (code != SAMI_EXIT_DONE)
+        return print_worst(worst, code);
+    JsonObject *answer = answers.answers[CTL_COLLECTOR];
+    JsonArray *peers = answer ? ctl_array(answer, "peers") : NULL;
+    guint n = peers ? json_array_get_length(peers) : 0;
+    if (ctl->args.is_json) {
+        g_autoptr(JsonObject) object = json_object_new();
+        json_object_set_int_member(object, "v", 1);
+        json_object_set_string_member(object, "host", get_host(&answers));
+        json_object_set_array_member(object, "peers", peers ? json_array_ref(peers) : json_array_new());
+        print_line(object);
+        return SAMI_EXIT_DONE;
+    }
+    if (n == 0 && !ctl->args.is_quiet)
+        ctl_say(stdout, "no peer has a session or migration here\n");
+    if (n > 0)
+        ctl_say(stdout, "%-32s %8s %10s %8s %12s %12s\n", "PEER", "SESSIONS", "MIGRATIONS", "IN-DOUBT", "STATE-KIB", "LISTENER-KIB");
+    for (guint i = 0; i < n; i++) {
+        JsonObject *peer = json_array_get_object_element(peers, i);
+        ctl_say(stdout, "%-32s %8" G_GINT64_FORMAT " %10" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %12" G_GINT64_FORMAT " %12" G_GINT64_FORMAT "\n",
+                ctl_string(peer, "peer"), ctl_int(peer, "sessions"), ctl_int(peer, "migrations"), ctl_int(peer, "in_doubt"),
+                ctl_int(peer, "octets") / 1024, ctl_int(peer, "listener_octets") / 1024);
     }
     return SAMI_EXIT_DONE;
 }

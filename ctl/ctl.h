@@ -57,6 +57,7 @@ SamiExit ctl_resolve(Ctl *ctl, GError **error);
 SamiExit ctl_status(Ctl *ctl, GError **error);
 SamiExit ctl_show_policy(Ctl *ctl, GError **error);
 SamiExit ctl_stats(Ctl *ctl, GError **error);
+SamiExit ctl_show_peers(Ctl *ctl, GError **error);
 SamiExit ctl_metrics(Ctl *ctl, GError **error);
 SamiExit ctl_replicate(Ctl *ctl, GError **error);
 SamiExit ctl_takeover(Ctl *ctl, GError **error);

@@ -30,7 +30,7 @@ static const Remedy remedies[] = {
     {"already-ready", "nothing was rolled back",
      "the VM may run at the destination: see `samictl status` there"},
     {"limit", "the migration was not started",
-     "wait for others to end, or raise max-migrations there"},
+     "wait for others to end, resolve those in doubt there, or raise max-migrations or peer-sessions there"},
     {"journal", "nothing was accepted", "free space in journal-dir there, or set journal=false"},
     {"vm-not-allowed", "nothing was accepted",
      "add the VM's address to allow-prefixes in signers.d there"},

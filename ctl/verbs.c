@@ -171,6 +171,8 @@ static const Verb verbs[] = {
     {"show policy", ctl_show_policy, "[SIGNER]", 0, 1, "json", FALSE, "show what each signer may do here, as the collector has loaded it",
      "With how much of it is in use, and this firewall's own addresses."},
     {"stats", ctl_stats, "", 0, 0, "json", FALSE, "show the counters of both daemons", ""},
+    {"show peers", ctl_show_peers, "", 0, 0, "json", FALSE, "show what each peer takes up at the collector",
+     "Sessions and migrations, and the memory that they take at most. The limits are in sami-collector(8)."},
     {"metrics", ctl_metrics, "", 0, 0, "save", FALSE, "print the metrics of both daemons, as Prometheus reads them",
      "With --save FILE is written as a whole, for the textfile collector of Prometheus's node exporter."},
     {"help", run_help, "[VERB]", 0, 2, "", FALSE, "show help", ""},
@@ -297,7 +299,7 @@ find_verb(gchar **words, guint *ret_n, GError **error)
         g_ptr_array_add(all, (gpointer)&verbs[i]);
     g_autoptr(GPtrArray) first = match(all, words[0], 0);
     g_autofree gchar *group = first->len ? first_word(first->pdata[0]) : NULL;
-    gboolean is_group = first->len > 0 && strchr(((const Verb *)first->pdata[0])->name, ' ');
+    gboolean is_group = group && strchr(((const Verb *)first->pdata[0])->name, ' ');
     for (guint i = 1; i < first->len; i++) {
         g_autofree gchar *other = first_word(first->pdata[i]);
         is_group = is_group && !strcmp(group, other);
@@ -367,6 +369,17 @@ print_verbs(const gchar *group)
            "explains all.\n");
 }
 
+/* The first word of verbs that have two, if it begins with `prefix`. (nullable) (transfer none) */
+static const gchar *
+find_group(const gchar *prefix)
+{
+    static const gchar *const groups[] = {"peer", "show"};
+    for (guint i = 0; *prefix && i < G_N_ELEMENTS(groups); i++)
+        if (g_str_has_prefix(groups[i], prefix))
+            return groups[i];
+    return NULL;
+}
+
 static SamiExit
 run_help(Ctl *ctl, GError **error)
 {
@@ -375,12 +388,9 @@ run_help(Ctl *ctl, GError **error)
         print_verbs(NULL);
         return SAMI_EXIT_DONE;
     }
-    for (guint i = 0; !ctl->args.operands[1] && i < G_N_ELEMENTS(verbs); i++) {
-        g_autofree gchar *group = strchr(verbs[i].name, ' ') ? first_word(&verbs[i]) : NULL;
-        if (group && g_str_has_prefix(group, ctl->args.operands[0])) {
-            print_verbs(group);
-            return SAMI_EXIT_DONE;
-        }
+    if (!ctl->args.operands[1] && find_group(ctl->args.operands[0])) {
+        print_verbs(find_group(ctl->args.operands[0]));
+        return SAMI_EXIT_DONE;
     }
     const Verb *verb = find_verb(ctl->args.operands, &n, error);
     if (verb)
@@ -552,8 +562,8 @@ run(Ctl *ctl, GStrv *argv, GError **error)
         return SAMI_EXIT_DONE;
     }
     /* `samictl peer --help`: a group has help without a second word. */
-    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && g_str_has_prefix("peer", (*argv)[1])) {
-        print_verbs("peer");
+    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && find_group((*argv)[1])) {
+        print_verbs(find_group((*argv)[1]));
         return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE
                                                                           : SAMI_EXIT_USAGE;
     }

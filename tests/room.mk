@@ -21,7 +21,7 @@ include tests/bench/bench.mk
 # For ./run: everything that the tests need, and their names.
 .PHONY: tests-build print-tests
 tests-build: all # a make of its own: `all` is one too, and both would build the libraries at once
-	@$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS) $(check_DATA)
 print-tests:
 	@printf '%s\n' $(TESTS)
 TESTS += tests/sanitize.sh

@@ -56,3 +56,18 @@ sami_address_print_peer(int fd, gchar ret_text[SAMI_ADDRESS_TEXT])
     if (getpeername(fd, (struct sockaddr *) &address, &length) == 0)
         sami_address_print((struct sockaddr *) &address, ret_text);
 }
+
+void
+sami_address_network(const gchar *text, guint8 ret[SAMI_ADDRESS_NETWORK])
+{
+    guint8 octets[16] = { 0 };
+    gchar host[SAMI_ADDRESS_TEXT];
+    const gchar *colon = strrchr(text, ':');
+    gboolean is_v6 = *text == '[';
+    memset(ret, 0, SAMI_ADDRESS_NETWORK);
+    if (!colon)
+        return;
+    g_strlcpy(host, text + is_v6, MIN((gsize) (colon - text) + 1 - 2 * is_v6, sizeof(host)));
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, host, octets) == 1)
+        memcpy(ret, octets, SAMI_ADDRESS_NETWORK);
+}

@@ -49,6 +49,12 @@ make_peers(const SamiConfig *config)
     return peers;
 }
 
+static SamiNetworkLimits
+limits_of(const SamiConfig *config)
+{
+    return (SamiNetworkLimits){ .sessions = config->peer_sessions, .max_delay_ms = config->max_delay_ms };
+}
+
 SamiNetworkConfig
 sami_daemon_network_config(const SamiConfig *config)
 {
@@ -56,7 +62,7 @@ sami_daemon_network_config(const SamiConfig *config)
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
-                                .is_sandboxed = sami_daemon_is_sandboxed(config) };
+                                .limits = limits_of(config), .is_sandboxed = sami_daemon_is_sandboxed(config) };
 }
 
 gboolean

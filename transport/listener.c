@@ -166,6 +166,31 @@ on_refused(const gchar *address, SamiHandshakeCause cause, const gchar *reason, 
         listener->n_unlogged++;
 }
 
+/* Those too that have ended and still linger, so that coming and going is bounded as well. */
+static guint
+count_sessions(const Listener *listener, const gchar *name)
+{
+    GHashTableIter iter;
+    gpointer connection;
+    guint n = 0;
+    g_hash_table_iter_init(&iter, listener->process.connections);
+    while (g_hash_table_iter_next(&iter, &connection, NULL))
+        n += sami_tls_connection_is_proven(connection) && g_str_equal(sami_tls_connection_name(connection), name);
+    return n;
+}
+
+/* The state process refuses what is beyond the limit with a signed reason; what is still more, or does not go away, is cut here. */
+static gboolean
+has_room_for(Listener *listener, const SamiFrameOpen *open)
+{
+    guint max = listener->process.config.limits.sessions;
+    if (!max || count_sessions(listener, open->name) < max + SAMI_PEER_REFUSED_MAX)
+        return TRUE;
+    g_autofree gchar *text = g_strdup_printf("%s has more than %u sessions (peer-sessions)", open->name, max);
+    on_refused(open->address, SAMI_HANDSHAKE_PEER_LIMIT, text, listener);
+    return FALSE;
+}
+
 static SamiSessionSocket *
 on_accepted(const SamiFrameOpen *open, gpointer user_data)
 {
@@ -173,6 +198,8 @@ on_accepted(const SamiFrameOpen *open, gpointer user_data)
     g_autoptr(SamiSessionSocket) session = NULL;
     g_autoptr(GError) error = NULL;
     int other = -1;
+    if (!has_room_for(listener, open))
+        return NULL;
     if (!sami_session_pair(&session, &other, &error) ||
         !sami_channel_send(listener->process.channel, SAMI_CHANNEL_SESSION, 0, open->name, other,
                            &error)) {
@@ -216,19 +243,40 @@ forget_proven(Listener *listener)
     }
 }
 
-/* When too many are half open the oldest goes, not the newest: a flood then costs an honest peer
+/* The oldest of the network that has most of them. */
+static SamiTlsConnection *
+choose_victim(Listener *listener)
+{
+    guint8 networks[SAMI_HANDSHAKES_MAX][SAMI_ADDRESS_NETWORK];
+    guint n = 0, victim = 0, n_most = 0;
+    for (GList *link = listener->unproven.head; link && n < SAMI_HANDSHAKES_MAX; link = link->next)
+        sami_address_network(sami_tls_connection_address(link->data), networks[n++]);
+    for (guint i = 0; i < n; i++) {
+        guint n_same = 0;
+        for (guint k = i; k < n; k++)
+            n_same += memcmp(networks[i], networks[k], SAMI_ADDRESS_NETWORK) == 0;
+        if (n_same > n_most) {
+            n_most = n_same;
+            victim = i;
+        }
+    }
+    return g_queue_peek_nth(&listener->unproven, victim);
+}
+
+/* When too many are half open an old one goes, not the newest: a flood then costs an honest peer
  * nothing as long as its own handshake, some milliseconds, is shorter than the flood needs to
- * fill the table. */
+ * fill the table. And it goes where most come from, so that a flood from one network costs the
+ * others nothing at all. */
 static gboolean
 make_room(Listener *listener, const gchar *address)
 {
     GHashTable *connections = listener->process.connections;
     forget_proven(listener);
     if (g_queue_get_length(&listener->unproven) >= SAMI_HANDSHAKES_MAX) {
-        SamiTlsConnection *oldest = g_queue_peek_head(&listener->unproven);
-        on_refused(sami_tls_connection_address(oldest), SAMI_HANDSHAKE_LIMIT,
-                   "too many handshakes at once, this was the oldest", listener);
-        drop_unproven(listener, oldest);
+        SamiTlsConnection *victim = choose_victim(listener);
+        on_refused(sami_tls_connection_address(victim), SAMI_HANDSHAKE_LIMIT,
+                   "too many handshakes at once, most of them from there, and this was the oldest", listener);
+        drop_unproven(listener, victim);
     }
     if (g_hash_table_size(connections) <
         SAMI_SESSIONS_MAX + g_queue_get_length(&listener->unproven))

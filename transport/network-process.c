@@ -64,7 +64,7 @@ reload(SamiNetworkProcess *process, int fd)
     g_autoptr(GPtrArray) peers = fd < 0 && process->config.peers ? g_ptr_array_ref(process->config.peers) : NULL;
     g_autofree gchar *ca = NULL;
     SamiNetworkConfig fresh = process->config;
-    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &ca, &error);
+    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &fresh.limits, &ca, &error);
     fresh.peers = peers;
     fresh.ca = ca;
     if (fd >= 0 && !ca)
@@ -75,6 +75,7 @@ reload(SamiNetworkProcess *process, int fd)
     }
     g_clear_pointer(&process->config.peers, g_ptr_array_unref);
     process->config.peers = g_steal_pointer(&peers);
+    process->config.limits = fresh.limits;
 }
 
 static gboolean
@@ -209,6 +210,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
 void
 sami_network_process_add(SamiNetworkProcess *process, SamiTlsConnection *connection)
 {
+    sami_tls_connection_set_patience(connection, process->config.limits.max_delay_ms);
     g_hash_table_add(process->connections, connection);
 }
 

@@ -17,6 +17,12 @@ typedef struct {
     gchar *certificate;      /* (nullable) what is in it, and then read from here */
 } SamiPeer;
 
+/* What one peer may take up; a reload changes it. */
+typedef struct {
+    guint sessions;     /* of one peer at once; 0: any number */
+    guint max_delay_ms; /* a Message that has begun has to end within this time, as the state process refuses one that was longer on its way; 0: any time */
+} SamiNetworkLimits;
+
 typedef struct {
     gchar *listen;           /* "[::]:4740"; collector only. [::] serves IPv4 too */
     gchar *certificate_file; /* own, PEM chain */
@@ -28,6 +34,7 @@ typedef struct {
     gboolean is_sctp;        /* DTLS over SCTP; else TLS over TCP */
     SamiSctpConfig sctp;
     guint connect_timeout_s; /* exporter: TCP connect and handshake together, default 5; more with several addresses, see connector.c */
+    SamiNetworkLimits limits;
     gboolean is_sandboxed;   /* transport/sandbox.h */
 } SamiNetworkConfig;
 

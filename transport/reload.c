@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Peers with name, addresses and certificate; the CA bundle. Of the same program on the same host, so the order of octets is no matter. */
-#define FORMAT "(a(sasmay)may)"
+/* The limits; peers with name, addresses and certificate; the CA bundle. Of the same program on the same host, so the order of octets is no matter. */
+#define FORMAT "(uua(sasmay)may)"
 /* 10 000 peers of 3 KiB, a CA bundle of any system. */
 #define RELOAD_MAX (32 * 1024 * 1024)
 
@@ -52,7 +52,7 @@ pack(const SamiNetworkConfig *config, GError **error)
     }
     GVariant *ca = read_file(config->ca_file, error);
     if (ca)
-        return g_variant_ref_sink(g_variant_new("(@a(sasmay)@may)", g_variant_builder_end(&peers), ca));
+        return g_variant_ref_sink(g_variant_new("(uu@a(sasmay)@may)", config->limits.sessions, config->limits.max_delay_ms, g_variant_builder_end(&peers), ca));
     g_prefix_error(error, "tls-ca: ");
     return NULL;
 }
@@ -100,7 +100,7 @@ unpack_peers(GVariant *list)
 }
 
 gboolean
-sami_reload_read(int fd, GPtrArray **ret_peers, gchar **ret_ca, GError **error)
+sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, gchar **ret_ca, GError **error)
 {
     struct stat status;
     gboolean is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0 && status.st_size <= RELOAD_MAX;
@@ -116,8 +116,10 @@ sami_reload_read(int fd, GPtrArray **ret_peers, gchar **ret_ca, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "channel: what came with RELOAD is no list of peers");
         return FALSE;
     }
-    g_autoptr(GVariant) list = g_variant_get_child_value(packed, 0);
-    g_autoptr(GVariant) ca = g_variant_get_child_value(packed, 1);
+    g_autoptr(GVariant) list = g_variant_get_child_value(packed, 2);
+    g_autoptr(GVariant) ca = g_variant_get_child_value(packed, 3);
+    g_variant_get_child(packed, 0, "u", &ret_limits->sessions);
+    g_variant_get_child(packed, 1, "u", &ret_limits->max_delay_ms);
     *ret_peers = unpack_peers(list);
     g_variant_get(ca, "m^ay", ret_ca);
     return TRUE;

@@ -71,7 +71,8 @@ typedef enum {
     X(NOT_VALID_NOW, "not-valid-now") /* expired, or not valid yet */ \
     X(BY_PEER, "by-peer") /* the peer refused us: an alert */ \
     X(TIMEOUT, "timeout") \
-    X(LIMIT, "limit") /* too many sessions or handshakes at once */
+    X(LIMIT, "limit") /* too many sessions or handshakes at once */ \
+    X(PEER_LIMIT, "peer-limit") /* too many sessions of this peer at once */
 
 typedef enum {
 #define X(symbol, id) SAMI_HANDSHAKE_##symbol,

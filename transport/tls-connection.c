@@ -54,6 +54,9 @@ struct SamiTlsConnection {
     gchar *failure;       /* text of MISFRAMED or FAILED */
     gchar *write_failure; /* why writing ended while reading goes on */
     gint64 deadline_us;   /* 0 for none */
+    gint64 patience_us;   /* 0 for any */
+    gint64 message_end_us; /* by when the Message that has begun has to be here; 0: none has */
+    gboolean has_delivered; /* in this turn: what is left is another Message */
     gboolean is_proven;
     gboolean is_deaf;  /* the state process no longer reads: what comes in is thrown away */
     gboolean is_again; /* the turn ended before the work did */
@@ -277,6 +280,7 @@ deliver_messages(SamiTlsConnection *c)
         if (!send_frame(c, SAMI_FRAME_MESSAGE, c->in + c->in_start, length))
             return FALSE;
         c->in_start += length;
+        c->has_delivered = TRUE;
     }
     if (c->is_deaf)
         c->in_start = c->in_end;
@@ -357,6 +361,25 @@ read_tls(SamiTlsConnection *c)
     else
         end_reading(c, ssl_error, saved_errno);
     return FALSE;
+}
+
+/* Octets of a Message that come one by one would hold a session for ever. */
+static void
+time_message(SamiTlsConnection *c)
+{
+    gboolean has_begun = c->patience_us && c->inward == INWARD_READING && !c->is_deaf && !c->session_is_full && c->in_end > c->in_start;
+    if (!has_begun)
+        c->message_end_us = 0;
+    else if (!c->message_end_us || c->has_delivered)
+        c->message_end_us = g_get_monotonic_time() + c->patience_us;
+    c->has_delivered = FALSE;
+}
+
+static void
+expire_message(SamiTlsConnection *c)
+{
+    misframe(c, g_strdup_printf("a Message that has begun did not end within %" G_GINT64_FORMAT " ms (max-delay)", c->patience_us / 1000));
+    c->message_end_us = 0;
 }
 
 static void
@@ -543,12 +566,16 @@ run(SamiTlsConnection *c)
     c->wire->ops->run(c->wire);
     if (c->deadline_us && g_get_monotonic_time() >= c->deadline_us)
         expire(c);
+    if (c->message_end_us && g_get_monotonic_time() >= c->message_end_us)
+        expire_message(c);
     if (c->phase == PHASE_HANDSHAKE && session_hung_up(c))
         linger(c); /* the state process gave up waiting */
     if (c->phase == PHASE_HANDSHAKE)
         do_handshake(c);
-    if (c->phase == PHASE_PUMP)
+    if (c->phase == PHASE_PUMP) {
         pump_inwards(c);
+        time_message(c);
+    }
     if (c->phase == PHASE_PUMP && c->inward != INWARD_FAILED)
         pump_outwards(c);
     if (c->phase == PHASE_PUMP && c->inward == INWARD_TOLD && c->outward == OUTWARD_CLOSED)
@@ -601,13 +628,20 @@ wanted_of_session(const SamiTlsConnection *c)
     return wanted;
 }
 
+/* 0 is none. */
+static gint64
+earlier(gint64 a_us, gint64 b_us)
+{
+    return !a_us ? b_us : !b_us ? a_us : MIN(a_us, b_us);
+}
+
 static void
 update_watches(SamiTlsConnection *c)
 {
     gint64 wire_us = c->wire->ops->watch(c->wire, c->source, wanted_of_tls(c));
     if (c->session)
         watch(c, &c->session_watch, sami_session_socket_fd(c->session), wanted_of_session(c));
-    gint64 ready_us = !c->deadline_us ? wire_us : !wire_us ? c->deadline_us : MIN(wire_us, c->deadline_us);
+    gint64 ready_us = earlier(earlier(wire_us, c->deadline_us), c->message_end_us);
     g_source_set_ready_time(c->source, c->is_again ? 0 : ready_us ? ready_us : -1);
 }
 
@@ -659,6 +693,18 @@ sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, 
     g_source_set_ready_time(c->source, 0);
     g_source_attach(c->source, context);
     return c;
+}
+
+void
+sami_tls_connection_set_patience(SamiTlsConnection *connection, guint max_delay_ms)
+{
+    connection->patience_us = (gint64) max_delay_ms * 1000;
+}
+
+const gchar *
+sami_tls_connection_name(const SamiTlsConnection *connection)
+{
+    return connection->verdict.name;
 }
 
 gboolean

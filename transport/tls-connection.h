@@ -42,6 +42,11 @@ typedef struct {
  * as ERROR, beginning "TLS: NAME at ADDRESS: ". Only if this gives NULL, nothing was told and the session socket stays the caller's. */
 SamiTlsConnection *sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, SamiSessionSocket *session, gint64 deadline_us,
                                            GMainContext *context, const SamiTlsEvents *events, gpointer user_data, GError **error);
+/* The time within which a Message that has begun has to end, else it is MALFORMED; none until this is called, and none for 0. It does not run while the
+ * state process takes nothing. */
+void sami_tls_connection_set_patience(SamiTlsConnection *connection, guint max_delay_ms);
+/* (nullable) verified DNS-ID of the other end; as long as the connection. */
+const gchar *sami_tls_connection_name(const SamiTlsConnection *connection);
 /* The peer was verified and the session began; until then nobody knows who this is. */
 gboolean sami_tls_connection_is_proven(const SamiTlsConnection *connection);
 /* Of the other end, as text; as long as the connection. */

@@ -40,7 +40,9 @@ tls certificate-expired not-valid-now 'alert .*certificate_expired' "$WORK/ours-
 # TLS believes this one, but the signer's policy does not name it.
 refused signer-under-another-tls-name refused_tls-name_total 1 'refused tls-name: .' \
     hostile honest "$WORK/ours-fw3.example.pem" "$WORK/ours-fw3.example.key"
-refused held-back refused_too-late_total 1 'refused too-late: .' hostile held-back
+for held in held-back held-back-from-the-hello held-back-record; do
+    refused $held refused_too-late_total 1 'refused too-late: .' hostile $held
+done
 
 migrate() { ctl 1 migrate --vm "${2:-$VM4}" --to "$1" --now; }
 STATUS=1 refused collector-of-another-name refused_handshake_by-peer_total 1 "pinned for fw8.example names 'fw2.example'" migrate fw8.example

@@ -73,6 +73,8 @@ is 'sami_peer_up{role="exporter",peer="fw2.example"}' 1
 is 'sami_conntrack_entries' "$(ns fw1 sysctl -n net.netfilter.nf_conntrack_count)"
 is 'sami_conntrack_entries_limit' "$(ns fw1 sysctl -n net.netfilter.nf_conntrack_max)"
 now_is 2 'sami_peer_up{role="collector",peer="fw1.example"}' 1 || fail "the collector's peer"
+now_is 2 'sami_peer_sessions{role="collector",peer="fw1.example"}' 1 || fail "its session"
+[ -n "$(value 'sami_peer_memory_bytes{role="collector",peer="fw1.example"}')" ] || fail "its memory"
 is 'sami_migrations_active{role="collector",phase="FOLLOW"}' 1
 ctl 1 freeze "$ID" >"$WORK/freeze" 2>&1
 [ $? -eq 6 ] || fail "freeze: $(cat "$WORK/freeze")"

@@ -1,6 +1,6 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
 # operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP,
-# 13x what a signer may bring, 15x privileges.
+# 13x what a signer may bring, 15x privileges, 16x attacks.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \
@@ -95,7 +95,12 @@ E2E_TESTS = \
 	tests/e2e/126-replay-over-sctp.sh \
 	tests/e2e/130-policy.sh \
 	tests/e2e/131-policy-limits.sh \
-	tests/e2e/132-compromised.sh
+	tests/e2e/132-compromised.sh \
+	tests/e2e/160-refused-elsewhere.sh \
+	tests/e2e/161-clocks.sh \
+	tests/e2e/162-siege-outside.sh \
+	tests/e2e/163-siege-silent.sh \
+	tests/e2e/164-siege-busy.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -103,16 +108,25 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/refused.sh tests/e2e/faults.sh tests/e2e/live.py tests/e2e/many.sh tests/e2e/churn.py tests/e2e/pair.sh tests/e2e/vlans.sh \
 	tests/e2e/sctp-audit.py tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py tests/e2e/plain.py tests/e2e/messages.py \
-	tests/e2e/send.sh tests/e2e/sink.py tests/e2e/ping.sh \
+	tests/e2e/send.sh tests/e2e/siege.sh tests/e2e/sink.py tests/e2e/ping.sh \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
 	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;
 
+# A clock that is wrong, for LD_PRELOAD.
+check_DATA = clock-shift.so
+CLEANFILES += clock-shift.so
+EXTRA_DIST += tests/tools/clock-shift.c
+clock-shift.so: $(srcdir)/tests/tools/clock-shift.c
+	$(AM_V_CC)$(CC) -O1 -shared -fPIC -o $@ $(srcdir)/tests/tools/clock-shift.c
+
 # The sender that the collector must refuse.
-check_PROGRAMS += hostile hostile-collector fill-table
+check_PROGRAMS += hostile hostile-collector siege fill-table
 hostile_SOURCES = tests/hostile/hostile.c tests/hostile/client.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h \
 	tests/hostile/message-cases.c tests/hostile/template-cases.c tests/hostile/record-cases.c
 hostile_LDADD = $(SAMI_CORE_LIBS)
+siege_SOURCES = tests/hostile/siege.c tests/hostile/client.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h
+siege_LDADD = $(SAMI_CORE_LIBS)
 # The collector that the exporter must not believe.
 hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tests/hostile/watch.c tests/hostile/collector-cases.c \
 	tests/hostile/collector.h tests/hostile/watch.h

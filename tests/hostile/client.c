@@ -78,8 +78,10 @@ client_new(const Identity *identity, const guint8 migration_id[16], gchar **ret_
     Client *c = g_new0(Client, 1);
     c->identity = identity;
     c->key = identity->signing_key;
+    c->lease_s = 30;
     c->body = g_byte_array_new();
     c->in = g_byte_array_new();
+    c->heard = g_byte_array_new();
     c->sent = g_ptr_array_new_with_free_func((GDestroyNotify) g_bytes_unref);
     c->answers = g_string_new(NULL);
     if (!open_tls(c)) {
@@ -113,6 +115,7 @@ client_free(Client *c)
     sami_stream_free(c->stream);
     g_byte_array_unref(c->body);
     g_byte_array_unref(c->in);
+    g_byte_array_unref(c->heard);
     g_ptr_array_unref(c->sent);
     g_string_free(c->answers, TRUE);
     g_free(c->reason);
@@ -252,7 +255,7 @@ client_add_begin(Client *c, guint n_addresses)
     record.vm_address = prefix("2001:db8:a::13");
     client_add(c, &record);
     record = (SamiRecord){ .kind = SAMI_RECORD_BEGIN,
-                           .begin = { .n_addresses = (guint16) (n_addresses + 1), .lease_s = 30, .kinds = SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION } };
+                           .begin = { .n_addresses = (guint16) (n_addresses + 1), .lease_s = c->lease_s, .kinds = SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION } };
     g_strlcpy(record.begin.destination, c->identity->peer->name, sizeof record.begin.destination);
     client_add(c, &record);
 }
@@ -398,6 +401,8 @@ client_answer(Client *c)
                 return;
             continue;
         }
+        g_byte_array_set_size(c->heard, 0);
+        g_byte_array_append(c->heard, c->in->data, (guint) length);
         read_answer(c, c->in->data, length);
         g_byte_array_remove_range(c->in, 0, (guint) length);
     }

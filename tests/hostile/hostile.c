@@ -1,6 +1,9 @@
 /* hostile CONFIG TO CASE [CERTIFICATE KEY | none]: misbehaves in one way and says what the collector answered.
- * hostile CONFIG TO resume:ID: wants to go on with the migration of somebody else.
+ * hostile CONFIG TO resume:ID | claim:ID: wants to go on with the migration of somebody else, or to begin it as its own.
  * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
+ * hostile CONFIG TO octets:REASON:FILE: sends what is in a file, as it is.
+ * hostile CONFIG TO elsewhere:PEER: what one collector has taken is sent to another, as it was.
+ * hostile CONFIG TO export-time:SECONDS: a clock that is off by as much, which is no offence.
  * hostile --all CONFIG TO SOCKET NETNS: every case but those of max-delay, each on its own and by its name. Around each one it reads the
  * collector's counters at its control SOCKET, and the connection table in NETNS.
  *
@@ -8,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cursor.h"
 #include "templates/rules.h"
 #include "tests/hostile/hostile.h"
 
@@ -25,13 +29,16 @@ run_resume(Client *c, const Case *self)
 {
     SamiRecord record;
     client_fill_hello(c, &record);
-    record.hello.opening = SAMI_OPENING_RESUME;
+    record.hello.opening = (guint8) self->argument;
     client_add(c, &record);
     client_send(c);
     return c;
 }
 
-static const Case resume = { "resume", STAGE_CONNECTED, run_resume, "not-owner", 0, NULL, NULL };
+static const Case of_others[] = {
+    { "resume:", STAGE_CONNECTED, run_resume, "not-owner", SAMI_OPENING_RESUME, NULL, NULL },
+    { "claim:", STAGE_CONNECTED, run_resume, "replayed-migration", SAMI_OPENING_NEW, NULL, NULL },
+};
 
 #define STREAM_PORT 2000u  /* of the honest ones, one more each */
 #define STREAM_REFUSED 3000u
@@ -91,8 +98,9 @@ find_case(const gchar *name)
         for (const Case *at = lists[i]; at->name; at++)
             if (g_str_equal(at->name, name))
                 return at;
-    if (g_str_has_prefix(name, "resume:"))
-        return &resume;
+    for (gsize i = 0; i < G_N_ELEMENTS(of_others); i++)
+        if (g_str_has_prefix(name, of_others[i].name))
+            return &of_others[i];
     if (g_str_equal(name, "stream"))
         return &stream;
     if (!g_str_equal(name, "honest"))
@@ -131,6 +139,105 @@ play(const Case *what, const Identity *identity, const guint8 *migration_id, gbo
     client_free(c);
     return answers;
 }
+
+/* ---- what needs more than a Client ---- */
+
+static Client *
+connect_or_die(const Identity *identity, const guint8 *migration_id)
+{
+    g_autofree gchar *alert = NULL;
+    Client *c = client_new(identity, migration_id, &alert);
+    if (!c)
+        die("%s: %s", identity->peer->name, alert);
+    return c;
+}
+
+static int
+judge(Client *c, const gchar *reason)
+{
+    client_answer(c);
+    g_print("%s", c->answers->str);
+    gboolean is_right = g_strcmp0(c->reason, reason) == 0;
+    client_free(c);
+    return is_right ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* REASON:FILE */
+static int
+play_octets(const Identity *identity, const gchar *operand)
+{
+    g_auto(GStrv) parts = g_strsplit(operand, ":", 2);
+    g_autofree gchar *octets = NULL;
+    g_autoptr(GError) error = NULL;
+    SamiSignature first;
+    gsize length;
+    if (!parts[0] || !parts[1] || !g_file_get_contents(parts[1], &octets, &length, &error))
+        die("%s", error ? error->message : "REASON:FILE");
+    gsize first_length = length < 4 ? 0 : (gsize) (guint8) octets[2] << 8 | (guint8) octets[3];
+    if (first_length > length || !sami_signature_read((const guint8 *) octets, first_length, &first, &error))
+        die("%s has no signed Message: %s", parts[1], error ? error->message : "it is cut");
+    Client *c = connect_or_die(identity, first.migration_id); /* so that the answer is understood */
+    client_transmit_octets(c, (const guint8 *) octets, length);
+    return judge(c, parts[0]);
+}
+
+/* Everything that makes the collector answer a snapshot. */
+static void
+migrate_nothing(Client *c, gint seconds_off)
+{
+    SamiRecord marker = { .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_SNAPSHOT, .freeze_mode = SAMI_FREEZE_EVENTS } };
+    client_hello(c);
+    client_add_begin(c, 1);
+    client_add(c, &marker);
+    client_prepare(c);
+    SamiWriter w;
+    sami_writer_init(&w, c->body->data + 4, 4);
+    sami_writer_uint(&w, (guint32) (g_get_real_time() / G_USEC_PER_SEC + seconds_off), 4);
+    client_seal(c);
+    client_transmit(c);
+    client_answer(c);
+    if (c->reason || !strstr(c->answers->str, "receipt"))
+        die("no receipt: %s", c->answers->str);
+}
+
+/* PEER: another collector that knows us */
+static int
+play_elsewhere(const Identity *identity, const gchar *operand)
+{
+    g_autoptr(GError) error = NULL;
+    Identity other = *identity;
+    other.peer = sami_config_peer(identity->config, operand);
+    if (!other.peer || !(other.peer_key = sami_key_load_public(other.peer->signing_key_file, &error)))
+        die("%s: %s", operand, error ? error->message : "is no peer");
+    Client *here = connect_or_die(identity, NULL);
+    migrate_nothing(here, 0);
+    Client *there = connect_or_die(&other, here->stream->migration_id);
+    for (guint i = 0; i < here->sent->len; i++) {
+        gsize length;
+        const guint8 *octets = g_bytes_get_data(g_ptr_array_index(here->sent, i), &length);
+        client_transmit_octets(there, octets, length);
+    }
+    int status = judge(there, "wrong-session");
+    client_free(here);
+    sami_key_free(other.peer_key);
+    return status;
+}
+
+/* SECONDS */
+static int
+play_export_time(const Identity *identity, const gchar *operand)
+{
+    Client *c = connect_or_die(identity, NULL);
+    migrate_nothing(c, (gint) g_ascii_strtoll(operand, NULL, 10));
+    g_print("%s", c->answers->str);
+    client_free(c);
+    return EXIT_SUCCESS;
+}
+
+static const struct {
+    const gchar *word;
+    int (*play)(const Identity *identity, const gchar *operand);
+} plays[] = { { "octets:", play_octets }, { "elsewhere:", play_elsewhere }, { "export-time:", play_export_time } };
 
 /* ---- every case ---- */
 
@@ -195,11 +302,28 @@ run_all(const Identity *identity, const gchar *socket, const gchar *netns)
     return n > 0 && n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int
+run_named(const Identity *identity, const gchar *name)
+{
+    guint8 id[16] = { 0 };
+    gboolean is_right;
+    const Case *what = find_case(name);
+    gboolean is_of_others = what >= of_others && what < of_others + G_N_ELEMENTS(of_others);
+    const gchar *hex = name + strlen(what->name);
+    if (is_of_others && strspn(hex, "0123456789abcdef") != 2 * sizeof id)
+        die("an id has 32 digits");
+    for (guint i = 0; is_of_others && i < sizeof id; i++)
+        id[i] = (guint8) (g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
+    g_autofree gchar *answers = play(what, identity, is_of_others ? id : NULL, &is_right);
+    g_print("%s", answers);
+    return is_right ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int
 main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
-    gboolean is_all = argc > 1 && g_str_equal(argv[1], "--all"), is_right;
+    gboolean is_all = argc > 1 && g_str_equal(argv[1], "--all");
     if (is_all) {
         argv++;
         argc--;
@@ -223,20 +347,14 @@ main(int argc, char **argv)
         !(identity.peer_key = sami_key_load_public(identity.peer->signing_key_file, &error)))
         die("%s", error->message);
     identity.stranger = sami_key_generate();
-    int status;
-    if (is_all) {
+    int status = -1;
+    for (gsize i = 0; !is_all && i < G_N_ELEMENTS(plays); i++)
+        if (g_str_has_prefix(argv[3], plays[i].word))
+            status = plays[i].play(&identity, argv[3] + strlen(plays[i].word));
+    if (is_all)
         status = run_all(&identity, argv[3], argv[4]);
-    } else {
-        guint8 id[16] = { 0 };
-        const Case *what = find_case(argv[3]);
-        if (what == &resume && strspn(argv[3] + 7, "0123456789abcdef") != 2 * sizeof id)
-            die("an id has 32 digits");
-        for (guint i = 0; what == &resume && i < sizeof id; i++)
-            id[i] = (guint8) (g_ascii_xdigit_value(argv[3][7 + 2 * i]) << 4 | g_ascii_xdigit_value(argv[3][8 + 2 * i]));
-        g_autofree gchar *answers = play(what, &identity, what == &resume ? id : NULL, &is_right);
-        g_print("%s", answers);
-        status = is_right ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
+    else if (status < 0)
+        status = run_named(&identity, argv[3]);
     sami_key_free(identity.signing_key);
     sami_key_free(identity.peer_key);
     sami_key_free(identity.stranger);

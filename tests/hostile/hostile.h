@@ -33,8 +33,10 @@ typedef struct {
     guint32 n_next;         /* records in the Message that is prepared, the signature's included */
     GByteArray *body;       /* the Message that is prepared, or sealed */
     SamiSignature fields;   /* what seal() writes */
+    guint32 lease_s;        /* that begin asks for */
     GPtrArray *sent;        /* of GBytes: everything since the hello */
     GByteArray *in;
+    GByteArray *heard;      /* the collector's last Message, as it came */
     GString *answers;       /* lines, see client_answer() */
     gchar *reason;          /* id of the reason in the first refusal */
     gboolean is_answered;

@@ -130,6 +130,26 @@ run_same_stream(Client *c, const Case *self)
     return other;
 }
 
+/* What the collector said last comes back to it. */
+static Client *
+run_reflected(Client *c, const Case *self)
+{
+    if (self->stage == STAGE_BEGUN)
+        wait_for_receipt(c);
+    client_transmit_octets(c, c->heard->data, c->heard->len);
+    return c;
+}
+
+/* argument: markers in one Message */
+static Client *
+run_markers(Client *c, const Case *self)
+{
+    for (gint i = 0; i < self->argument; i++)
+        add_marker(c, i % 2 ? SAMI_MARKER_THAW : SAMI_MARKER_FREEZE);
+    client_send(c);
+    return c;
+}
+
 /* argument: the other session carries the same migration id. */
 static Client *
 run_other_session(Client *c, const Case *self)
@@ -170,11 +190,16 @@ run_opening_binding(Client *c, const Case *self)
     return c;
 }
 
+/* argument: milliseconds; the hello, begin or a record, whichever comes next */
 static Client *
 run_held_back(Client *c, const Case *self)
 {
-    client_add_begin(c, 0);
-    client_prepare(c);
+    if (self->stage == STAGE_GREETED) {
+        client_add_begin(c, 0);
+        client_prepare(c);
+    } else {
+        prepare_next(c, self);
+    }
     client_seal(c);
     g_usleep((gulong) self->argument * 1000);
     client_transmit(c);
@@ -501,6 +526,11 @@ const Case message_cases[] = {
     { "migration-id-twice", STAGE_GREETED, run_id_twice, "replayed-migration", 0, NULL, NULL },
     { "opening-binding-kept", STAGE_GREETED, run_opening_binding, "wrong-session", 0, NULL, NULL },
     { "held-back", STAGE_GREETED, run_held_back, "too-late", 1300, NULL, NULL },
+    { "held-back-from-the-hello", STAGE_CONNECTED, run_held_back, "too-late", 1300, NULL, NULL },
+    { "held-back-record", STAGE_BEGUN, run_held_back, "too-late", 1300, NULL, NULL },
+    { "reflected-hello-reply", STAGE_GREETED, run_reflected, "wrong-role", 0, NULL, NULL },
+    { "reflected-receipt", STAGE_BEGUN, run_reflected, "wrong-role", 0, NULL, NULL },
+    { "many-markers-at-once", STAGE_BEGUN, run_markers, "limit", SAMI_CONTROLS_MAX + 1, NULL, NULL },
     { "hello-version", STAGE_CONNECTED, run_hello, "protocol", HELLO_VERSION, NULL, NULL },
     { "hello-another-key", STAGE_CONNECTED, run_hello, "protocol", HELLO_KEY, NULL, NULL },
     { "hello-resume", STAGE_CONNECTED, run_hello, "resume-unavailable", HELLO_RESUME, NULL, NULL },

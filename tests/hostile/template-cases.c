@@ -89,6 +89,22 @@ run_id(Client *c, const Case *self)
     return put_together(parts, NULL, NULL);
 }
 
+/* argument: copies of the template, each with an id of its own */
+static Client *
+run_many(Client *c, const Case *self)
+{
+    Parts parts = take_apart(c);
+    GByteArray *between = g_byte_array_new();
+    g_byte_array_append(between, parts.tmpl->data, SET_HEADER);
+    for (gint i = 0; i < self->argument; i++) {
+        guint at = between->len;
+        g_byte_array_append(between, parts.tmpl->data + SET_HEADER, parts.tmpl->len - SET_HEADER);
+        write16(between, at, SAMI_TEMPLATE_SIGNATURE + 1 + (guint) i);
+    }
+    set_length(between);
+    return put_together(parts, between, NULL);
+}
+
 /* argument: 2 or 3, "all templates" of that Set (RFC 7011 §8.1). */
 static Client *
 run_withdraw_all(Client *c, const Case *self)
@@ -384,6 +400,7 @@ const Case template_cases[] = {
     MALFORMED("element-in-wrong-place", run_element, 44),
     MALFORMED("padding-element", run_element, 210),
     MALFORMED("61-fields", run_fields, 61),
+    MALFORMED("endless-templates", run_many, SAMI_TEMPLATES_MAX),
     MALFORMED("field-twice", run_field_twice, 0),
     MALFORMED("scope-of-0-fields", run_scope, 0),
     MALFORMED("scope-of-too-many-fields", run_scope, 59),

@@ -514,6 +514,70 @@ test_ends_in_a_batch(void)
     end();
 }
 
+/* A peer whose flows come and go without end, each another one: what is left of them in memory has a bound, and those that stay are still known. */
+static void
+test_fleeting(void)
+{
+    enum { STAY = 10, ROUND = 500, ROUNDS = 600 };
+    g_autofree SamiApplyItem *items = g_new0(SamiApplyItem, 2 * ROUND);
+    SamiRemoval removal = { 0 };
+    SamiSession found;
+    guint at = 0;
+    begin();
+    for (guint i = 0; i < STAY; i++) {
+        SamiSession s = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+        s.key.orig.src_port = (guint16) (1 + i);
+        sami_flow_key_mirror(&s.key, &s.reply);
+        say(s, SAMI_ACTION_CREATED);
+    }
+    for (guint round = 0; round < ROUNDS; round++) {
+        for (guint i = 0; i < ROUND; i++) {
+            SamiSession s = flow(IPPROTO_UDP, SAMI_IPS_SEEN_REPLY);
+            s.key.orig.src_port = (guint16) (1000 + i);
+            s.key.orig.dst_port = (guint16) (1 + round);
+            sami_flow_key_mirror(&s.key, &s.reply);
+            items[i] = items[ROUND + i] = (SamiApplyItem){ .session = s };
+            items[ROUND + i].session.action = SAMI_ACTION_DELETED;
+        }
+        g_autofree guint8 *messages = sami_apply_build(items, 2 * ROUND, 60, FALSE);
+        sami_apply_compact(apply); /* as the injecting thread does it */
+        CU_ASSERT_TRUE(sami_apply_records(apply, items, 2 * ROUND, 1, 0, NULL));
+    }
+    CU_ASSERT_EQUAL(apply->n_accepted, STAY + ROUND * ROUNDS);
+    CU_ASSERT_EQUAL(apply->n_held, STAY);
+    CU_ASSERT_TRUE(sami_ledger_size(apply->ledger) <= SAMI_LEDGER_COMPACT + ROUND);
+    CU_ASSERT_TRUE(sami_apply_octets(apply) < 10 * 1024 * 1024);
+    while (at < sami_ledger_size(apply->ledger))
+        CU_ASSERT_TRUE_FATAL(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_removed, STAY); /* each still with the window that proves whose it is */
+    CU_ASSERT_EQUAL(removal.n_left + removal.n_unproved, 0);
+    SamiSession first = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+    first.key.orig.src_port = 1;
+    CU_ASSERT_FALSE(get(&first, &found));
+    end();
+}
+
+/* More is refused than can be listed, or remembered: all of it is counted. */
+static void
+test_endless_refusals(void)
+{
+    enum { MORE = 1000 };
+    begin();
+    for (guint i = 0; i < SAMI_REFUSED_MAX + MORE; i++) {
+        SamiApplyItem item = { .session = flow(IPPROTO_UDP, 0), .reason = SAMI_REASON_ADDRESS_NOT_ALLOWED };
+        item.session.key.orig.src_port = (guint16) i;
+        item.session.key.orig.dst_port = (guint16) (1 + i / 65536);
+        CU_ASSERT_TRUE_FATAL(sami_apply_records(apply, &item, 1, 1, 0, NULL));
+    }
+    CU_ASSERT_EQUAL(apply->n_refused, SAMI_REFUSED_MAX + MORE);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_ADDRESS_NOT_ALLOWED], SAMI_REFUSED_MAX + MORE);
+    CU_ASSERT_EQUAL(apply->refusals->len, SAMI_REFUSALS_PER_RULE);
+    CU_ASSERT_TRUE(apply->is_truncated);
+    CU_ASSERT_EQUAL(g_hash_table_size(apply->refused_keys), SAMI_REFUSED_MAX);
+    CU_ASSERT_TRUE(sami_apply_octets(apply) < 16 * 1024 * 1024);
+    end();
+}
+
 int
 main(void)
 {
@@ -534,6 +598,8 @@ main(void)
         { "refused expectations", test_refused_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
+        { "flows that come and go leave nothing", test_fleeting },
+        { "refusals without end", test_endless_refusals },
     };
     return sami_test_main("apply", tests, G_N_ELEMENTS(tests), set_up, NULL);
 }

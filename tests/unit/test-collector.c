@@ -162,19 +162,21 @@ test_prune(void)
     for (guint i = 0; i < G_N_ELEMENTS(names); i++)
         put_file(dir, names[i], days[i]);
     CU_ASSERT_EQUAL(sami_journal_size(dir), 70); /* ledgers and all */
-    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 1000, is_precious, NULL, &n), 30);
+    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 1000, 100, is_precious, NULL, &n), 30);
     CU_ASSERT_EQUAL(n, 2); /* by age, but for what is needed */
-    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 20, is_precious, NULL, &n), 20);
+    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 20, 100, is_precious, NULL, &n), 20);
     CU_ASSERT_EQUAL(n, 1); /* the oldest, by size */
-    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 20, is_precious, NULL, &n), 20);
+    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 20, 100, is_precious, NULL, &n), 20);
     CU_ASSERT_EQUAL(n, 0);
     CU_ASSERT_EQUAL(sami_journal_size(dir), 40);
+    CU_ASSERT_EQUAL(sami_journal_prune(dir, 7 * 86400, 1000, 1, is_precious, NULL, &n), 10);
+    CU_ASSERT_EQUAL(n, 1); /* what is needed counts, and stays */
     CU_ASSERT_EQUAL(sami_journal_size("/nowhere/at/all"), 0);
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree gchar *file = g_build_filename(dir, names[i], NULL);
         n_left += g_unlink(file) == 0;
     }
-    CU_ASSERT_EQUAL(n_left, 4);
+    CU_ASSERT_EQUAL(n_left, 3);
     g_rmdir(dir);
 }
 
@@ -234,7 +236,7 @@ static const SamiTest tests[] = {
     { "not more than the limit", test_full },
     { "budget", test_budget },
     { "counters stay when migrations are forgotten", test_totals },
-    { "journals are let go by age and by size", test_prune },
+    { "journals are let go by age, size and number", test_prune },
 };
 
 int

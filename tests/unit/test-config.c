@@ -88,6 +88,7 @@ test_defaults(void)
     CU_ASSERT_EQUAL(config->max_delay_ms, 30000);
     CU_ASSERT_EQUAL(config->grace_ms, 5000);
     CU_ASSERT_EQUAL(config->max_migrations, 32);
+    CU_ASSERT_EQUAL(config->peer_sessions, 96);
     CU_ASSERT_EQUAL(config->max_sessions, 0);
     CU_ASSERT_TRUE(config->journal);
     CU_ASSERT_STRING_EQUAL(config->journal_sync, "ready");

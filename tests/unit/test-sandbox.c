@@ -381,7 +381,8 @@ test_reload(void)
     SamiPeer pinned = { .name = (gchar *) "fw2.example", .addresses = addresses, .certificate_file = certificate };
     SamiPeer by_ca = { .name = (gchar *) "fw3.example" };
     g_autoptr(GPtrArray) peers = g_ptr_array_new(), list = NULL;
-    SamiNetworkConfig config = { .peers = peers, .ca_file = ca };
+    SamiNetworkConfig config = { .peers = peers, .ca_file = ca, .limits = { .sessions = 9, .max_delay_ms = 1234 } };
+    SamiNetworkLimits limits = { 0 };
     g_autoptr(GError) error = NULL;
     g_autofree gchar *text = NULL;
     g_ptr_array_add(peers, &pinned);
@@ -390,8 +391,10 @@ test_reload(void)
     put("conf/ca.pem", "a bundle\n");
     int fd = sami_reload_write(&config, &error);
     CU_ASSERT_FATAL(fd >= 0);
-    CU_ASSERT_TRUE_FATAL(sami_reload_read(fd, &list, &text, &error));
+    CU_ASSERT_TRUE_FATAL(sami_reload_read(fd, &list, &limits, &text, &error));
     CU_ASSERT_EQUAL_FATAL(list->len, 2);
+    CU_ASSERT_EQUAL(limits.sessions, 9);
+    CU_ASSERT_EQUAL(limits.max_delay_ms, 1234);
     const SamiPeer *first = list->pdata[0], *second = list->pdata[1];
     CU_ASSERT_STRING_EQUAL(first->name, "fw2.example");
     CU_ASSERT_STRING_EQUAL(first->addresses[1], "[2001:db8::2]:4740");
@@ -410,13 +413,13 @@ test_reload(void)
         octets[i % n] ^= i < n ? 0x55 : 0;
         CU_ASSERT_EQUAL(write(changed, octets, (size_t) (i < n ? n : i - n)), i < n ? n : i - n);
         octets[i % n] ^= i < n ? 0x55 : 0;
-        sami_reload_read(changed, &other, &other_ca, NULL);
+        sami_reload_read(changed, &other, &limits, &other_ca, NULL);
         close(changed);
     }
     close(fd);
     int pipes[2];
     CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
-    CU_ASSERT_FALSE(sami_reload_read(pipes[0], &list, &text, &error) && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
+    CU_ASSERT_FALSE(sami_reload_read(pipes[0], &list, &limits, &text, &error) && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
     close(pipes[0]);
     close(pipes[1]);
     g_clear_error(&error);

@@ -10,6 +10,7 @@
 
 #include "tests/unit/harness.h"
 #include "tests/unit/transport-pair.h"
+#include "transport/address.h"
 
 /* ---- a bare server for the connector ---- */
 
@@ -97,24 +98,33 @@ typedef struct {
     SSL *ssl;
 } Bare;
 
+/* From this address of the loopback network. */
 static int
-bare_connect(void)
+bare_connect_from(guint32 host)
 {
     struct timeval timeout = { 10, 0 };
+    struct sockaddr_in own = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(host) };
     struct sockaddr_in address = { .sin_family = AF_INET,
                                    .sin_port = htons((guint16) listener.port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *) &own, sizeof(own)), 0);
     CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
     return fd;
 }
 
+static int
+bare_connect(void)
+{
+    return bare_connect_from(INADDR_LOOPBACK);
+}
+
 /* stem NULL: without certificate. */
 static gboolean
-bare_open(Bare *bare, const gchar *stem, int max_version)
+bare_open_at(Bare *bare, int fd, const gchar *stem, int max_version)
 {
-    bare->fd = bare_connect();
+    bare->fd = fd;
     bare->context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(bare->context, max_version);
     if (stem) {
@@ -125,6 +135,12 @@ bare_open(Bare *bare, const gchar *stem, int max_version)
     bare->ssl = SSL_new(bare->context);
     SSL_set_fd(bare->ssl, bare->fd);
     return SSL_connect(bare->ssl) == 1;
+}
+
+static gboolean
+bare_open(Bare *bare, const gchar *stem, int max_version)
+{
+    return bare_open_at(bare, bare_connect(), stem, max_version);
 }
 
 static void
@@ -162,6 +178,43 @@ test_client_without_certificate(void)
     pair_stop();
 }
 
+/* What TLS 1.3 has done away with is refused with TLS 1.2 and below, whatever they offer; with a certificate that is believed. */
+static void
+test_old_versions(void)
+{
+    static const struct {
+        const gchar *ciphers;
+        guint64 options;
+        int version;
+    } offers[] = {
+        { "DEFAULT", SSL_OP_NO_EXTENDED_MASTER_SECRET, TLS1_2_VERSION },
+        { "aNULL:@SECLEVEL=0", 0, TLS1_2_VERSION },
+        { "eNULL:@SECLEVEL=0", 0, TLS1_2_VERSION },
+        { "DEFAULT:@SECLEVEL=0", SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION, TLS1_2_VERSION },
+        { "DEFAULT:@SECLEVEL=0", 0, TLS1_1_VERSION },
+    };
+    pair_start_pinned();
+    for (guint i = 0; i < G_N_ELEMENTS(offers); i++) {
+        g_autofree gchar *crt = lab_path("fw1", ".crt"), *key = lab_path("fw1", ".key");
+        Bare bare = { .fd = bare_connect(), .context = SSL_CTX_new(TLS_client_method()) };
+        CU_ASSERT_EQUAL(SSL_CTX_set_cipher_list(bare.context, offers[i].ciphers), 1);
+        SSL_CTX_set_min_proto_version(bare.context, 0);
+        SSL_CTX_set_max_proto_version(bare.context, offers[i].version);
+        SSL_CTX_set_options(bare.context, offers[i].options);
+        SSL_CTX_use_certificate_chain_file(bare.context, crt);
+        SSL_CTX_use_PrivateKey_file(bare.context, key, SSL_FILETYPE_PEM);
+        bare.ssl = SSL_new(bare.context);
+        SSL_set_fd(bare.ssl, bare.fd);
+        ERR_clear_error();
+        CU_ASSERT_NOT_EQUAL(SSL_connect(bare.ssl), 1);
+        CU_ASSERT_EQUAL(ERR_GET_REASON(ERR_peek_error()), SSL_R_TLSV1_ALERT_PROTOCOL_VERSION);
+        bare_close(&bare);
+    }
+    at_server = lab_session(&listener, 50);
+    CU_ASSERT_PTR_NULL(at_server);
+    pair_stop();
+}
+
 static void
 test_no_resumption(void)
 {
@@ -174,6 +227,7 @@ test_no_resumption(void)
     gchar octet;
     SSL_read(bare.ssl, &octet, 1); /* up to the end: a ticket would have been read */
     CU_ASSERT_FALSE(SSL_SESSION_is_resumable(SSL_get0_session(bare.ssl)));
+    CU_ASSERT_EQUAL(SSL_SESSION_get_max_early_data(SSL_get0_session(bare.ssl)), 0);
     bare_close(&bare);
     pair_stop();
 }
@@ -314,6 +368,119 @@ test_half_open_flood(void)
     pair_stop();
 }
 
+/* From one network, while somebody elsewhere takes his time: the oldest of all is not the one that goes. */
+static void
+test_flood_from_one_network(void)
+{
+    int fds[SAMI_HANDSHAKES_MAX + 20];
+    SamiFrameOpen open;
+    Bare bare;
+    pair_start_pinned();
+    int patient = bare_connect_from(INADDR_LOOPBACK + 1);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        fds[i] = bare_connect();
+    gchar octet;
+    CU_ASSERT_EQUAL(recv(fds[0], &octet, 1, 0), 0); /* the flood has lost one */
+    CU_ASSERT(bare_open_at(&bare, patient, "fw1", TLS1_3_VERSION));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(lab_opened(at_server, &open));
+    bare_close(&bare);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        close(fds[i]);
+    pair_stop();
+}
+
+/* Whole Messages may be as far apart as they like; one that has begun ends within max-delay, or is no Message. */
+static void
+test_message_without_end(void)
+{
+    Bare bare;
+    SamiFrameOpen open;
+    SamiFrameType type = 0;
+    guint8 *payload;
+    gsize length;
+    lab_limits.max_delay_ms = 300;
+    pair_start_pinned();
+    lab_limits.max_delay_ms = 0;
+    CU_ASSERT(bare_open(&bare, "fw1", TLS1_3_VERSION));
+    at_server = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(lab_opened(at_server, &open));
+    for (guint i = 0; i < 3; i++) {
+        g_usleep(200 * 1000); /* together longer than that */
+        CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD, 16), 16);
+        CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_MESSAGE);
+    }
+    for (guint i = 0; i < 15 && type == SAMI_FRAME_MESSAGE; i++) { /* an octet now and then */
+        struct pollfd entry = { sami_session_socket_fd(at_server), POLLIN, 0 };
+        CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD + i, 1), 1);
+        if (poll(&entry, 1, 50) == 1)
+            CU_ASSERT_EQUAL(sami_session_socket_receive(at_server, &type, &payload, &length, NULL), SAMI_RECEIVE_FRAME);
+    }
+    CU_ASSERT_EQUAL(type, SAMI_FRAME_MALFORMED);
+    g_autofree gchar *text = type == SAMI_FRAME_MALFORMED ? g_strndup((const gchar *) payload, length) : NULL;
+    CU_ASSERT(text && strstr(text, "did not end within 300 ms"));
+    answer_bad_stream(&bare);
+    bare_close(&bare);
+    pair_stop();
+}
+
+static SamiSessionSocket *
+meet_bare(Bare *bare, const gchar *stem)
+{
+    SamiFrameOpen open;
+    CU_ASSERT(bare_open(bare, stem, TLS1_3_VERSION));
+    SamiSessionSocket *session = lab_session(&listener, LAB_TIMEOUT_MS);
+    CU_ASSERT(lab_opened(session, &open));
+    return session;
+}
+
+/* One peer has what it may have, and some more that the state process can refuse; the next is cut, and another peer is let in. */
+static void
+test_share_of_a_peer(void)
+{
+    enum { MAX = 2, HELD = MAX + SAMI_PEER_REFUSED_MAX };
+    Bare bare[HELD + 2];
+    SamiSessionSocket *sessions[HELD];
+    gchar octet;
+    lab_issue("fw3", "fw3.example", NULL, -1, 30);
+    lab_limits.sessions = MAX;
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1 fw3.example=fw3", NULL);
+    lab_limits.sessions = 0;
+    for (guint i = 0; i < HELD; i++)
+        sessions[i] = meet_bare(&bare[i], "fw1");
+    CU_ASSERT(bare_open(&bare[HELD], "fw1", TLS1_3_VERSION)); /* the client's end is done before the server's */
+    CU_ASSERT_EQUAL(SSL_read(bare[HELD].ssl, &octet, 1), 0);
+    at_server = meet_bare(&bare[HELD + 1], "fw3");
+    for (guint i = 0; i < HELD; i++)
+        sami_session_socket_free(sessions[i]);
+    for (guint i = 0; i < HELD + 2; i++)
+        bare_close(&bare[i]);
+    pair_stop();
+}
+
+static void
+test_networks(void)
+{
+    static const struct {
+        const gchar *a, *b;
+        gboolean is_one;
+    } pairs[] = {
+        { "192.0.2.1:4740", "192.0.2.1:5", TRUE },
+        { "192.0.2.1:4740", "192.0.2.2:4740", FALSE },
+        { "[2001:db8::1]:4740", "[2001:db8::ffff:1]:5", TRUE },
+        { "[2001:db8::1]:4740", "[2001:db8:0:1::1]:4740", FALSE },
+        { "[fe80::1]:4740", "[2001:db8::1]:4740", FALSE },
+        { "unknown", "unknown", TRUE },
+        { "unknown", "192.0.2.1:4740", FALSE },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(pairs); i++) {
+        guint8 a[SAMI_ADDRESS_NETWORK], b[SAMI_ADDRESS_NETWORK];
+        sami_address_network(pairs[i].a, a);
+        sami_address_network(pairs[i].b, b);
+        CU_ASSERT_EQUAL(memcmp(a, b, sizeof(a)) == 0, pairs[i].is_one);
+    }
+}
+
 /* ---- the process ---- */
 
 static const SamiTest tests[] = {
@@ -325,6 +492,11 @@ static const SamiTest tests[] = {
     { "bad streams", test_bad_streams },
     { "dribble", test_dribble },
     { "half-open flood", test_half_open_flood },
+    { "half-open flood from one network", test_flood_from_one_network },
+    { "old versions of TLS", test_old_versions },
+    { "Message without end", test_message_without_end },
+    { "share of a peer", test_share_of_a_peer },
+    { "networks of addresses", test_networks },
 };
 
 int

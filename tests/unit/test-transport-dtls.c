@@ -1,5 +1,9 @@
-/* What TLS over TCP is tested for, over DTLS over SCTP. */
+/* What TLS over TCP is tested for, over DTLS over SCTP; and what a client offers that DTLS 1.2, unlike TLS 1.3, still has. */
+#include <dlfcn.h>
+#include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
+#include <string.h>
 
 #include "tests/unit/harness.h"
 #include "tests/unit/transport-pair.h"
@@ -12,9 +16,136 @@ set_up(void)
     return pair_set_up();
 }
 
+/* ---- a client that is not as it should be ----
+ *
+ * The connector's own calls of OpenSSL come here first; its process inherits what is set when it is forked. */
+static struct {
+    const gchar *ciphers;  /* instead of its own; NULL: its own */
+    gboolean is_silent;      /* says nothing in its association */
+    gboolean is_without_ems; /* offers no Extended Master Secret, and does not mind that there is none */
+} mask;
+
+uint64_t
+SSL_CTX_clear_options(SSL_CTX *context, uint64_t options)
+{
+    uint64_t (*real)(SSL_CTX *, uint64_t) = (uint64_t (*)(SSL_CTX *, uint64_t)) dlsym(RTLD_NEXT, "SSL_CTX_clear_options");
+    uint64_t result = real(context, options);
+    return mask.is_without_ems ? SSL_CTX_set_options(context, SSL_OP_NO_EXTENDED_MASTER_SECRET) : result;
+}
+
+long
+SSL_ctrl(SSL *ssl, int command, long number, void *data)
+{
+    long (*real)(SSL *, int, long, void *) = (long (*)(SSL *, int, long, void *)) dlsym(RTLD_NEXT, "SSL_ctrl");
+    return mask.is_without_ems && command == SSL_CTRL_GET_EXTMS_SUPPORT ? 1 : real(ssl, command, number, data);
+}
+
+int
+SSL_CTX_set_cipher_list(SSL_CTX *context, const char *ciphers)
+{
+    int (*real)(SSL_CTX *, const char *) = (int (*)(SSL_CTX *, const char *)) dlsym(RTLD_NEXT, "SSL_CTX_set_cipher_list");
+    return real(context, mask.ciphers ? mask.ciphers : ciphers);
+}
+
+int
+SSL_do_handshake(SSL *ssl)
+{
+    int (*real)(SSL *) = (int (*)(SSL *)) dlsym(RTLD_NEXT, "SSL_do_handshake");
+    return mask.is_silent ? -1 : real(ssl);
+}
+
+int
+SSL_get_error(const SSL *ssl, int result)
+{
+    int (*real)(const SSL *, int) = (int (*)(const SSL *, int)) dlsym(RTLD_NEXT, "SSL_get_error");
+    return mask.is_silent ? SSL_ERROR_WANT_READ : real(ssl, result);
+}
+
+/* How many connections were refused, and for nothing else; the server's own reason is in its log. */
+static void
+expect_refused(const gchar *id)
+{
+    SamiChannelType type;
+    guint32 n;
+    int fd = -1;
+    g_autofree gchar *text = NULL;
+    struct pollfd entry = { listener.channel, POLLIN, 0 };
+    CU_ASSERT_EQUAL(poll(&entry, 1, LAB_TIMEOUT_MS), 1);
+    CU_ASSERT_EQUAL(sami_channel_receive(listener.channel, &type, &n, &text, &fd, NULL), SAMI_RECEIVE_FRAME);
+    CU_ASSERT_EQUAL(type, SAMI_CHANNEL_REFUSED);
+    CU_ASSERT(text && !strcmp(text, id));
+    CU_ASSERT_EQUAL(fd, -1);
+}
+
+static void
+expect_masked_refused(const gchar *ciphers, gboolean is_without_ems)
+{
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
+    mask.ciphers = ciphers;
+    mask.is_without_ems = is_without_ems;
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    mask.ciphers = NULL;
+    mask.is_without_ems = FALSE;
+    at_client = lab_request(&connector, "fw2.example");
+    expect_refused("other");
+    at_server = lab_session(&listener, 50);
+    CU_ASSERT_PTR_NULL(at_server);
+    pair_stop();
+}
+
+/* RFC 7627: without it, somebody in the middle can make two sessions that have the same keys. The certificate is right, and the handshake comes to its end. */
+static void
+test_no_ems(void)
+{
+    expect_masked_refused(NULL, TRUE);
+}
+
+static void
+test_weak_ciphers(void)
+{
+    static const gchar *const offers[] = { "aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0", "AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA" };
+    for (guint i = 0; i < G_N_ELEMENTS(offers); i++)
+        expect_masked_refused(offers[i], FALSE);
+}
+
+/* Associations without a handshake, more than there is room for: the oldest goes, and an honest peer gets in. */
+static void
+test_half_open_flood(void)
+{
+    SamiSessionSocket *silent[SAMI_HANDSHAKES_MAX + 8];
+    SamiFrameOpen server, client;
+    LabProcess crowd = { 0 };
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
+    mask.is_silent = TRUE;
+    lab_connect_timeout_s = 15;
+    lab_connect(&crowd, "fw1", NULL, "fw2.example=fw2", address);
+    lab_connect_timeout_s = 2;
+    mask.is_silent = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(silent); i++)
+        silent[i] = lab_request(&crowd, "fw2.example");
+    expect_refused("limit");
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    if (pair_meet(&server, &client))
+        pair_exchange(3, 3);
+    for (guint i = 0; i < G_N_ELEMENTS(silent); i++)
+        sami_session_socket_free(silent[i]);
+    lab_kill(&crowd);
+    pair_stop();
+}
+
 int
 main(void)
 {
     signal(SIGPIPE, SIG_IGN);
-    return sami_test_main("transport DTLS", transport_cases, n_transport_cases, set_up, pair_tear_down);
+    static const SamiTest own[] = {
+        { "client without Extended Master Secret", test_no_ems },
+        { "client with weak ciphers only", test_weak_ciphers },
+        { "associations that stay half open", test_half_open_flood },
+    };
+    g_autofree SamiTest *tests = g_new(SamiTest, n_transport_cases + G_N_ELEMENTS(own));
+    memcpy(tests, own, sizeof(own));
+    memcpy(tests + G_N_ELEMENTS(own), transport_cases, n_transport_cases * sizeof(*tests));
+    return sami_test_main("transport DTLS", tests, n_transport_cases + G_N_ELEMENTS(own), set_up, pair_tear_down);
 }

@@ -17,6 +17,7 @@ SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
 
 const gchar *lab_host = "127.0.0.1";
 guint lab_connect_timeout_s = 2;
+SamiNetworkLimits lab_limits;
 gsize lab_message_limit;
 
 gsize
@@ -134,6 +135,7 @@ configure(LabProcess *lab, const gchar *stem, const gchar *ca, const gchar *peer
     g_auto(GStrv) list = g_strsplit(peers, " ", -1);
     lab->config = (SamiNetworkConfig){ .connect_timeout_s = lab_connect_timeout_s };
     lab->config.is_sctp = lab_is_sctp;
+    lab->config.limits = lab_limits;
     lab->config.sctp = lab_sctp;
     lab->config.certificate_file = lab_path(stem, ".crt");
     lab->config.key_file = lab_path(stem, ".key");

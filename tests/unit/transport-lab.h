@@ -20,6 +20,8 @@ typedef struct {
 /* DTLS over SCTP instead of TLS over TCP, for all processes from now on; and what their datagrams go through (SamiSctpConfig). */
 extern gboolean lab_is_sctp;
 extern SamiSctpConfig lab_sctp;
+/* What listeners and connectors let one peer take up. */
+extern SamiNetworkLimits lab_limits;
 /* What connectors get. */
 extern guint lab_connect_timeout_s;
 /* Where listeners are: "127.0.0.1" or "[::1]". */

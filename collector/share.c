@@ -1,0 +1,79 @@
+/* What each peer takes up here, for the operator: coarse, and rather more than less. */
+#include <string.h>
+
+#include "collector/collector.h"
+
+static SamiPeerShare *
+share_of(GArray *shares, const gchar *peer)
+{
+    for (guint i = 0; i < shares->len; i++)
+        if (g_str_equal(g_array_index(shares, SamiPeerShare, i).peer, peer))
+            return &g_array_index(shares, SamiPeerShare, i);
+    SamiPeerShare share = { .peer = peer };
+    g_array_append_val(shares, share);
+    return &g_array_index(shares, SamiPeerShare, shares->len - 1);
+}
+
+static void
+add_session(GArray *shares, const SamiCollectorSession *session)
+{
+    SamiPeerShare *share = share_of(shares, session->open.name);
+    share->n_sessions++;
+    share->octets += (session->stream ? SAMI_SESSION_OCTETS : SAMI_FRAME_MAX) + session->n_out;
+    share->listener_octets += SAMI_CONNECTION_OCTETS;
+}
+
+static void
+add_migration(GArray *shares, const SamiCollectorMigration *m)
+{
+    SamiPeerShare *share = share_of(shares, m->peer);
+    share->n_migrations += m->replication || (!sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT);
+    share->n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT;
+    share->octets += sizeof *m + m->vm->len * sizeof(SamiPrefix) + sami_apply_octets(m->apply);
+}
+
+GArray *
+sami_collector_shares(const SamiCollector *collector)
+{
+    GArray *shares = g_array_new(FALSE, FALSE, sizeof(SamiPeerShare));
+    for (guint i = 0; i < collector->sessions->len; i++) {
+        const SamiCollectorSession *session = g_ptr_array_index(collector->sessions, i);
+        if (session->is_open)
+            add_session(shares, session);
+    }
+    for (guint i = 0; i < collector->migrations->len; i++)
+        add_migration(shares, g_ptr_array_index(collector->migrations, i));
+    return shares;
+}
+
+JsonArray *
+sami_collector_shares_describe(const SamiCollector *collector)
+{
+    g_autoptr(GArray) shares = sami_collector_shares(collector);
+    JsonArray *list = json_array_new();
+    for (guint i = 0; i < shares->len; i++) {
+        const SamiPeerShare *share = &g_array_index(shares, SamiPeerShare, i);
+        JsonObject *object = json_object_new();
+        json_object_set_string_member(object, "peer", share->peer);
+        json_object_set_int_member(object, "sessions", share->n_sessions);
+        json_object_set_int_member(object, "migrations", share->n_migrations);
+        json_object_set_int_member(object, "in_doubt", share->n_in_doubt);
+        json_object_set_int_member(object, "octets", (gint64) share->octets);
+        json_object_set_int_member(object, "listener_octets", (gint64) share->listener_octets);
+        json_array_add_object_element(list, object);
+    }
+    return list;
+}
+
+void
+sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples)
+{
+    g_autoptr(GArray) shares = sami_collector_shares(collector);
+    for (guint i = 0; i < shares->len; i++) {
+        const SamiPeerShare *share = &g_array_index(shares, SamiPeerShare, i);
+        if (share->n_sessions + share->n_migrations + share->n_in_doubt == 0)
+            continue;
+        sami_metrics_add(samples, SAMI_METRIC_PEER_SESSIONS, share->n_sessions, SAMI_LABELS("role", role, "peer", share->peer));
+        sami_metrics_add(samples, SAMI_METRIC_PEER_MEMORY, (gdouble) (share->octets + share->listener_octets), SAMI_LABELS("role", role, "peer", share->peer));
+    }
+}
