@@ -15,13 +15,19 @@
 #define LINE_MAX_OCTETS (64u * 1024u * 1024u)
 
 /* GScanner, below the parser, skips comments, in which quotes and brackets do not count; so there are none
- * (RFC 8259 has none either). */
+ * (RFC 8259 has none either). And what comes before or behind an object is not let through to the parser, which forgets to
+ * free the first value of several (json-glib 1.6.6). */
 static gboolean
-is_shallow(const gchar *line, gsize length)
+is_shallow_object(const gchar *line, gsize length)
 {
-    gboolean is_string = FALSE;
+    gboolean is_string = FALSE, has_begun = FALSE;
     gint depth = 0;
     for (gsize i = 0; i < length; i++) {
+        if (depth == 0 && !g_ascii_isspace(line[i])) {
+            if (has_begun || line[i] != '{')
+                return FALSE;
+            has_begun = TRUE;
+        }
         if (is_string && line[i] == '\\')
             i++;
         else if (line[i] == '"')
@@ -32,10 +38,10 @@ is_shallow(const gchar *line, gsize length)
             depth--;
         else if (!is_string && line[i] == '/')
             return FALSE;
-        if (depth > DEPTH_MAX || depth < 0)
+        if (depth > DEPTH_MAX)
             return FALSE;
     }
-    return TRUE;
+    return has_begun;
 }
 
 JsonObject *
@@ -43,10 +49,10 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) local = NULL;
-    if (!g_utf8_validate(line, (gssize)length, NULL) || !is_shallow(line, length) ||
+    if (!g_utf8_validate(line, (gssize)length, NULL) || !is_shallow_object(line, length) ||
         !json_parser_load_from_data(parser, line, (gssize)length, &local)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON: %s",
-                    local ? local->message : "not UTF-8, has a comment, or is nested too deeply");
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object: %s",
+                    local ? local->message : "it is not UTF-8, has a comment, is nested too deeply, or is not one object");
         return NULL;
     }
     JsonNode *root = json_parser_get_root(parser);

@@ -271,6 +271,8 @@ typedef struct {
 static const Bad bad[] = {
     {"", 2, "no JSON"},
     {"nonsense", 2, "no JSON"},
+    {"1[]", 2, "no JSON"}, /* json-glib would forget the 1 */
+    {"{}{}", 2, "no JSON"},
     {"{\"cmd\":", 2, "no JSON"},
     {"[]", 2, "object"},
     {"\"cmd\"", 2, "object"},
