@@ -19,7 +19,6 @@ make_config(void)
                                              "[cumulative syn4]\ntable=inet filter\nset=syn4\nkind=counter\n", top);
     g_assert(g_mkdir_with_parents(signers, 0700) == 0);
     put(top, "sami.conf", text);
-    put(top, "own.pem", SAMI_FUZZ_PRIVATE_PEM);
     put(top, "fw1.pem", SAMI_FUZZ_PUBLIC_PEM);
     g_autofree gchar *signer = g_strdup_printf("[signer]\nkeys=%s/fw1.pem\nallow-prefixes=10.0.0.0/24,2001:db8:0:a::/64\nnat-addresses=192.0.2.0/24\n"
                                                "kinds=session,expectation\nrequire-expect=false\nunscoped=true\n", top);
@@ -31,33 +30,29 @@ make_config(void)
     return config;
 }
 
-/* It tells of every session and every refusal. */
-static GLogWriterOutput
-keep_quiet(GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer user_data)
-{
-    return G_LOG_WRITER_HANDLED;
-}
-
 SamiCollector *
 sami_fuzz_collector_new(void)
 {
-    static const SamiConfig *config;
+    static const SamiConfig *config; /* what never changes is made once */
+    static GPtrArray *signers;
     SamiCollector *c = g_new0(SamiCollector, 1);
     if (!config) {
         config = make_config();
-        g_log_set_writer_func(keep_quiet, NULL, NULL);
+        signers = sami_signers_load(config, NULL, NULL);
+        g_assert(signers);
+        sami_signers_enforce(signers);
+        sami_fuzz_be_quiet();
     }
-    g_autofree gchar *key = g_build_filename(config->run_dir, "own.pem", NULL), *expected = g_build_filename(config->run_dir, "expected", NULL);
+    g_autofree gchar *expected = g_build_filename(config->run_dir, "expected", NULL);
     c->config = sami_config_ref(config);
     c->budget = sami_budget_new();
     c->loop = g_main_loop_new(NULL, FALSE);
     c->sessions = g_ptr_array_new_with_free_func((GDestroyNotify) sami_collector_session_free);
     c->migrations = g_ptr_array_new_with_free_func((GDestroyNotify) sami_collector_migration_free);
-    c->key = sami_key_load_private(key, NULL);
-    c->signers = sami_signers_load(config, NULL, NULL);
+    c->key = sami_fuzz_key();
+    c->signers = g_ptr_array_ref(signers);
     c->expect = sami_expect_new(expected, NULL);
-    g_assert(c->key && c->signers && c->expect && sami_collector_replication_setup(c, NULL));
-    sami_signers_enforce(c->signers);
+    g_assert(c->expect && sami_collector_replication_setup(c, NULL));
     c->firewall = sami_firewall_fake_new(0);
     c->injector = sami_injector_new(sami_firewall_fake_share(c->firewall));
     c->kinds = sami_collector_kinds_start();
@@ -90,13 +85,13 @@ sami_fuzz_collector_free(SamiCollector *c)
     sami_collector_kinds_stop(c->kinds);
     sami_sync_free(c->sync);
     g_ptr_array_unref(c->migrations);
+    g_assert(sami_budget_used(((SamiSigner *) g_ptr_array_index(c->signers, 0))->budget) == 0 && sami_budget_used(c->budget) == 0);
     g_ptr_array_unref(c->signers);
     sami_collector_replication_close(c);
     sami_budget_unref(c->budget);
     sami_expect_free(c->expect);
     sami_config_unref(c->config);
     sami_firewall_free(c->firewall);
-    sami_key_free(c->key);
     g_main_loop_unref(c->loop);
     g_free(c);
 }

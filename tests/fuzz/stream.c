@@ -36,11 +36,6 @@ sami_fuzz_cut(const uint8_t *data, gsize size, guint8 *message, gsize *ret_lengt
 }
 
 void
-sami_fuzz_ignore_template(const SamiTemplate *tmpl, gpointer user_data)
-{
-}
-
-void
 sami_fuzz_stream(guint8 role, const uint8_t *data, size_t size, SamiRecordFunc func)
 {
     static SamiKey *own, *peer;
