@@ -14,8 +14,8 @@ for argument in "$@"; do
     *) suites+=("$argument") ;;
     esac
 done
-[ ${#suites[@]} -gt 0 ] || suites=(test- fuzz- 12-snat 15-ipv6-out 31-resume 32-crash 35-thaw 40-abort 42-conflict 43-policy 44-operator 45-refused 46-refused 47-refused 49-plain
-    51-gate 52-collector 53-collector 61-expect 62-reload 66-metrics 80-replicate 88-maps 90-check 91-check 92-cumulative 93-cumulative 96-related 106-capture-tls 120-sctp)
+[ ${#suites[@]} -gt 0 ] || suites=(test- fuzz- 12-snat 15-ipv6-out 31-resume 33-journal 35-thaw 37-rollback 40-abort 42-conflict 43-policy 44-operator 45-refused 46-refused 47-refused 49-plain
+    51-gate 52-collector 53-collector 61-expect 62-reload 66-metrics 71-conflict 80-replicate 81-pair 88-maps 82-pair 90-check 91-check 92-cumulative 93-cumulative 96-related 106-capture-tls 120-sctp)
 mkdir -p "$build" && cd "$build" || exit 1
 if [ ! -e Makefile ]; then
     "$source/configure" -q --enable-coverage >configure.log 2>&1 || { tail -n 40 configure.log; exit 1; }
@@ -25,7 +25,7 @@ make -s -j"$(nproc)" tests-build >make.log 2>&1 || { tail -n 40 make.log; exit 1
 find . -name '*.gcda' -delete
 find . -name '*.gcno' | while read -r notes; do : >"${notes%.gcno}.gcda"; done
 find . -name '*.gcda' -exec chmod 666 {} +
-"$source/tests/check.sh" "$build" "${suites[@]}" >check.log 2>&1
+SAMI_COVERAGE=1 "$source/tests/check.sh" "$build" "${suites[@]}" >check.log 2>&1
 grep -E '^(FAIL|SKIP)' check.log
 tail -n 1 check.log
 find . -name '*.gcda' -size 0 -delete # never ran: gcov takes the notes for it
