@@ -24,3 +24,9 @@ check_PROGRAMS += test-map
 TESTS += test-map
 test_map_SOURCES = tests/unit/test-map.c tests/unit/harness.h
 test_map_LDADD = libexporter.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+# Of all rooms that judge a peer.
+check_PROGRAMS += test-refusals
+TESTS += test-refusals
+test_refusals_SOURCES = tests/unit/test-refusals.c tests/unit/harness.h
+test_refusals_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
