@@ -1,10 +1,10 @@
-# see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, to be run by hand: ./fuzz-decode -max_len=4096 DIRECTORY.
+# see tests/room.mk. With --enable-fuzzing each target is a libFuzzer program, which campaign.sh runs (./run fuzz).
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
 # The most exposed first: what anybody or a peer can send, then what a process that was broken into can, then files and captures.
 FUZZ_TARGETS = fuzz-signature fuzz-template fuzz-decode fuzz-session fuzz-collector fuzz-inject fuzz-receipt fuzz-exporter fuzz-frame fuzz-gate fuzz-control fuzz-config fuzz-peer-file \
 	fuzz-ledger fuzz-file fuzz-recut fuzz-capture fuzz-packets fuzz-tls-decrypt fuzz-netlink fuzz-conntrackd
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
-EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c
+EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c tests/fuzz/campaign.sh tests/fuzz/campaigns.sh tests/fuzz/CAMPAIGNS
 FUZZ_LIBS = $(SAMI_CORE_LIBS)
 .PHONY: print-fuzz-targets
 print-fuzz-targets:
