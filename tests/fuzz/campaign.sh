@@ -28,6 +28,9 @@ budget=$(awk -v h="$hours" 'BEGIN { print int(h * 3600) }')
 # Where longer inputs only make each run slower, or shorter ones cannot be a whole stream of Messages.
 declare -A max_len=([collector]=16384 [control]=65536 [decode]=16384 [inject]=16384 [receipt]=16384 [session]=1032 [signature]=2048 [capture]=8192 [netlink]=2048)
 
+# What a target's own messages are sent to: libFuzzer closes standard error for the program (2).
+declare -A close_fd_mask=([answer]=2)
+
 mkdir -p "$build" && cd "$build" || exit 1
 exec 9>"lock"
 flock -n 9 || { echo "another campaign runs in $build" >&2; exit 1; }
@@ -51,7 +54,7 @@ one_turn() { # TARGET SECONDS
     mkdir -p "corpus/$target" "crashes/$target" logs "$source/tests/fuzz/seeds/$target"
     TIMEFORMAT='%U %S'
     # The time is on standard error of the shell, the program's in its log.
-    took=$({ time nice -n 19 "./fuzz-$target" -max_total_time="$2" -max_len="${max_len[$target]:-4096}" -timeout=25 -rss_limit_mb=2048 -reload=0 \
+    took=$({ time nice -n 19 "./fuzz-$target" -max_total_time="$2" -max_len="${max_len[$target]:-4096}" -timeout=25 -rss_limit_mb=2048 -reload=0 -close_fd_mask="${close_fd_mask[$target]:-0}" \
         -print_final_stats=1 -artifact_prefix="crashes/$target/" "corpus/$target" "$source/tests/fuzz/seeds/$target" >"$log" 2>&1 9>&-; } 2>&1)
     cpu[$target]=$(awk -v had="${cpu[$target]:-0}" '{ print had + $1 + $2 }' <<<"$took")
     found=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

@@ -2,7 +2,8 @@
 # Otherwise it replays tests/fuzz/seeds/TARGET in the check.
 # The most exposed first: what anybody or a peer can send, then what a process that was broken into can, then files and captures.
 FUZZ_TARGETS = fuzz-signature fuzz-template fuzz-decode fuzz-session fuzz-collector fuzz-inject fuzz-receipt fuzz-exporter fuzz-frame fuzz-gate fuzz-control fuzz-config fuzz-peer-file \
-	fuzz-ledger fuzz-file fuzz-recut fuzz-capture fuzz-packets fuzz-tls-decrypt fuzz-netlink fuzz-conntrackd
+	fuzz-ledger fuzz-file fuzz-recut fuzz-capture fuzz-packets fuzz-tls-decrypt fuzz-netlink fuzz-conntrackd \
+	fuzz-answer
 check_PROGRAMS += $(FUZZ_TARGETS) fuzz-seeds
 EXTRA_DIST += tests/fuzz/seeds tests/fuzz/mutate.c tests/fuzz/campaign.sh tests/fuzz/campaigns.sh tests/fuzz/CAMPAIGNS
 FUZZ_LIBS = $(SAMI_CORE_LIBS)
@@ -21,6 +22,9 @@ FUZZ_DRIVER = tests/fuzz/fuzz.h tests/fuzz/replay.c
 FUZZ_MUTATOR =
 endif
 
+fuzz_answer_SOURCES = tests/fuzz/answer.c tests/fuzz/parts.c $(FUZZ_DRIVER)
+fuzz_answer_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS) -Wl,--wrap=sami_control_call
+fuzz_answer_LDADD = libctl.a $(FUZZ_LIBS)
 fuzz_capture_SOURCES = tests/fuzz/capture.c tests/fuzz/capture-reading.c $(FUZZ_DRIVER)
 fuzz_capture_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_FLAGS)
 fuzz_capture_LDADD = $(FUZZ_LIBS)
