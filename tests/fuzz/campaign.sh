@@ -101,9 +101,9 @@ for target in "${targets[@]}"; do
     [ "${cpu[$target]:-}" ] || continue
     [ "${crashes[$target]}" -eq 0 ] || status=1
     minimise "$target" || status=1
-    printf '%-14s %12s %12.0f %8s %8s %8s\n' "$target" "${runs[$target]}" "${cpu[$target]}" "${edges[$target]}" "${crashes[$target]}" \
+    printf '%-14s %12s %12.0f %8s %8s %8s\n' "$target" "${runs[$target]}" "${cpu[$target]}" "${edges[$target]:-0}" "${crashes[$target]}" \
         "$(find "minimised/$target" -type f | wc -l)"
-    [ "$record" ] && printf '%-14s %s %s %9.0f %12s %7s %6s\n' "$target" "$(date +%F)" "$commit" "${cpu[$target]}" "${runs[$target]}" "${edges[$target]}" \
+    [ "$record" ] && printf '%-14s %s %s %9.0f %12s %7s %6s\n' "$target" "$(date +%F)" "$commit" "${cpu[$target]}" "${runs[$target]}" "${edges[$target]:-0}" \
         "${crashes[$target]}" >>"$source/tests/fuzz/CAMPAIGNS"
 done
 exit $status
