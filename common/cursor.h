@@ -22,7 +22,7 @@ typedef struct {
 static inline void
 sami_reader_init(SamiReader *r, const guint8 *data, gsize length)
 {
-    *r = (SamiReader){ data, data + length, FALSE };
+    *r = (SamiReader){ data, length ? data + length : data, FALSE }; /* nothing may be at NULL */
 }
 
 static inline gsize

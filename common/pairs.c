@@ -7,8 +7,8 @@
 
 static const gchar *const allowed[] = {
     [SAMI_PAIRS_VLANS] = "VLAN:ZONE, a VLAN from 1 to 4094 and a conntrack zone from 0 to 65535, as in 10:1",
-    [SAMI_PAIRS_ADDRESSES] = "two addresses or prefixes of the same length, without bits beyond it, as in 10.0.0.0/24:10.1.0.0/24 or "
-                             "2001:db8:a::/64:2001:db8:b::/64, IPv6 always with its length",
+    [SAMI_PAIRS_ADDRESSES] = ("two addresses or prefixes of the same length, without bits beyond it, as in 10.0.0.0/24:10.1.0.0/24 or "
+                              "2001:db8:a::/64:2001:db8:b::/64, IPv6 always with its length"),
     [SAMI_PAIRS_MARKS] = "VALUE/MASK:VALUE/MASK, values without bits beyond their mask, as in 0x1/0xff:0x10/0xff",
     [SAMI_PAIRS_LABELS] = "BIT:BIT, each from 0 to 127, as in 3:7",
 };

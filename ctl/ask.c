@@ -261,7 +261,8 @@ print_since(JsonObject *migration)
     JsonNode *node = json_object_get_member(migration, "since");
     if (!node && json_object_has_member(migration, "elapsed_ms")) {
         g_autoptr(GDateTime) now = g_date_time_new_now_local();
-        g_autoptr(GDateTime) start = g_date_time_add(now, -ctl_int(migration, "elapsed_ms") * 1000);
+        gint64 elapsed_ms = CLAMP(ctl_int(migration, "elapsed_ms"), 0, 36500 * (G_TIME_SPAN_DAY / 1000)); /* of a daemon that may say anything */
+        g_autoptr(GDateTime) start = g_date_time_add(now, -elapsed_ms * 1000);
         return g_date_time_format(start, "%F %T");
     }
     if (!node || !JSON_NODE_HOLDS_VALUE(node))

@@ -57,9 +57,9 @@ ctl_metrics(Ctl *ctl, GError **error)
     if (ctl_load_config(ctl, &ignored) && ctl->config) /* without it there is only nothing to say of certificates */
         add_certificates(ctl->config, samples);
     g_autofree gchar *text = sami_metrics_print(samples, error);
-    if (!text || (ctl->args.save && strcmp(ctl->args.save, "-") && !ctl_write(ctl->args.save, text, error)))
+    if (!text || (ctl->args.save && strcmp(ctl->args.save, "-") != 0 && !ctl_write(ctl->args.save, text, error)))
         return SAMI_EXIT_FAILED;
-    if (!ctl->args.save || !strcmp(ctl->args.save, "-"))
+    if (!ctl->args.save || strcmp(ctl->args.save, "-") == 0)
         fputs(text, stdout);
     return SAMI_EXIT_DONE;
 }

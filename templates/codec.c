@@ -13,7 +13,7 @@
 struct SamiEncoder {
     guint32 domain;
     gsize message_max;
-    fbInfoModel_t *model;
+    fbInfoModel_t *model; /* (transfer none) */
     fBuf_t *fbuf;
     fbExporter_t *exporter; /* borrowed from fbuf */
     SamiTemplate templates[SAMI_TEMPLATES_MAX];
@@ -30,7 +30,7 @@ struct SamiEncoder {
 };
 
 struct SamiDecoder {
-    fbInfoModel_t *model;
+    fbInfoModel_t *model; /* (transfer none) */
     fbSession_t *session; /* borrowed from fbuf */
     fBuf_t *fbuf;
     SamiShim *shim;
@@ -39,9 +39,14 @@ struct SamiDecoder {
     guint8 packed[1024];
 };
 
+/* One for all encoders and decoders, for IANA's elements are many. Constant once it is made: whatever a template of ours may have is in it, so libfixbuf
+ * only looks up, and nothing of a session gets into it. */
 static fbInfoModel_t *
-model_new(void)
+get_model(void)
 {
+    static fbInfoModel_t *made;
+    if (!g_once_init_enter(&made))
+        return made;
     fbInfoModel_t *model = fbInfoModelAlloc();
     for (guint i = 0; i < SAMI_N_ELEMENTS; i++) {
         const SamiElement *e = &sami_elements[i];
@@ -54,7 +59,8 @@ model_new(void)
                                                   is_integer ? FB_IE_F_ENDIAN : 0, 0, 0, (guint8) e->type, NULL);
         fbInfoModelAddElement(model, &element);
     }
-    return model;
+    g_once_init_leave(&made, model);
+    return made;
 }
 
 static fbTemplate_t *
@@ -101,7 +107,7 @@ sami_encoder_new(guint32 domain, gsize message_max)
     SamiEncoder *encoder = g_new0(SamiEncoder, 1);
     encoder->domain = domain;
     encoder->message_max = MIN(message_max, SAMI_MESSAGE_MAX);
-    encoder->model = model_new();
+    encoder->model = get_model();
     encoder->is_first = TRUE;
     encoder->buffer = g_malloc(TEMPLATES_ROOM + SAMI_MESSAGE_MAX + SAMI_SIGNATURE_SET);
     return encoder;
@@ -114,7 +120,6 @@ sami_encoder_free(SamiEncoder *encoder)
         return;
     if (encoder->fbuf)
         fBufFree(encoder->fbuf);
-    fbInfoModelFree(encoder->model);
     g_free(encoder->buffer);
     g_free(encoder);
 }
@@ -301,7 +306,7 @@ sami_decoder_new(guint32 domain)
 {
     SamiDecoder *decoder = g_new0(SamiDecoder, 1);
     decoder->shim = sami_shim_new(domain);
-    decoder->model = model_new();
+    decoder->model = get_model();
     decoder->session = fbSessionAlloc(decoder->model);
     fbSessionSetDomain(decoder->session, domain);
     decoder->fbuf = fBufAllocForCollection(decoder->session, NULL);
@@ -315,7 +320,6 @@ sami_decoder_free(SamiDecoder *decoder)
     if (!decoder)
         return;
     fBufFree(decoder->fbuf);
-    fbInfoModelFree(decoder->model);
     sami_shim_free(decoder->shim);
     g_clear_error(&decoder->template_error);
     g_free(decoder);

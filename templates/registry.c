@@ -5,7 +5,7 @@
 #include "templates/elements.h"
 
 struct SamiRegistry {
-    fbInfoModel_t *model; /* only looked up in: an element that it lacks is never added, see reference of libfixbuf on unknown ones */
+    fbInfoModel_t *model; /* (transfer none) only looked up in: an element that it lacks is never added, see reference of libfixbuf on unknown ones */
 };
 
 const gchar *
@@ -19,20 +19,27 @@ sami_type_name(guint type)
     return type < SAMI_N_TYPES ? names[type] : NULL;
 }
 
+/* IANA's elements are many, and constant: one for all. */
+static fbInfoModel_t *
+get_model(void)
+{
+    static fbInfoModel_t *made;
+    if (g_once_init_enter(&made))
+        g_once_init_leave(&made, fbInfoModelAlloc());
+    return made;
+}
+
 SamiRegistry *
 sami_registry_new(void)
 {
     SamiRegistry *registry = g_new0(SamiRegistry, 1);
-    registry->model = fbInfoModelAlloc();
+    registry->model = get_model();
     return registry;
 }
 
 void
 sami_registry_free(SamiRegistry *registry)
 {
-    if (!registry)
-        return;
-    fbInfoModelFree(registry->model);
     g_free(registry);
 }
 

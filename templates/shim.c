@@ -140,7 +140,7 @@ read_template(SamiShim *shim, SamiReader *r, gboolean is_options, SamiTemplateFu
         return FALSE;
     SamiTemplate **slot = &shim->templates[id - SAMI_TEMPLATE_FIRST];
     if (*slot) {
-        if (memcmp(*slot, &tmpl, sizeof tmpl) != 0)
+        if ((*slot)->kind != tmpl.kind || (*slot)->groups != tmpl.groups) /* which make its fields */
             return sami_rule_error(error, SAMI_RULE_TEMPLATE_REDEFINED, "template %u is defined twice, differently", id);
         return TRUE;
     }

@@ -42,7 +42,7 @@ check_keys(GKeyFile *file, GError **error)
 {
     gsize n_groups;
     g_auto(GStrv) groups = g_key_file_get_groups(file, &n_groups);
-    if (n_groups != 1 || strcmp(groups[0], GROUP))
+    if (n_groups != 1 || strcmp(groups[0], GROUP) != 0)
         return refuse(error, "it must have the group [" GROUP "] and no other", NULL);
     g_auto(GStrv) present = g_key_file_get_keys(file, GROUP, NULL, NULL);
     for (guint i = 0; present && present[i]; i++)
@@ -62,7 +62,7 @@ check_numbers(GKeyFile *file, GError **error)
     g_autofree gchar *version = g_key_file_get_value(file, GROUP, "version", NULL);
     g_autofree gchar *pen = g_key_file_get_value(file, GROUP, "pen", NULL);
     guint64 number;
-    if (strcmp(version, "1"))
+    if (strcmp(version, "1") != 0)
         return refuse(error, "only version 1 is known", "version");
     if (!sami_value_uint(pen, 1, G_MAXUINT32, &number, NULL))
         return refuse(error, "not an enterprise number", "pen");

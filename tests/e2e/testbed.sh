@@ -145,9 +145,17 @@ lab_start() {
     done
 }
 
+# What a process has counted is written when it ends in order (./run coverage).
+lab_end_in_order() {
+    pkill -TERM -f "sami-(collector|exporter) .*$WORK"
+    pkill -CONT -f "sami-(collector|exporter) .*$WORK"
+    poll 10 eval "! pgrep -f 'sami-(collector|exporter) .*$WORK' >/dev/null"
+}
+
 lab_stop() {
     local n
     trap - EXIT INT TERM
+    [ -z "${SAMI_COVERAGE:-}" ] || lab_end_in_order
     for n in cli fw1 fw2 vm "${LAB_MORE[@]}"; do
         ip netns pids "$LAB$n" 2>/dev/null | xargs -r kill -9 2>/dev/null
         ip netns del "$LAB$n" 2>/dev/null

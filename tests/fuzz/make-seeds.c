@@ -5,11 +5,16 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "collector/ledger-file.h"
 #include "firewall/attributes.h"
 #include "templates/stream.h"
 #include "tests/unit/capture-frames.h"
 #include "transport/session.h"
+
+/* Counters of the exporter's Messages that say so in a move without trouble. */
+enum { ANSWER_SNAPSHOT = 5, ANSWER_FREEZE = 6, ANSWER_SETTLE = 7 };
 
 static void
 save(const gchar *directory, const gchar *target, const gchar *name, gconstpointer data, gsize size)
@@ -286,6 +291,111 @@ save_tls(const gchar *directory)
     save(directory, "tls-decrypt", "older", older->data, older->len);
 }
 
+/* Of fuzz-collector: a move, one Message each for hello, begin, snapshot, freeze and what comes after it; a replication, a dry run. */
+static void
+save_moves(const gchar *directory)
+{
+    static const gchar *const names[] = {"move", "replication", "check", "abort"};
+    static const guint8 markers[] = {SAMI_MARKER_SNAPSHOT, SAMI_MARKER_FREEZE, SAMI_MARKER_SETTLE};
+    const guint8 ekm[32] = {0};
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autoptr(SamiStream) stream = sami_stream_new(SAMI_ROLE_EXPORTER, sami_fuzz_key(), ekm, SAMI_MESSAGE_MAX, 0, 30000);
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        SamiRecord hello = {.kind = SAMI_RECORD_HELLO, .hello = {.version = 1, .pen = SAMI_PEN, .destination = "fw2.example", .opening = i == 2 ? 3 : 1}};
+        SamiRecord vm = {.kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = {.family = 4, .length = 32, .address = {{10, 0, 0, 13}}}};
+        SamiRecord begin = {.kind = SAMI_RECORD_BEGIN, .begin = {i == 1 ? 0 : 1, 60, i == 1 ? SAMI_KIND_REPLICATION : 3, "fw2.example"}};
+        SamiRecord epoch = {.kind = SAMI_RECORD_EPOCH, .epoch = {1, 1}}, end = {.kind = SAMI_RECORD_END}, stop = {.kind = SAMI_RECORD_ABORT};
+        sami_key_public(sami_fuzz_key(), hello.hello.public_key);
+        add(stream, &hello, out);
+        flush(stream, out);
+        if (i != 1)
+            add(stream, &vm, out);
+        add(stream, &begin, out);
+        if (i != 2)
+            add(stream, &epoch, out);
+        for (guint j = 0; j < (i == 2 ? 1 : 3); j++) {
+            SamiRecord marker = {.kind = SAMI_RECORD_MARKER, .marker = {markers[j], 4 * (j + 1), SAMI_FREEZE_EVENTS}};
+            for (guint k = 0; k < 4; k++) {
+                SamiRecord record = {.kind = SAMI_RECORD_SESSION, .session = sample(j == 2 ? k * 2 : j * 8 + k * 2)};
+                record.session.action = j == 2 ? SAMI_ACTION_DELETED : SAMI_ACTION_CREATED;
+                add(stream, &record, out);
+            }
+            epoch.epoch.phase = 2;
+            if (j == 0 && i != 2)
+                add(stream, &epoch, out);
+            add(stream, i == 3 && j == 1 ? &stop : &marker, out);
+            flush(stream, out);
+        }
+        if (i != 2) {
+            add(stream, &end, out);
+            flush(stream, out);
+        }
+        save(directory, "collector", names[i], out->data, out->len);
+    }
+}
+
+/* Of fuzz-exporter: the answers to a move of its four entries, and what the operator does (1 freeze, 2 thaw, 4 settle, 8 abort) after each Message. */
+static void
+save_answers(const gchar *directory)
+{
+    static const struct {
+        guint8 phase;
+        guint64 marker_counter, n_records;
+        guint8 action;
+    } steps[] = {{SAMI_RECEIPT_SNAPSHOT, ANSWER_SNAPSHOT, 4, 1}, {SAMI_RECEIPT_READY, ANSWER_FREEZE, 4, 0}, {SAMI_RECEIPT_FINAL, ANSWER_SETTLE, 8, 0}};
+    static const gchar *const names[] = {"move", "thaw", "abort", "late-abort"};
+    const guint8 ekm[32] = {0};
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autoptr(SamiStream) stream = sami_stream_new(SAMI_ROLE_COLLECTOR, sami_fuzz_key(), ekm, SAMI_MESSAGE_MAX, 0, 30000);
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        SamiRecord reply = {.kind = SAMI_RECORD_HELLO_REPLY, .hello_reply = {.version = 1, .next_counter = 1, .lease_s = 60, .message_max = 65535,
+                                                                             .sessions_max = 1000}};
+        SamiRecord refusal = {.kind = SAMI_RECORD_REFUSAL, .refusal = {.scope = SAMI_SCOPE_RECORD, .reason = SAMI_REASON_VM_NOT_ALLOWED}};
+        SamiRecord count = {.kind = SAMI_RECORD_REASON_COUNT, .reason_count = {SAMI_SCOPE_RECORD, SAMI_REASON_VM_NOT_ALLOWED, 1}};
+        memset(reply.hello_reply.nonce_e, 1, sizeof reply.hello_reply.nonce_e); /* see exporter.h */
+        sami_key_public(sami_fuzz_key(), reply.hello_reply.public_key);
+        add(stream, &reply, out);
+        flush(stream, out);
+        for (guint j = 0; j < G_N_ELEMENTS(steps); j++) {
+            SamiRecord receipt = {.kind = SAMI_RECORD_RECEIPT, .receipt = {.phase = steps[j].phase, .marker_counter = steps[j].marker_counter,
+                                      .n_records = steps[j].n_records, .freeze_mode = 1, .n_accepted = 3, .n_refused = 1, .n_exact = 3}};
+            gsize at = out->len;
+            add(stream, &refusal, out);
+            add(stream, &count, out);
+            add(stream, &receipt, out);
+            flush(stream, out);
+            while (at + ((gsize)out->data[at + 2] << 8 | out->data[at + 3]) < out->len)
+                at += (gsize)out->data[at + 2] << 8 | out->data[at + 3];
+            out->data[at + 7] = (guint8)(steps[j].action | (j == 1 && i == 1 ? 2 : 0) | (j == 0 && i == 2 ? 8 : 0) | (j == 1 && i == 3 ? 8 : 0));
+        }
+        save(directory, "exporter", names[i], out->data, out->len);
+    }
+}
+
+/* Of fuzz-ledger: every type of record. */
+static void
+save_ledger(const gchar *directory)
+{
+    g_autofree gchar *top = g_dir_make_tmp("sami-seeds.XXXXXX", NULL);
+    g_autofree gchar *path = g_build_filename(top, "00000000000000000000000000000000.ledger", NULL), *text = NULL;
+    const SamiPrefix vm = {.family = 4, .length = 32, .address = {{10, 0, 0, 13}}};
+    const SamiLedgerOpen open = {.lease_s = 60, .signer = "fw1.example", .peer = "fw1.example", .vm = &vm, .n_vm = 1};
+    SamiSession s[2] = {sample(0), sample(9)};
+    const SamiFlowKey keys[2] = {s[0].key, s[1].key};
+    gsize n;
+    SamiLedgerFile *file = sami_ledger_file_new(top, &open, NULL);
+    gboolean is_written = file && sami_ledger_file_intent(file, 1, keys, 2, NULL) && sami_ledger_file_result(file, 2, (const guint8[]){0, 1}, 2, NULL) &&
+        sami_ledger_file_gone(file, keys, 1, NULL) && sami_ledger_file_merged(file, &keys[1], (const guint8[]){8, 8}, NULL) &&
+        sami_ledger_file_replaced(file, 3, &keys[0], &s[0], NULL) && sami_ledger_file_freeze(file, 4, NULL) &&
+        sami_ledger_file_phase(file, 4, 4, 2, 5, NULL) && sami_ledger_file_intent(file, 6, keys, 1, NULL);
+    sami_ledger_file_free(file);
+    if (!is_written || !g_file_get_contents(path, &text, &n, NULL))
+        g_error("ledger");
+    save(directory, "ledger", "every-type", text, n);
+    unlink(path);
+    rmdir(top);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -303,5 +413,8 @@ main(int argc, char **argv)
     save_captures(argv[1]);
     save_packets(argv[1]);
     save_tls(argv[1]);
+    save_moves(argv[1]);
+    save_ledger(argv[1]);
+    save_answers(argv[1]);
     return 0;
 }

@@ -23,9 +23,8 @@ u16(const guint8 *p)
     return (guint)p[0] << 8 | p[1];
 }
 
-/* One Message of the input into `message`; returns how much of the input it was. */
-static gsize
-cut(const uint8_t *data, gsize size, guint8 *message, gsize *ret_length)
+gsize
+sami_fuzz_cut(const uint8_t *data, gsize size, guint8 *message, gsize *ret_length)
 {
     gsize taken = MIN(size, MAX(u16(data + 2), SAMI_MESSAGE_HEADER)), length = taken;
     if (length >= SAMI_MESSAGE_HEADER + SAMI_SIGNATURE_SET &&
@@ -49,22 +48,21 @@ sami_fuzz_stream(guint8 role, const uint8_t *data, size_t size, SamiRecordFunc f
                         SAMI_MESSAGE_MAX, 0, 30000);
     stream->peer_key = peer;
     while (size >= SAMI_MESSAGE_HEADER) {
-        gsize length, taken = cut(data, size, (guint8[SAMI_MESSAGE_MAX]){0}, &length);
-        g_autofree guint8 *message = g_malloc(length + SAMI_SIGNATURE_SET);
+        guint8 buffer[SAMI_MESSAGE_MAX];
+        gsize length, taken = sami_fuzz_cut(data, size, buffer, &length);
+        g_autofree guint8 *message = g_malloc(length + SAMI_SIGNATURE_SET); /* exact, for AddressSanitizer */
         SamiSignature fields = {.role = role, .counter = stream->counter_in};
         SamiReason reason;
         gboolean is_last;
-        memcpy(message, data, length);
+        memcpy(message, buffer, length);
         if (stream->counter_in > 0) {
             guint32 sequence = g_htonl(counter.n_records + (guint32)stream->counter_in);
             memcpy(message + 8, &sequence, 4);
         }
         memcpy(fields.binding, stream->binding, sizeof fields.binding);
         gsize sealed = sami_signature_seal(peer, &fields, message, length);
-        if (!sami_stream_verify(stream, message, sealed, 0, &reason, &is_last, NULL)) {
-
+        if (!sami_stream_verify(stream, message, sealed, 0, &reason, &is_last, NULL))
             return;
-        }
         if (!sami_stream_decode(stream, message, sealed, on_record, &counter, NULL))
             return;
         data += taken, size -= taken;

@@ -41,3 +41,9 @@ check_PROGRAMS += test-policy
 TESTS += test-policy
 test_policy_SOURCES = tests/unit/test-policy.c tests/unit/harness.h
 test_policy_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+# Of all rooms that judge a peer.
+check_PROGRAMS += test-refusals
+TESTS += test-refusals
+test_refusals_SOURCES = tests/unit/test-refusals.c tests/unit/harness.h
+test_refusals_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)

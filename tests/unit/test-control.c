@@ -275,6 +275,8 @@ typedef struct {
 static const Bad bad[] = {
     {"", 2, "no JSON"},
     {"nonsense", 2, "no JSON"},
+    {"1[]", 2, "no JSON"}, /* json-glib would forget the 1 */
+    {"{}{}", 2, "no JSON"},
     {"{\"cmd\":", 2, "no JSON"},
     {"[]", 2, "object"},
     {"\"cmd\"", 2, "object"},
@@ -295,8 +297,10 @@ static const Bad bad[] = {
     {"{\"cmd\":\"echo\",\"mark\":1.5}", 2, "not a number"},
     {"{\"cmd\":\"echo\",\"colour\":\"red\"}", 2, "no member \"colour\""},
     {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
-    {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "comment"},
-    {"{\"cmd\":\"\\ud83u\\dde00\"}", 2, "escape"},
+    {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "whole object"},
+    {"{\"cmd\":\"\\ud83u\\dde00\"}", 2, "whole object"},
+    {"{\"cmd\":\"\\ud83d\\ufe00\"}", 2, "whole object"}, /* nor this */
+    {"{\"cmd\":'}'}", 2, "whole object"},
 };
 
 static void

@@ -1,0 +1,256 @@
+/* Refusals that nothing else reaches: files that are not there or no such files, limits, answers of the kernel that it rarely gives. */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "collector/apply-internal.h"
+#include "collector/collector.h"
+#include "collector/ledger-file.h"
+#include "common/cursor.h"
+#include "tests/unit/harness.h"
+#include "transport/input.h"
+#include "transport/network.h"
+#include "transport/pki.h"
+#include "transport/tls-context.h"
+
+static gchar *directory;
+
+static int
+set_up(void)
+{
+    directory = g_dir_make_tmp("sami-refusals-XXXXXX", NULL);
+    return directory ? 0 : 1;
+}
+
+static int
+tear_down(void)
+{
+    g_rmdir(directory);
+    g_free(directory);
+    return 0;
+}
+
+/* (transfer full) its path */
+static gchar *
+put(const gchar *name, const gchar *text, int mode)
+{
+    gchar *path = g_build_filename(directory, name, NULL);
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, mode, NULL));
+    return path;
+}
+
+static void
+gone(gchar *path)
+{
+    g_unlink(path);
+    g_free(path);
+}
+
+/* An error of this code that has all the words. */
+static void
+expect(GError *error, SamiErrorCode code, const gchar *word)
+{
+    CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, code));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, word) : NULL);
+    g_clear_error(&error);
+}
+
+static void
+test_keys(void)
+{
+    GError *error = NULL;
+    gchar *open = put("open.key", "", 0644), *none = put("none.key", "no key\n", 0600), *p256_key = g_build_filename(directory, "tls.key", NULL);
+    gchar *p256 = g_build_filename(directory, "tls.crt", NULL);
+    CU_ASSERT_TRUE(sami_pki_make_identity("fw1.example", p256, p256_key, NULL));
+    CU_ASSERT_PTR_NULL(sami_key_load_private("/nowhere/key", &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "/nowhere/key");
+    CU_ASSERT_PTR_NULL(sami_key_load_private(open, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "0644");
+    CU_ASSERT_PTR_NULL(sami_key_load_private(none, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "private");
+    CU_ASSERT_PTR_NULL(sami_key_load_public(none, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "public");
+    CU_ASSERT_PTR_NULL(sami_key_load_private(p256_key, &error)); /* a key, but of another kind */
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "Ed25519");
+    gint64 expiry;
+    CU_ASSERT_FALSE(sami_pki_certificate_expiry("no key\n", 7, &expiry, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "no certificate");
+    gone(open), gone(none), gone(p256), gone(p256_key);
+}
+
+static void
+test_identity(void)
+{
+    GError *error = NULL;
+    gchar *certificate = g_build_filename(directory, "a.crt", NULL), *key = g_build_filename(directory, "a.key", NULL);
+    gchar *other = g_build_filename(directory, "b.crt", NULL), *other_key = g_build_filename(directory, "b.key", NULL), *empty = put("ca.pem", "", 0600);
+    CU_ASSERT_TRUE_FATAL(sami_pki_make_identity("fw1.example", certificate, key, NULL) && sami_pki_make_identity("fw2.example", other, other_key, NULL));
+    SamiNetworkConfig config = { .certificate_file = "/nowhere/crt", .key_file = key };
+    CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "/nowhere/crt");
+    config.certificate_file = certificate;
+    config.key_file = other_key; /* not of this certificate */
+    CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, other_key);
+    config.key_file = key;
+    config.ca_file = empty;
+    CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "tls-ca");
+    gone(certificate), gone(key), gone(other), gone(other_key), gone(empty);
+}
+
+static void
+test_files(void)
+{
+    GError *error = NULL;
+    const SamiInputOptions options = { 0 };
+    gchar *empty = put("0.ledger", "", 0600);
+    static const SamiLedgerFileReader reader = { 0 };
+    CU_ASSERT_PTR_NULL(sami_input_open("/nowhere/file", &options, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "/nowhere/file");
+    CU_ASSERT_PTR_NULL(sami_input_open(directory, &options, &error)); /* opens, and cannot be read */
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, directory);
+    CU_ASSERT_PTR_NULL(sami_journal_new(empty, "00", &error)); /* a file is no directory */
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, empty);
+    CU_ASSERT_FALSE(sami_ledger_file_read(empty, &reader, NULL, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "octet 0");
+    CU_ASSERT_PTR_NULL(sami_expect_new(directory, &error)); /* a directory is no list */
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, directory);
+    gone(empty);
+}
+
+static void
+ignore_template(const SamiTemplate *tmpl, gpointer user_data)
+{
+}
+
+static void
+test_shim(void)
+{
+    static const struct {
+        guint8 octets[32];
+        gsize length;
+        gboolean has_signature;
+        const gchar *word;
+    } bad[] = {
+        { { 0, 10, 0, 15 }, 15, FALSE, "header" },
+        { { 0, 10, 0, 22, [15] = 1, 0, 2, 0, 6, 1, 0 }, 22, FALSE, "without a template" },
+        { { 0, 10, 0, 16, [15] = 1 }, 16, TRUE, "template 300" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        GError *error = NULL;
+        guint n;
+        SamiShim *shim = sami_shim_new(SAMI_DOMAIN_FORWARD);
+        CU_ASSERT_FALSE(sami_shim_check(shim, bad[i].octets, bad[i].length, bad[i].has_signature, ignore_template, NULL, &n, &error));
+        expect(error, SAMI_ERROR_MALFORMED, bad[i].word);
+        sami_shim_free(shim);
+    }
+    GError *error = NULL;
+    guint8 message[SAMI_MESSAGE_HEADER] = { 0, 10, 0, 16, [15] = 1 };
+    SamiDecoder *decoder = sami_decoder_new(SAMI_DOMAIN_FORWARD);
+    CU_ASSERT_FALSE(sami_decoder_read(decoder, message, sizeof message, NULL, NULL, &error));
+    expect(error, SAMI_ERROR_MALFORMED, "16 octets");
+    sami_decoder_free(decoder);
+}
+
+/* One more template than a session may have: combinations of what a session can carry. */
+static void
+test_templates(void)
+{
+    GError *error = NULL;
+    guint8 *message;
+    gsize length;
+    static const guint32 optional[] = { SAMI_HAS_MARK, SAMI_HAS_LABELS, SAMI_HAS_ID, SAMI_HAS_START, SAMI_HAS_COUNTERS, SAMI_HAS_VLAN, SAMI_HAS_HELPER,
+                                        SAMI_HAS_REPLY_ZONE };
+    SamiEncoder *encoder = sami_encoder_new(SAMI_DOMAIN_FORWARD, SAMI_MESSAGE_MAX);
+    guint n = 0;
+    for (guint i = 0; i < 256 && !error; i++) {
+        SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = { .key = { .family = 4, .protocol = 17 }, .action = SAMI_ACTION_CREATED } };
+        for (guint j = 0; j < G_N_ELEMENTS(optional); j++)
+            record.session.has |= i & 1u << j ? optional[j] : 0;
+        while (!sami_encoder_add(encoder, &record, &error) && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FULL)) {
+            g_clear_error(&error);
+            CU_ASSERT_TRUE_FATAL(sami_encoder_take(encoder, 0, &message, &length, NULL));
+        }
+        n += !error;
+    }
+    CU_ASSERT_EQUAL(n, SAMI_TEMPLATES_MAX);
+    expect(error, SAMI_ERROR_FAILED, "templates");
+    sami_encoder_free(encoder);
+}
+
+static void
+test_kernel_answers(void)
+{
+    CU_ASSERT_EQUAL(sami_apply_reason_of(ENOMEM), SAMI_REASON_TABLE_FULL);
+    CU_ASSERT_EQUAL(sami_apply_reason_of(ENOSPC), SAMI_REASON_CHAIN_TOO_LONG);
+    CU_ASSERT_EQUAL(sami_apply_reason_of(EINVAL), SAMI_REASON_KERNEL);
+}
+
+/* The second of two flows, where there is room for one. */
+static void
+test_room(void)
+{
+    SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
+    SamiFirewall *world = sami_firewall_fake_new(0);
+    SamiApply *apply = sami_apply_new(60, all, signer);
+    GPtrArray *others = g_ptr_array_new();
+    SamiApplyItem items[2] = { { .reason = 0 }, { .reason = 0 } };
+    sami_budget_set_limit(signer, 1);
+    g_ptr_array_add(others, apply);
+    apply->firewall = world;
+    apply->batch = sami_apply_batch_new();
+    apply->others = others;
+    for (guint i = 0; i < 2; i++) {
+        SamiSession *s = &items[i].session;
+        *s = (SamiSession){ .has = SAMI_HAS_STATUS | SAMI_HAS_TIMEOUT | SAMI_HAS_REPLY, .action = SAMI_ACTION_CREATED, .timeout_s = 30 };
+        s->key = (SamiFlowKey){ .family = 4, .protocol = 17, .orig = { .src = { { 10, 0, 0, 13 } }, .dst = { { 198, 51, 100, 1 } } } };
+        s->key.orig.src_port = (guint16) (1000 + i);
+        s->key.orig.dst_port = 53;
+        sami_flow_key_mirror(&s->key, &s->reply);
+    }
+    guint8 *messages = sami_apply_build(items, 2, 60, FALSE);
+    CU_ASSERT_TRUE(sami_apply_records(apply, items, 2, 1, 0, NULL));
+    CU_ASSERT_EQUAL(apply->n_accepted, 1);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_MAX_SESSIONS], 1);
+    g_free(messages);
+    sami_apply_batch_free(apply->batch);
+    sami_apply_free(apply);
+    g_ptr_array_unref(others);
+    sami_firewall_free(world);
+    sami_budget_unref(all);
+    sami_budget_unref(signer);
+}
+
+/* Two signers with one key: whose state would it be? */
+static void
+test_signers(void)
+{
+    GError *error = NULL;
+    gchar *key = g_build_filename(directory, "s.key", NULL), *public = g_build_filename(directory, "s.pub", NULL);
+    CU_ASSERT_TRUE_FATAL(sami_pki_make_signing_key(key, public, NULL));
+    gchar *text = g_strdup_printf("[signer]\nkeys=%s\n", public), *signers = g_build_filename(directory, "signers.d", NULL);
+    CU_ASSERT_EQUAL_FATAL(g_mkdir(signers, 0700), 0);
+    gchar *conf = put("sami.conf", "[sami]\nname=fw2.example\n", 0600);
+    gchar *one = put("signers.d/a.example.conf", text, 0600), *two = put("signers.d/b.example.conf", text, 0600);
+    SamiConfig *config = sami_config_load(conf, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_PTR_NULL(sami_signers_load(config, NULL, &error));
+    expect(error, SAMI_ERROR_CONFIG, "the same key");
+    sami_config_unref(config);
+    gone(key), gone(public), gone(one), gone(two), gone(conf), g_free(text);
+    g_rmdir(signers);
+    g_free(signers);
+}
+
+int
+main(void)
+{
+    static const SamiTest tests[] = {
+        { "keys", test_keys },           { "identity", test_identity },   { "files", test_files },
+        { "shim", test_shim },           { "templates", test_templates }, { "the kernel's answers", test_kernel_answers },
+        { "room", test_room },           { "two signers", test_signers },
+    };
+    return sami_test_main("refusals", tests, G_N_ELEMENTS(tests), set_up, tear_down);
+}
