@@ -22,6 +22,7 @@ static const struct {
     {"to", STRING, 0, 0},
     {"from", STRING, 0, 0},
     {"peer", STRING, 0, 0},
+    {"signer", STRING, 0, 0},
     {"on_late", STRING, 0, 0},
     {"vm", STRINGS, 0, 0},
     {"mark", NUMBER, 0, G_MAXUINT32},

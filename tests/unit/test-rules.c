@@ -66,7 +66,7 @@ on_record(const SamiRecord *record, gpointer user_data)
     Taking *taking = user_data;
     SamiPolicy policy = { .vm = (SamiPrefix *) (void *) taking->vm->data, .n_vm = taking->vm->len };
     guint16 reason = SAMI_REASON_NONE;
-    sami_signer_fill_policy(taking->signer, &policy);
+    sami_signer_fill_policy(taking->signer, NULL, &policy);
     if (record->kind == SAMI_RECORD_VM_ADDRESS4 || record->kind == SAMI_RECORD_VM_ADDRESS6)
         g_array_append_val(taking->vm, record->vm_address);
     if (record->kind == SAMI_RECORD_SESSION) {
@@ -302,6 +302,16 @@ static const struct {
     IN(EXPECTATION_FUNCTION, "tests/unit/test-reasons.c"),
     IN(EXPECTATION_CLASH, "tests/unit/test-reasons.c"),
     IN(COUNT_LOST, "tests/unit/test-cumulative.c"),
+    IN(SIGNER_NOT_VALID, "tests/e2e/131-policy-limits.sh"),
+    IN(MAX_MIGRATIONS, "tests/e2e/131-policy-limits.sh"),
+    IN(PROTOCOL_NOT_ALLOWED, "tests/hostile/record-cases.c"),
+    IN(PORT_NOT_ALLOWED, "tests/hostile/record-cases.c"),
+    IN(ADDRESS_OWN, "tests/hostile/record-cases.c"),
+    IN(HELPER_NOT_ALLOWED, "tests/hostile/record-cases.c"),
+    IN(MAX_EXPECTATIONS, "tests/hostile/record-cases.c"),
+    IN(MAX_ELEMENTS, "tests/e2e/93-cumulative-refused.sh"),
+    IN(MARK_CUT, "tests/e2e/130-policy.sh"),
+    IN(TIMEOUT_CUT, "tests/e2e/130-policy.sh"),
 #undef IN
 };
 
