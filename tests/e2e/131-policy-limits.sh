@@ -20,6 +20,7 @@ here() { [ "$(ns fw2 conntrack -L 2>/dev/null | grep -c "src=$1 dst=$CLI4")" -eq
 counter() { ctl 2 stats --json | sed -n "s/.*\"$1\" *: *\([0-9]*\).*/\1/p" | head -n 1; }
 utc() { date -u -d "$1" +%FT%TZ; }
 VM2=10.0.0.14
+ended() { ! kill -0 "$MIGRATE" 2>/dev/null; }
 add $VM4 1001 tcp --state ESTABLISHED; add $VM2 1001 tcp --state ESTABLISHED
 signer max-migrations 1; signer max-rate 2000; signer valid-from "$(utc yesterday)"
 sed -i '/^#* *max-delay *=/d' "$WORK/fw2/sami.conf"
@@ -54,6 +55,8 @@ reload
 sami_follow || exit 1
 signer valid-until "$(utc '+3 seconds')"
 reload
+ended && fail "it ended before its time"
+poll 10 ended || fail "it goes on after valid-until"
 wait "$MIGRATE"
 [ $? -eq 3 ] && grep -q 'signer-not-valid' "$WORK/migrate" || fail "it has outlived valid-until"
 gone() { [ "$(ns fw2 conntrack -C)" -eq 0 ]; }
@@ -76,6 +79,7 @@ sami_follow || exit 1
 cp "$WORK/fw2/signers.d/fw1.example.conf" "$WORK/good"
 signer allow-prefixes 10.0.0.14
 reload
+poll 10 ended || fail "it goes on"
 wait "$MIGRATE"
 [ $? -eq 3 ] && grep -q 'vm-not-allowed' "$WORK/migrate" || fail "it goes on"
 poll 10 gone || fail "it has left something"
@@ -86,7 +90,10 @@ echo "--- a rate"
 "$BUILD/sami-table" -n "${LAB}fw1" flush
 "$BUILD/sami-table" -n "${LAB}fw1" fill 8000 --kind tcp >/dev/null || exit 1
 waits=$(counter rate_waits_total)
-ctl 1 migrate --vm $VM4,$VM6 --to fw2.example --now --deadline 60s --json >"$WORK/migrate" 2>"$WORK/migrate.err" || fail "migrate: $?"
+ctl 1 migrate --vm $VM4,$VM6 --to fw2.example --now --deadline 60s --json >"$WORK/migrate" 2>"$WORK/migrate.err" &
+MIGRATE=$!
+poll 20 ended || fail "it does not come to its end: $(tail -n 3 "$WORK/collector.log")" # what is late is sent again, without end
+wait "$MIGRATE" || fail "migrate: $?"
 [ "$(ns fw2 conntrack -C)" -ge 8000 ] || fail "$(ns fw2 conntrack -C) entries"
 [ "$(counter rate_waits_total)" -gt "$waits" ] || fail "it did not wait"
 [ "$(counter refused_too-late_total)" -eq 0 ] || fail "what waited was late"
