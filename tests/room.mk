@@ -8,6 +8,7 @@ include tests/unit/exporter.mk
 include tests/unit/collector.mk
 include tests/unit/ctl.mk
 include tests/unit/inject.mk
+include tests/unit/rules.mk
 include tests/unit/replay-send.mk
 include tests/fuzz/fuzz.mk
 include tests/tools/tools.mk

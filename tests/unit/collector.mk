@@ -25,18 +25,6 @@ TESTS += test-map
 test_map_SOURCES = tests/unit/test-map.c tests/unit/harness.h
 test_map_LDADD = libexporter.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
-check_PROGRAMS += test-reasons
-TESTS += test-reasons
-test_reasons_SOURCES = tests/unit/test-reasons.c tests/unit/harness.h
-test_reasons_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
-
-# Collector and sami-replay, side by side.
-check_PROGRAMS += test-rules
-TESTS += test-rules
-test_rules_SOURCES = tests/unit/test-rules.c tests/unit/harness.h
-test_rules_LDADD = libreplay.a libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
-EXTRA_DIST += tests/data/rules
-
 check_PROGRAMS += test-policy
 TESTS += test-policy
 test_policy_SOURCES = tests/unit/test-policy.c tests/unit/harness.h
