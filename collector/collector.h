@@ -28,6 +28,7 @@ typedef struct SamiCollectorCheck SamiCollectorCheck;
 typedef struct {
     SamiCollector *collector;
     SamiCollectorSession *session; /* (nullable) */
+    gchar own_key[SAMI_KEY_ID_TEXT], peer_key[SAMI_KEY_ID_TEXT]; /* ids, of its last session; "" after a restart */
     SamiSigner *signer;            /* a reference; NULL after a restart if it has been revoked */
     gchar *signer_name;
     guint8 id[16];
@@ -112,6 +113,7 @@ struct SamiCollector {
     int channel;
     GSource *channel_source;
     SamiKey *key;
+    gchar *key_stamp;          /* of its file */
     GPtrArray *signers;
     SamiBudget *budget;            /* of all migrations that run */
     SamiExpect *expect;
@@ -285,6 +287,12 @@ gint64 sami_collector_gate_left_ms(const SamiCollectorMigration *migration);
 
 /* metrics.c: the control command */
 void sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
+
+/* session.c: `m` goes on in this session. */
+void sami_collector_session_take(SamiCollectorSession *session, SamiCollectorMigration *m);
+
+/* state.c: the configuration anew; n_reload_errors counts what stays as it was */
+void sami_collector_reload(SamiCollector *collector);
 
 /* control.c */
 void sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer user_data);

@@ -199,7 +199,7 @@ sami_collector_replication_begin(SamiCollectorSession *session, const SamiBegin 
     m->apply->replica->n_peers = count_peers(collector);
     m->replication->is_unscoped = is_unscoped;
     m->replication->n_streams++;
-    m->session = session;
+    sami_collector_session_take(session, m);
     m->next_counter = session->stream->counter_in;
     m->is_snapshot_confirmed = FALSE;
     m->started_us = g_get_monotonic_time();

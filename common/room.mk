@@ -3,6 +3,7 @@ libcommon_a_SOURCES = \
 	common/error.c common/error.h \
 	common/limits.h common/cursor.h \
 	common/loop.c common/loop.h \
+	common/trust.c common/trust.h \
 	common/value.c common/value.h \
 	common/pairs.c common/pairs.h \
 	common/vlans.c common/vlans.h \

@@ -32,7 +32,7 @@ sami_handshake_cause_id(SamiHandshakeCause cause)
 static gboolean
 is_channel_type(guint type)
 {
-    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_REFUSED;
+    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_SECRET;
 }
 
 static void
@@ -107,7 +107,7 @@ check_packet(const guint8 *packet, gsize length, int flags, guint n_fds, GError 
         rule = "a packet is too short";
     else if (!is_channel_type(packet[0]))
         rule = "a packet has an unknown type";
-    else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION))
+    else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION && packet[0] != SAMI_CHANNEL_SECRET))
         rule = "a packet carries descriptors that do not belong to it";
     else if (!g_utf8_validate_len((const gchar *) packet + CHANNEL_HEADER, length - CHANNEL_HEADER,
                                   NULL))

@@ -2,10 +2,12 @@
  *
  * The supervisor reads the configuration, binds sockets, forks the network process and the state process, and waits: when one of
  * them ends, the other is ended too and the daemon's exit status says so. SIGHUP goes to the state process, which reads the configuration again
- * and, when it is correct, sends RELOAD over the channel; the network process then reads peers and certificates. */
+ * and, when it is correct, sends RELOAD over the channel; the network process then reads peers and certificates, and its key from a descriptor that came
+ * with it. */
 #pragma once
 
 #include "common/config.h"
+#include "templates/signature.h"
 #include "transport/network.h"
 
 typedef struct {
@@ -26,6 +28,12 @@ SamiNetworkConfig sami_daemon_network_config(const SamiConfig *config);
 
 /* For run_state: keeps CAP_NET_ADMIN only, no new privileges. Harmless when not root. */
 gboolean sami_daemon_keep_net_admin(GError **error);
+
+/* For run_state, at start and at each reload: the signing key. A file that has not changed since *stamp (transfer full) is not read again: an encrypted
+ * key takes a while. On failure *key stays. */
+gboolean sami_daemon_load_key(const SamiConfig *config, SamiKey **key, gchar **stamp, GError **error);
+/* For run_state: has the network process read its peers and certificates again, our own and its key included. */
+gboolean sami_daemon_reload_network(const SamiConfig *config, int channel, GError **error);
 
 /* For run_state: the network process is gone, because of `error` (nullable) or in order. At a stop it may end first; its own end is the supervisor's
  * to judge. */

@@ -55,6 +55,27 @@ begin_stop(SamiNetworkProcess *process)
 }
 
 static void
+take_secret(SamiNetworkProcess *process, guint32 which, int fd_take)
+{
+    if (which < SAMI_N_SECRETS && process->secrets[which] >= 0)
+        close(process->secrets[which]);
+    if (which < SAMI_N_SECRETS)
+        process->secrets[which] = fd_take;
+    else
+        close(fd_take);
+}
+
+static void
+close_secrets(SamiNetworkProcess *process)
+{
+    for (guint i = 0; i < SAMI_N_SECRETS; i++) {
+        if (process->secrets[i] >= 0)
+            close(process->secrets[i]);
+        process->secrets[i] = -1;
+    }
+}
+
+static void
 reload(SamiNetworkProcess *process)
 {
     g_autoptr(GError) error = NULL;
@@ -63,6 +84,12 @@ reload(SamiNetworkProcess *process)
                                  : fresh.peers    ? g_ptr_array_ref(fresh.peers)
                                                   : NULL;
     fresh.peers = peers;
+    if (!error && process->secrets[SAMI_SECRET_KEY] >= 0 &&
+        !sami_tls_reload_identity(process->tls, &fresh, process->secrets[SAMI_SECRET_KEY], process->secrets[SAMI_SECRET_PASSPHRASE], &error)) {
+        g_warning("reload: our old certificate stays in use: %s", error->message);
+        g_clear_error(&error);
+    }
+    close_secrets(process);
     if (error || !sami_tls_reload(process->tls, &fresh, &error)) {
         g_warning("reload: the old peers and certificates stay in use: %s", error->message);
         return;
@@ -90,7 +117,7 @@ on_channel(gint fd, GIOCondition condition, gpointer user_data)
         return G_SOURCE_REMOVE;
     }
     if (passed >= 0)
-        close(passed); /* nobody passes a descriptor this way */
+        take_secret(process, type == SAMI_CHANNEL_SECRET ? request : SAMI_N_SECRETS, passed);
     if (type == SAMI_CHANNEL_RELOAD)
         reload(process);
     else if (type == SAMI_CHANNEL_CONNECT && process->connect && !process->is_stopping)
@@ -136,7 +163,7 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     if (config->peers)
         g_ptr_array_ref(config->peers);
     process->channel = channel;
-    process->signals = -1;
+    process->signals = process->secrets[SAMI_SECRET_KEY] = process->secrets[SAMI_SECRET_PASSPHRASE] = -1;
     process->tls = sami_tls_new(config, is_server, error);
     if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
         !sami_privileges_follow_parent(parent, error))
@@ -178,6 +205,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
     g_clear_pointer(&process->context, g_main_context_unref);
     sami_tls_free(process->tls);
     g_clear_pointer(&process->config.peers, g_ptr_array_unref);
+    close_secrets(process);
     if (process->signals >= 0)
         close(process->signals);
 }
