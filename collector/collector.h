@@ -29,6 +29,7 @@ typedef struct SamiCollectorCheck SamiCollectorCheck;
 typedef struct {
     SamiCollector *collector;
     SamiCollectorSession *session; /* (nullable) */
+    gchar own_key[SAMI_KEY_ID_TEXT], peer_key[SAMI_KEY_ID_TEXT]; /* ids, of its last session; "" after a restart */
     SamiSigner *signer;            /* a reference; NULL after a restart if it has been revoked */
     SamiSigner *ruler;             /* a reference (nullable): the same signer as it was loaded last, whose policy holds */
     gchar *signer_name;
@@ -122,6 +123,7 @@ struct SamiCollector {
     int channel;
     GSource *channel_source;
     SamiKey *key;
+    gchar *key_stamp;          /* of its file */
     GPtrArray *signers;
     guint validity_timer;          /* to the next valid-from or valid-until */
     SamiSignerHost host;           /* host.c: what all their policies have of this one */
@@ -336,6 +338,12 @@ gint64 sami_collector_gate_left_ms(const SamiCollectorMigration *migration);
 
 /* metrics.c: the control command */
 void sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
+
+/* session.c: `m` goes on in this session. */
+void sami_collector_session_take(SamiCollectorSession *session, SamiCollectorMigration *m);
+
+/* state.c: the configuration anew; n_reload_errors counts what stays as it was */
+void sami_collector_reload(SamiCollector *collector);
 
 /* control.c */
 void sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer user_data);

@@ -33,6 +33,8 @@ describe(SamiCollectorMigration *m)
     json_object_set_string_member(object, "id", m->hex);
     json_object_set_array_member(object, "vm", vm);
     json_object_set_string_member(object, "peer", m->peer);
+    json_object_set_string_member(object, "own_key", m->own_key);
+    json_object_set_string_member(object, "peer_key", m->peer_key);
     json_object_set_string_member(object, "role", "collector");
     json_object_set_string_member(object, "phase", sami_collector_phase_name(m->phase));
     json_object_set_int_member(object, "elapsed_ms", (g_get_monotonic_time() - m->started_us) / 1000);
@@ -366,6 +368,19 @@ do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
         sami_control_finish(client, sami_exit_of_error(error), NULL, error->message);
 }
 
+/* What SIGHUP does, for who wants to know whether it went well. */
+static void
+do_reload(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
+{
+    guint64 before = collector->n_reload_errors;
+    sami_collector_reload(collector);
+    if (collector->n_reload_errors == before)
+        sami_control_finish(client, SAMI_EXIT_DONE, NULL, NULL);
+    else
+        sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "the collector could not read all of its configuration again; its log says why, and so does "
+                            "sami-collector --check-config");
+}
+
 void
 sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer user_data)
 {
@@ -382,6 +397,7 @@ sami_collector_control(SamiControlClient *client, JsonObject *request, gpointer 
         { { "takeover", SAMI_CONTROL_CHANGES, NULL }, do_takeover },
         { { "resync", SAMI_CONTROL_CHANGES, NULL }, do_resync },
         { { "metrics", SAMI_CONTROL_READS, NULL }, sami_collector_metrics },
+        { { "reload", SAMI_CONTROL_CHANGES, NULL }, do_reload },
         { { "check", SAMI_CONTROL_INSPECTS, NULL }, sami_collector_check_control },
         { { "policy", SAMI_CONTROL_READS, NULL }, sami_collector_policy_control },
     };

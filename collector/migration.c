@@ -249,7 +249,7 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
     sami_collector_host_refresh(collector);
     SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
     m->apply->file = g_steal_pointer(&file);
-    m->session = session;
+    sami_collector_session_take(session, m);
     m->next_counter = session->stream->counter_in;
     start_renewal(m);
     advance(m, SAMI_ON_BEGIN);
@@ -766,7 +766,7 @@ sami_collector_migration_attach(SamiCollectorMigration *m, SamiCollectorSession 
     }
     g_clear_handle_id(&m->lease_timer, g_source_remove);
     m->lost_us = 0;
-    m->session = session;
+    sami_collector_session_take(session, m);
     forget_lists(m);
     m->collector->n_resumed++;
     g_message("%.8s: resumed by %s in %s, from Message %" G_GUINT64_FORMAT, m->hex, m->peer, sami_collector_phase_name(m->phase),

@@ -199,7 +199,7 @@ sami_collector_replication_begin(SamiCollectorSession *session, const SamiBegin 
     sami_apply_set_map(m->apply, m->signer->map);
     m->apply->replica->n_peers = count_peers(collector);
     m->replication->n_streams++;
-    m->session = session;
+    sami_collector_session_take(session, m);
     m->next_counter = session->stream->counter_in;
     m->is_snapshot_confirmed = FALSE;
     m->started_us = g_get_monotonic_time();

@@ -236,6 +236,24 @@ stop(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
     session->refusal_detail = g_strdup(detail);
 }
 
+void
+sami_collector_session_take(SamiCollectorSession *session, SamiCollectorMigration *m)
+{
+    m->session = session;
+    sami_key_id_text(sami_key_id(session->stream->key), m->own_key);
+    sami_key_id_text(sami_key_id(session->stream->peer_key), m->peer_key);
+}
+
+static void
+log_keys(const SamiCollectorSession *session)
+{
+    const guint8 *id = session->stream->migration_id;
+    gchar own[SAMI_KEY_ID_TEXT], theirs[SAMI_KEY_ID_TEXT];
+    g_message("%02x%02x%02x%02x: session with %s (%s): our key %s, key %s of signer %s", id[0], id[1], id[2], id[3], session->open.name, session->open.address,
+              sami_key_id_text(sami_key_id(session->stream->key), own), sami_key_id_text(sami_key_id(session->stream->peer_key), theirs),
+              session->signer->config->name);
+}
+
 static void
 on_hello(SamiCollectorSession *session, const SamiHello *hello)
 {
@@ -265,6 +283,8 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
         return stop(session, reason, detail);
     session->has_hello = TRUE;
     session->say_by_us = by_max_delay(session); /* begin */
+    if (hello->opening != SAMI_OPENING_CHECK)
+        log_keys(session);
     if (hello->opening == SAMI_OPENING_CHECK) {
         session->check = sami_collector_check_new(session);
         sami_journal_discard(g_steal_pointer(&session->journal)); /* it had the hello */
@@ -274,7 +294,7 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     reply.hello_reply.version = 1;
     memcpy(reply.hello_reply.nonce_e, hello->nonce, 32);
     memcpy(reply.hello_reply.nonce_c, session->stream->nonce_c, 32);
-    sami_key_public(session->collector->key, reply.hello_reply.public_key);
+    sami_key_public(session->stream->key, reply.hello_reply.public_key);
     reply.hello_reply.next_counter = is_resume ? known->next_counter : session->counter + 1;
     reply.hello_reply.lease_s = config->lease_s;
     reply.hello_reply.message_max = session->open.message_max;

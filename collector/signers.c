@@ -61,19 +61,32 @@ sami_signers_enforce(GPtrArray *signers)
 }
 
 static gboolean
+add_key(GPtrArray *signers, SamiSigner *signer, SamiKey *key, GError **error)
+{
+    SamiKey *other = NULL;
+    SamiSigner *owner = sami_signers_find(signers, sami_key_id(key), &other);
+    if (!owner && sami_keys_find(signer->keys, sami_key_id(key)))
+        owner = signer;
+    g_ptr_array_add(signer->keys, sami_key_ref(key));
+    if (owner)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "signers %s and %s have the same key", owner->config->name, signer->config->name);
+    else if (signer->keys->len > SAMI_KEYS_MAX)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "keys: more than %u in these files", SAMI_KEYS_MAX);
+    else
+        return TRUE;
+    return FALSE;
+}
+
+static gboolean
 load_keys(GPtrArray *signers, SamiSigner *signer, GError **error)
 {
     for (guint i = 0; signer->config->key_files && signer->config->key_files[i]; i++) {
-        SamiKey *other = NULL, *key = sami_key_load_public(signer->config->key_files[i], error);
-        if (!key)
+        g_autoptr(GPtrArray) keys = sami_keys_load_public(signer->config->key_files[i], SAMI_TRUST_PUBLIC, error);
+        for (guint k = 0; keys && k < keys->len; k++)
+            if (!add_key(signers, signer, keys->pdata[k], error))
+                return FALSE;
+        if (!keys)
             return FALSE;
-        SamiSigner *owner = sami_signers_find(signers, sami_key_id(key), &other);
-        g_ptr_array_add(signer->keys, key);
-        if (owner) {
-            g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "signers %s and %s have the same key",
-                        owner->config->name, signer->config->name);
-            return FALSE;
-        }
     }
     return TRUE;
 }

@@ -58,17 +58,16 @@ make_journal_dir(const SamiConfig *config, GError **error)
 }
 
 /* SIGHUP. Signers and peers come and go; what runs goes on, unless its signer is gone. */
-static gboolean
-on_reload(gpointer user_data)
+void
+sami_collector_reload(SamiCollector *collector)
 {
-    SamiCollector *collector = user_data;
     g_autoptr(GError) error = NULL;
     g_autoptr(SamiConfig) fresh = sami_config_reload(collector->config, &error);
     g_autoptr(GPtrArray) signers = fresh && sami_daemon_check_reload(fresh, &error) ? sami_signers_load(fresh, collector->signers, &error) : NULL;
     if (!signers) {
         collector->n_reload_errors++;
         g_warning("reload: the old configuration stays in use: %s", error->message);
-        return G_SOURCE_CONTINUE;
+        return;
     }
     g_autofree gchar *kept = sami_config_keep_fixed(fresh, collector->config);
     if (kept)
@@ -78,6 +77,12 @@ on_reload(gpointer user_data)
     g_ptr_array_unref(collector->signers);
     collector->signers = g_steal_pointer(&signers);
     sami_signers_enforce(collector->signers);
+    /* Whom we believe must not depend on whether our own key is in order. */
+    if (!sami_daemon_load_key(collector->config, &collector->key, &collector->key_stamp, &error)) {
+        g_warning("reload: our old signing key stays in use: %s", error->message);
+        collector->n_reload_errors++;
+        g_clear_error(&error);
+    }
     if (!sami_daemon_send_reload(collector->config, collector->channel, &error)) {
         g_warning("reload: the listener keeps its old peers: %s", error->message);
         collector->n_reload_errors++;
@@ -85,6 +90,12 @@ on_reload(gpointer user_data)
     sami_collector_policy_review(collector);
     collector->n_reloads++;
     g_message("%s: reloaded: %u signers, %u peers", collector->config->name, collector->signers->len, collector->config->peers->len);
+}
+
+static gboolean
+on_reload(gpointer user_data)
+{
+    sami_collector_reload(user_data);
     return G_SOURCE_CONTINUE;
 }
 
@@ -96,7 +107,7 @@ open_all(SamiCollector *collector, GError **error)
     g_autofree gchar *path = g_build_filename(config->run_dir, "collector.sock", NULL);
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
-    if (!(collector->key = sami_key_load_private(config->signing_key, error)) ||
+    if (!sami_daemon_load_key(config, &collector->key, &collector->key_stamp, error) ||
         !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
@@ -133,6 +144,7 @@ close_all(SamiCollector *collector)
     sami_firewall_free(collector->firewall);
     sami_collector_host_close(collector);
     sami_key_free(collector->key);
+    g_free(collector->key_stamp);
     g_main_loop_unref(collector->loop);
 }
 

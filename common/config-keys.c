@@ -7,7 +7,7 @@
 #include "common/value.h"
 
 static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
-    "string",   "DNS name", "host:port", "file",      "word",      "boolean",  "number",  "size",  "number",
+    "string",   "DNS name", "host:port", "file",      "file or URI", "word",      "boolean",  "number",  "size",  "number",
     "duration", "duration", "time",      "files",     "DNS names", "host:port list", "addresses", "prefixes", "numbers", "words",
     "VLANs",    "protocols", "ports",    "helpers",   "pairs",     "pairs",     "pairs",     "pairs",
 };
@@ -36,13 +36,15 @@ const SamiKey sami_keys[] = {
      "UDP port that SCTP is carried in, ours and our peers' (RFC 6951); 0: SCTP over IP, which the kernel can"},
     {"sami", "certificate", SAMI_KEY_FILE, SAMI(certificate), "tls.crt", 0, 0, NULL,
      "own TLS certificate chain, PEM"},
-    {"sami", "key", SAMI_KEY_FILE, SAMI(key), "tls.key", 0, 0, NULL, "its private key, PEM"},
+    {"sami", "key", SAMI_KEY_SECRET, SAMI(key), "tls.key", 0, 0, NULL, "its private key, PEM"},
     {"sami", "tls-ca", SAMI_KEY_FILE, SAMI(tls_ca), NULL, 0, 0, NULL,
      "CA bundle for peers without a certificate of their own in peers.d, PEM"},
     {"sami", "key-log", SAMI_KEY_FILE, SAMI(key_log), NULL, 0, 0, NULL,
      "for debugging only: file to which the secrets of all TLS sessions are written; who has it can read them"},
-    {"sami", "signing-key", SAMI_KEY_FILE, SAMI(signing_key), "signing.key", 0, 0, NULL,
+    {"sami", "signing-key", SAMI_KEY_SECRET, SAMI(signing_key), "signing.key", 0, 0, NULL,
      "Ed25519 private key that signs our messages, PEM"},
+    {"sami", "key-passphrase-file", SAMI_KEY_SECRET, SAMI(key_passphrase_file), NULL, 0, 0, NULL,
+     "file with the passphrase of both keys, where they are encrypted"},
     {"sami", "user", SAMI_KEY_STRING, SAMI(user), "sami", 0, 0, NULL,
      "user of the network process; empty: keep the user"},
     {"sami", "sandbox", SAMI_KEY_CHOICE, SAMI(sandbox), "enforce", 0, 0, "enforce,off",
@@ -219,11 +221,40 @@ sami_key_list(const gchar *group)
     return g_string_free(text, FALSE);
 }
 
+#define CREDENTIALS "CREDENTIALS_DIRECTORY"
+
+/* A scheme of two letters or more: what templates/private-key.h takes for a URI. */
+static gboolean
+is_uri(const gchar *value)
+{
+    gsize n = strspn(value, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+.-");
+    return n >= 2 && g_ascii_isalpha(*value) && value[n] == ':';
+}
+
+/* systemd.exec(5), CREDENTIALS: where the unit's secrets are, which nobody can know before. Without it the text stays, and is what no file is
+ * found under. (transfer full) (nullable) */
+static gchar *
+expand_credentials(const gchar *value)
+{
+    static const gchar word[] = "$" CREDENTIALS "/";
+    const gchar *directory = g_getenv(CREDENTIALS);
+    if (!g_str_has_prefix(value, word))
+        return NULL;
+    return directory ? g_build_filename(directory, value + strlen(word), NULL) : g_strdup(value);
+}
+
 static gchar *
 make_absolute(const gchar *path, const gchar *value)
 {
     g_autofree gchar *directory = g_path_get_dirname(path);
     return g_canonicalize_filename(value, g_path_is_absolute(directory) ? directory : NULL);
+}
+
+static gchar *
+make_place(const gchar *path, const gchar *value)
+{
+    gchar *credential = expand_credentials(value);
+    return credential ? credential : is_uri(value) ? g_strdup(value) : make_absolute(path, value);
 }
 
 static gboolean
@@ -333,7 +364,7 @@ set_string(const SamiKey *key, const gchar *path, const gchar *value, gchar **fi
     if (!check_element(key, value, error))
         return FALSE;
     g_free(*field);
-    *field = key->type == SAMI_KEY_FILE ? make_absolute(path, value) : g_strdup(value);
+    *field = key->type == SAMI_KEY_FILE ? make_absolute(path, value) : key->type == SAMI_KEY_SECRET ? make_place(path, value) : g_strdup(value);
     return TRUE;
 }
 
@@ -368,6 +399,7 @@ sami_key_set(const SamiKey *key, const gchar *path, const gchar *value, gpointer
     case SAMI_KEY_NAME:
     case SAMI_KEY_ENDPOINT:
     case SAMI_KEY_FILE:
+    case SAMI_KEY_SECRET:
     case SAMI_KEY_CHOICE:
         return set_string(key, path, value, field, error);
     case SAMI_KEY_BOOL:

@@ -9,6 +9,7 @@ typedef enum {
     SAMI_KEY_NAME,
     SAMI_KEY_ENDPOINT,
     SAMI_KEY_FILE,
+    SAMI_KEY_SECRET, /* a file, a URI, or $CREDENTIALS_DIRECTORY/NAME */
     SAMI_KEY_CHOICE,
     SAMI_KEY_BOOL,
     SAMI_KEY_NUMBER,  /* guint64 */

@@ -6,7 +6,11 @@
 
 #include "common/config-keys.h"
 #include "common/limits.h"
+#include "common/trust.h"
 #include "common/value.h"
+
+/* A signer's lists of prefixes are the longest that anybody has. */
+#define CONFIG_FILE_MAX (16u * 1024u * 1024u)
 
 /* One file while it is read. */
 typedef struct {
@@ -152,16 +156,14 @@ scan(Source *source, const gchar *text, GError **error)
 static gboolean
 source_open(Source *source, const gchar *path, const gchar *group, const gchar *family, GError **error)
 {
-    g_autofree gchar *text = NULL;
     g_autoptr(GError) local = NULL;
     gsize length = 0;
     *source = (Source){path, group, family, g_key_file_new(),
                        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
                        g_ptr_array_new_with_free_func(g_free)};
-    if (!g_file_get_contents(path, &text, &length, &local)) {
-        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
+    g_autofree gchar *text = sami_trust_read(path, SAMI_TRUST_PUBLIC, CONFIG_FILE_MAX, &length, error);
+    if (!text)
         return FALSE;
-    }
     const gchar *bad = NULL;
     if (!g_utf8_validate(text, (gssize)length, &bad)) {
         guint line = 1;
@@ -405,6 +407,8 @@ load_directory(SamiConfig *config, const gchar *name,
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
         return FALSE;
     }
+    if (!sami_trust_directory(path, error))
+        return FALSE;
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     for (const gchar *entry = g_dir_read_name(directory); entry; entry = g_dir_read_name(directory))
         if (entry[0] != '.' && g_str_has_suffix(entry, ".conf"))
@@ -464,7 +468,8 @@ load_main(SamiConfig *config, const gchar *name, GError **error)
         fail(error, config->path, 0, "no such file; `samictl setup --name NAME` makes it");
         return FALSE;
     }
-    if (!source_open(&source, config->path, "sami", "cumulative", error) || !source_read(&source, config, error) ||
+    g_autofree gchar *directory = g_path_get_dirname(config->path);
+    if (!sami_trust_directory(directory, error) || !source_open(&source, config->path, "sami", "cumulative", error) || !source_read(&source, config, error) ||
         !load_cumulatives(config, &source, error))
         return FALSE;
     if (config->name)
@@ -553,7 +558,7 @@ gchar *
 sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old)
 {
     static const gchar *const fixed[] = {"name",        "listen", "transport",     "certificate", "key",        "tls-ca",
-                                         "signing-key", "user",   "control-group", "monitor-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend",
+                                         "user",   "control-group", "monitor-group", "run-dir",     "journal-dir", "key-log",    "sctp-backend",
                                          "sandbox"};
     GString *changed = g_string_new(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(fixed); i++) {

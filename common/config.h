@@ -82,7 +82,8 @@ typedef struct {
     gchar *key;                /* key=: tls.key */
     gchar *tls_ca;             /* tls-ca=: none */
     gchar *key_log;            /* key-log=: NULL, none */
-    gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private */
+    gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private; it and key= may be URIs */
+    gchar *key_passphrase_file; /* key-passphrase-file=: NULL, none */
     gchar *user;               /* user=: of the network process; default sami; "" keeps the user */
     gchar *sandbox;            /* sandbox=: enforce, or off */
     gchar *control_group;      /* control-group=: sami */
@@ -128,7 +129,7 @@ void sami_config_free(SamiConfig *config); /* the same as sami_config_unref() */
 /* A configuration never changes once it is loaded; whoever keeps pointers into it over a reload keeps a reference. Main loop only. */
 const SamiConfig *sami_config_ref(const SamiConfig *config);
 void sami_config_unref(const SamiConfig *config); /* NULL is fine */
-/* For a reload: keys of [sami] that are used at start only (sockets, names, own keys, user) keep the value that `old` has. Returns the names
+/* For a reload: keys of [sami] that are used at start only (sockets, names, own certificate, user) keep the value that `old` has. Returns the names
  * of those that `fresh` would have changed, with commas; NULL for none. (transfer full) */
 gchar *sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfig, sami_config_free)

@@ -3,6 +3,7 @@ libcommon_a_SOURCES = \
 	common/error.c common/error.h \
 	common/limits.h common/cursor.h \
 	common/loop.c common/loop.h \
+	common/trust.c common/trust.h \
 	common/value.c common/value.h \
 	common/pairs.c common/pairs.h \
 	common/vlans.c common/vlans.h \
@@ -10,6 +11,5 @@ libcommon_a_SOURCES = \
 	common/control.c common/control-call.c common/control.h common/control-json.h common/control-request.c \
 	common/status.c common/status.h \
 	common/metrics.c common/metrics.h \
-	common/secret.c common/secret.h \
 	common/log.c common/log.h
 EXTRA_DIST += common/README

@@ -67,6 +67,28 @@ ctl_call(const gchar *path, JsonObject *request, GError **error)
     return answer;
 }
 
+gboolean
+ctl_reload(Ctl *ctl, gboolean *ret_running, GError **error)
+{
+    gboolean is_good = TRUE;
+    for (guint i = 0; i < CTL_N_ROLES; i++) {
+        g_autofree gchar *path = ctl_socket(ctl, (CtlRole)i);
+        g_autoptr(JsonObject) request = json_object_new();
+        g_autoptr(GError) local = NULL;
+        json_object_set_string_member(request, "cmd", "reload");
+        g_autoptr(JsonObject) answer = ctl_call(path, request, &local);
+        ret_running[i] = answer != NULL;
+        if (answer && ctl_int(answer, "exit") != SAMI_EXIT_DONE)
+            g_set_error(&local, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s", ctl_string(answer, "error"));
+        if (!local || ctl_is_not_running(local))
+            continue;
+        if (is_good)
+            g_propagate_error(error, g_steal_pointer(&local));
+        is_good = FALSE; /* the other one is told all the same */
+    }
+    return is_good;
+}
+
 typedef struct {
     gchar *path;
     JsonObject *request;

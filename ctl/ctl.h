@@ -18,8 +18,10 @@ typedef struct {
     gboolean is_now, is_hold, is_open;
     gboolean is_list, is_remove, is_keep, is_purge;
     gboolean is_wait, is_stop, is_yield, is_write;
+    gboolean is_csr, is_here_only, is_tls, is_activate, is_finish;
     gchar *socket, *config_dir, *host;
     gchar *name, *address, *allow, *nat_addresses, *fingerprint;
+    gchar *allow_there, *certificate, *encrypt;
     gchar *to, *mark, *zone, *vlan, *deadline, *on_late, *timeout, *hold_ready;
     gchar *from, *duration, *with, *save;
     GStrv vm;
@@ -43,7 +45,12 @@ SamiExit ctl_setup(Ctl *ctl, GError **error);
 SamiExit ctl_keygen(Ctl *ctl, GError **error);
 SamiExit ctl_peer_add(Ctl *ctl, GError **error);
 SamiExit ctl_peer_list(Ctl *ctl, GError **error);
+SamiExit ctl_peer_update(Ctl *ctl, GError **error);
+SamiExit ctl_peer_export(Ctl *ctl, GError **error);
+SamiExit ctl_peer_test(Ctl *ctl, GError **error);
 SamiExit ctl_peer_remove(Ctl *ctl, GError **error);
+SamiExit ctl_key_list(Ctl *ctl, GError **error);
+SamiExit ctl_key_rotate(Ctl *ctl, GError **error);
 SamiExit ctl_check(Ctl *ctl, GError **error);
 SamiExit ctl_migrate(Ctl *ctl, GError **error);
 SamiExit ctl_expect(Ctl *ctl, GError **error);
@@ -66,9 +73,11 @@ SamiExit ctl_resync(Ctl *ctl, GError **error);
 SamiExit ctl_import_conntrackd(Ctl *ctl, GError **error);
 
 /* --- other hosts --- */
-/* The words that run a command at [USER@]HOST: ssh, or those of SAMI_SSH, and the host; what else is an argument of theirs is to follow.
+/* The words that run a command at [USER@]HOST: ssh, or those of SAMI_SSH, `more` (nullable), and the host; what else is an argument of theirs is to follow.
  * SAMI_ERROR_USAGE, naming `option`, where ssh could take the host for something else. (transfer full) */
-GStrv ctl_ssh(const gchar *host, const gchar *option, gboolean has_terminal, GError **error);
+GStrv ctl_ssh(const gchar *host, const gchar *option, const gchar *const *more, gboolean has_terminal, GError **error);
+/* samictl with these words, as one string for the shell there. (transfer full) */
+gchar *ctl_quote(const gchar *const *words);
 /* samictl with these words at args.host. Its exit code there; an error with FAILED where ssh, or the shell there, did not run it. */
 SamiExit ctl_remote(const Ctl *ctl, const gchar *const *words, GError **error);
 
@@ -80,10 +89,6 @@ gchar *ctl_path(const Ctl *ctl, const gchar *name) G_GNUC_WARN_UNUSED_RESULT;
 gboolean ctl_load_config(Ctl *ctl, GError **error);
 /* Writes a public file (0644) as a whole or not at all. */
 gboolean ctl_write(const gchar *path, const gchar *text, GError **error);
-/* One fingerprint for what a peer file vouches for: name, certificate and signing key. The two
- * fingerprints of pki.h are what it is computed from. (transfer full) */
-gchar *ctl_peer_fingerprint(const gchar *name, const gchar *certificate_fingerprint,
-                            const gchar *key_fingerprint);
 
 /* --- words --- */
 /* The addresses that --vm names, by word or by vms.d; `verb` is for the message when there is none. (transfer full) */
@@ -103,6 +108,8 @@ const gchar *ctl_role_name(CtlRole role);
 gchar *ctl_socket(Ctl *ctl, CtlRole role);
 /* sami_control_call with the exit code 9 and the command to start the daemon in its message. */
 JsonObject *ctl_call(const gchar *path, JsonObject *request, GError **error);
+/* The daemons that run read their configuration again. ret_running, of CTL_N_ROLES: which of them do. SAMI_ERROR_CONFIG where one could not take it all. */
+gboolean ctl_reload(Ctl *ctl, gboolean *ret_running, GError **error);
 /* TRUE if the error says that no daemon listens; then its exit code is 9. */
 gboolean ctl_is_not_running(const GError *error);
 

@@ -131,7 +131,7 @@ load(Table *table, const gchar *path, GError **error)
 static gboolean
 fetch(Table *table, const gchar *host, GError **error)
 {
-    g_auto(GStrv) words = ctl_ssh(host, "--with", FALSE, error);
+    g_auto(GStrv) words = ctl_ssh(host, "--with", NULL, FALSE, error);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree gchar *text = NULL;
     gint status = 0;

@@ -1,14 +1,15 @@
-/* `peer add`, `peer list`, `peer remove`: whom we trust, as files in peers.d and signers.d. */
-#include "ctl/ctl.h"
-
+/* `peer add`, `update`, `list`, `test`, `export`, `remove`: whom we trust, as files in peers.d and signers.d. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <glib/gstdio.h>
 
+#include "common/control-json.h"
 #include "common/value.h"
-#include "transport/pki.h"
+#include "ctl/enrol.h"
+#include "ctl/own.h"
+#include "templates/signature.h"
 
 /* Files that `add` writes and `remove` removes, below the configuration directory; %s: peer.
  * Configurations come last when written, so that none names a file that is missing, and first when
@@ -20,21 +21,21 @@ static const gchar *const file_names[N_FILES] = {
 
 typedef struct {
     Ctl *ctl;
+    CtlSshUrl ssh; /* all NULL: from a file */
     SamiPeerFile *file;
     gchar *address;
     gboolean is_send, is_receive;
-    gchar *certificate, *key, *all; /* fingerprints */
+    CtlPrints prints;
     gchar *texts[N_FILES];          /* NULL: not written */
 } Adding;
 
 static void
 adding_clear(Adding *adding)
 {
+    ctl_ssh_url_clear(&adding->ssh);
     sami_peer_file_free(adding->file);
     g_free(adding->address);
-    g_free(adding->certificate);
-    g_free(adding->key);
-    g_free(adding->all);
+    ctl_prints_clear(&adding->prints);
     for (guint i = 0; i < N_FILES; i++)
         g_free(adding->texts[i]);
 }
@@ -55,22 +56,6 @@ refuse_usage(GError **error, const gchar *text)
     return FALSE;
 }
 
-/* The peer file over ssh is for a later version; what to do by hand is two commands. */
-static gboolean
-refuse_ssh(const gchar *url, GError **error)
-{
-    g_autofree gchar *login =
-        g_strndup(url + strlen("ssh://"), strcspn(url + strlen("ssh://"), "/:"));
-    const gchar *at = strchr(login, '@');
-    const gchar *host = at ? at + 1 : login;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                "peer files over ssh:// are not available yet; instead:\n"
-                "  scp %s:" SAMI_SYSCONFDIR
-                "/%s.peer .\n  samictl peer add %s.peer --both --allow PREFIXES",
-                login, host, host);
-    return FALSE;
-}
-
 static gboolean
 check_list(const gchar *option, const gchar *text, gchar **ret_list, GError **error)
 {
@@ -86,43 +71,41 @@ check_list(const gchar *option, const gchar *text, gchar **ret_list, GError **er
     return TRUE;
 }
 
+/* What is at the other end of ssh, or in the file. (transfer full) */
+static gchar *
+fetch(Adding *adding, gsize *ret_length, GError **error)
+{
+    static const gchar *const words[] = {"peer", "export", NULL};
+    const gchar *path = adding->ctl->args.operands[0];
+    gchar *text = NULL;
+    gint code = 0;
+    if (!g_str_has_prefix(path, CTL_SSH_SCHEME))
+        return ctl_read(path, &text, ret_length, error) ? text : NULL;
+    if (!ctl_ssh_url_init(&adding->ssh, path, error) || !(text = ctl_ssh_run(&adding->ssh, words, NULL, &code, error)))
+        return NULL;
+    *ret_length = strlen(text);
+    if (code == 0)
+        return text;
+    g_free(text);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s gives no peer file (exit status %d); next: ssh %s samictl setup --name %s", adding->ssh.host, code,
+                adding->ssh.login, adding->ssh.host);
+    return NULL;
+}
+
 static gboolean
 read_peer_file(Adding *adding, GError **error)
 {
     const gchar *path = adding->ctl->args.operands[0];
-    g_autofree gchar *text = NULL;
-    g_autoptr(GError) local = NULL;
     gsize length = 0;
-    if (g_str_has_prefix(path, "ssh://"))
-        return refuse_ssh(path, error);
-    if (!g_file_get_contents(path, &text, &length, &local)) {
-        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_FAILED, local->message);
+    g_autofree gchar *text = fetch(adding, &length, error);
+    if (!text)
         return FALSE;
-    }
-    adding->file = sami_peer_file_parse(text, length, error);
-    if (!adding->file || !sami_value_name(adding->file->name, error)) {
-        g_prefix_error(error, "%s: ", path);
-        return FALSE;
-    }
+    adding->file = sami_peer_file_parse(text, length, error); /* checks the names in certificates too */
     const SamiPeerFile *file = adding->file;
-    if (!sami_pki_certificate_names(file->certificate_pem, strlen(file->certificate_pem),
-                                    file->name, &local)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED,
-                    "%s: the certificate is not for %s%s%s", path, file->name, local ? ": " : "",
-                    local ? local->message : "");
-        return FALSE;
-    }
-    adding->certificate =
-        sami_pki_fingerprint(file->certificate_pem, strlen(file->certificate_pem), error);
-    adding->key = adding->certificate ? sami_pki_fingerprint(file->signing_key_pem,
-                                                             strlen(file->signing_key_pem), error)
-                                      : NULL;
-    if (!adding->key) {
-        g_prefix_error(error, "%s: ", path);
-        return FALSE;
-    }
-    adding->all = ctl_peer_fingerprint(file->name, adding->certificate, adding->key);
-    return TRUE;
+    if (file && ctl_prints_init(&adding->prints, file->name, file->certificate_pem, file->signing_key_pem, SAMI_PEER_FILE_BLOCKS_MAX, error))
+        return TRUE;
+    g_prefix_error(error, "%s: ", strcmp(path, "-") ? path : "standard input");
+    return FALSE;
 }
 
 static gboolean
@@ -137,6 +120,13 @@ check_options(Adding *adding, GError **error)
     if (adding->is_receive && !args->allow)
         return refuse_usage(error, "--receive needs --allow PREFIXES: the VM addresses that it may "
                                    "bring, such as 10.0.0.0/24,2001:db8::/64");
+    if (args->allow_there && !adding->is_send)
+        return refuse_usage(error, "--allow-there is what we may bring there: add --send or --both");
+    gboolean is_ssh = g_str_has_prefix(args->operands[0], CTL_SSH_SCHEME);
+    if (!is_ssh && (args->allow_there || args->is_here_only))
+        return refuse_usage(error, "--allow-there and --here-only are for ssh://HOST, where both ends are set up");
+    if (is_ssh && !args->is_here_only && adding->is_send && !adding->is_receive && !args->allow_there)
+        return refuse_usage(error, "--send over ssh needs --allow-there PREFIXES, the VM addresses that we may bring there; or --here-only");
     if (!adding->is_receive && (args->allow || args->nat_addresses))
         return refuse_usage(
             error,
@@ -146,11 +136,12 @@ check_options(Adding *adding, GError **error)
 
 /* What peers.d/NAME.conf says; address NULL for a peer that only sends to us. */
 static gchar *
-print_peer_conf(const gchar *name, const gchar *address)
+print_peer_conf(const SamiPeerFile *file, const gchar *address)
 {
-    return g_strdup_printf("[peer]\nname=%s\n%s%s%scertificate=%s.crt\nsigning-key=%s.pub\n", name,
-                           address ? "address=" : "", address ? address : "", address ? "\n" : "",
-                           name, name);
+    const gchar *name = file->name;
+    g_autofree gchar *at = address ? g_strdup_printf("address=%s\n", address) : g_strdup("");
+    g_autofree gchar *pinned = file->certificate_pem ? g_strdup_printf("certificate=%s.crt\n", name) : g_strdup("");
+    return g_strdup_printf("[peer]\nname=%s\n%s%ssigning-key=%s.pub\n", name, at, pinned, name);
 }
 
 /* A peer that was added for one direction may get the other one: its address then comes or stays.
@@ -175,7 +166,7 @@ choose_address(Adding *adding, GError **error)
     } else if (g_key_file_load_from_file(old, path, G_KEY_FILE_NONE, NULL)) {
         adding->address = g_key_file_get_string(old, "peer", "address", NULL);
     }
-    adding->texts[FILE_PEER] = print_peer_conf(name, adding->address);
+    adding->texts[FILE_PEER] = print_peer_conf(adding->file, adding->address);
     return TRUE;
 }
 
@@ -206,7 +197,7 @@ make_texts(Adding *adding, GError **error)
 static gboolean
 compare(Adding *adding, gboolean *ret_is_unchanged, GError **error)
 {
-    g_autofree gchar *receive_only = print_peer_conf(adding->file->name, NULL);
+    g_autofree gchar *receive_only = print_peer_conf(adding->file, NULL);
     gboolean is_unchanged = TRUE;
     for (guint i = 0; i < N_FILES; i++) {
         g_autofree gchar *path = file_path(adding->ctl, i, adding->file->name);
@@ -230,30 +221,56 @@ compare(Adding *adding, gboolean *ret_is_unchanged, GError **error)
     return TRUE;
 }
 
-/* No trust on first use: somebody compares the fingerprint, or says that he did. */
+/* Over ssh the host is known, but not that it is this firewall: its peer file claims a name. */
+static gboolean
+is_named(const Adding *adding)
+{
+    const CtlArgs *args = &adding->ctl->args;
+    return args->name ? !strcmp(args->name, adding->file->name) : !strcmp(adding->ssh.host, adding->file->name);
+}
+
+static gboolean
+ask(const gchar *question)
+{
+    gchar answer[16] = "";
+    ctl_say(stdout, "%s (yes/no) ", question);
+    fflush(stdout);
+    return fgets(answer, sizeof answer, stdin) && !g_ascii_strcasecmp(g_strstrip(answer), "yes");
+}
+
+/* No trust on first use: somebody compares the fingerprint, or says that he did, or ssh knows the host. */
 static gboolean
 confirm(Adding *adding, GError **error)
 {
     const CtlArgs *args = &adding->ctl->args;
-    gchar answer[16] = "";
-    if (args->fingerprint && strcmp(args->fingerprint, adding->all) != 0) {
+    const gchar *name = adding->file->name;
+    gboolean is_ssh = adding->ssh.host != NULL;
+    if (args->name && strcmp(args->name, name) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "this is the peer file of %s, not of %s; nothing was written", name, args->name);
+        return FALSE;
+    }
+    if (args->fingerprint && strcmp(args->fingerprint, adding->prints.all) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED,
-                    "the fingerprint of %s is %s, not %s; nothing was written", adding->file->name,
-                    adding->all, args->fingerprint);
+                    "the fingerprint of %s is %s, not %s; nothing was written", name,
+                    adding->prints.all, args->fingerprint);
         return FALSE;
     }
-    if (args->fingerprint || args->is_yes)
+    if (args->fingerprint || args->is_yes || (is_ssh && is_named(adding)))
         return TRUE;
+    g_autofree gchar *question = is_ssh ? g_strdup_printf("The host %s says that it is the firewall %s. Is it?", adding->ssh.host, name)
+                                        : g_strdup("Is this the fingerprint that `samictl setup` shows there?");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "no terminal to confirm the fingerprint; compare it with `samictl setup` at "
-                    "the peer and add: --fingerprint %s",
-                    adding->all);
+        if (is_ssh)
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "the host %s says that it is the firewall %s, and there is no terminal to confirm it; add: --name %s",
+                        adding->ssh.host, name, name);
+        else
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
+                        "no terminal to confirm the fingerprint; compare it with `samictl setup` at "
+                        "the peer and add: --fingerprint %s",
+                        adding->prints.all);
         return FALSE;
     }
-    printf("Is this the fingerprint that `samictl setup` shows there? (yes/no) ");
-    fflush(stdout);
-    if (fgets(answer, sizeof answer, stdin) && !g_ascii_strcasecmp(g_strstrip(answer), "yes"))
+    if (ask(question))
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "not confirmed; nothing was written");
     return FALSE;
@@ -280,59 +297,6 @@ write_files(Adding *adding, GError **error)
     return TRUE;
 }
 
-static void
-print_next(const Adding *adding, gboolean is_unchanged)
-{
-    const gchar *name = adding->file->name;
-    ctl_say(stdout, "%s %s: %s\n", is_unchanged ? "unchanged:" : "added", name,
-            adding->is_send && adding->is_receive ? "moves sessions both ways"
-            : adding->is_send                     ? "we move sessions to it"
-                                                  : "it moves sessions to us");
-    if (is_unchanged)
-        return;
-    ctl_say(stdout, "next: reload the daemons that run: systemctl reload%s%s    (or send SIGHUP)\n",
-            adding->is_send ? " sami-exporter" : "", adding->is_receive ? " sami-collector" : "");
-    if (adding->is_receive)
-        ctl_say(stdout, "      before a VM comes: samictl expect --vm ADDRESS --from %s\n", name);
-    if (adding->is_send)
-        ctl_say(stdout, "then: samictl migrate --vm ADDRESS --to %s\n", name);
-}
-
-SamiExit
-ctl_peer_add(Ctl *ctl, GError **error)
-{
-    g_auto(Adding) adding = {.ctl = ctl};
-    gboolean is_unchanged = FALSE;
-    if (g_str_has_prefix(ctl->args.operands[0], "ssh://")) {
-        refuse_ssh(ctl->args.operands[0], error);
-        return SAMI_EXIT_USAGE;
-    }
-    if (!check_options(&adding, error) || !ctl_load_config(ctl, error) ||
-        !read_peer_file(&adding, error))
-        return SAMI_EXIT_FAILED;
-    if (ctl->config && !strcmp(ctl->config->name, adding.file->name)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "%s is this firewall's own name; add the other one's peer file",
-                    adding.file->name);
-        return SAMI_EXIT_USAGE;
-    }
-    if (!make_texts(&adding, error) || !compare(&adding, &is_unchanged, error))
-        return SAMI_EXIT_FAILED;
-    if (!ctl->args.is_quiet)
-        ctl_say(stdout, "%s at %s\n  fingerprint   %s\n  certificate   %s\n  signing key   %s\n",
-                adding.file->name, adding.address ? adding.address : "(it connects to us)",
-                adding.all, adding.certificate, adding.key);
-    if (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error)))
-        return SAMI_EXIT_FAILED;
-    /* What was written must be what the daemons can read. */
-    g_clear_pointer(&ctl->config, sami_config_free);
-    if (!ctl_load_config(ctl, error))
-        return SAMI_EXIT_FAILED;
-    if (!ctl->args.is_quiet)
-        print_next(&adding, is_unchanged);
-    return SAMI_EXIT_DONE;
-}
-
 static const SamiConfigSigner *
 find_signer(const SamiConfig *config, const gchar *name)
 {
@@ -342,67 +306,6 @@ find_signer(const SamiConfig *config, const gchar *name)
             return signer;
     }
     return NULL;
-}
-
-static gchar *
-fingerprint_file(const gchar *path)
-{
-    g_autofree gchar *pem = NULL;
-    gsize length = 0;
-    gchar *fingerprint = path && g_file_get_contents(path, &pem, &length, NULL)
-                             ? sami_pki_fingerprint(pem, length, NULL)
-                             : NULL;
-    return fingerprint ? fingerprint : g_strdup("unreadable");
-}
-
-static void
-print_peer(const SamiConfigPeer *peer, const SamiConfigSigner *signer)
-{
-    g_autofree gchar *certificate =
-        peer->certificate_file ? fingerprint_file(peer->certificate_file) : g_strdup("by tls-ca");
-    g_autofree gchar *key = fingerprint_file(peer->signing_key_file);
-    g_autofree gchar *all = ctl_peer_fingerprint(peer->name, certificate, key);
-    g_autofree gchar *allow = signer ? g_strjoinv(",", signer->allow_prefixes) : NULL;
-    g_autofree gchar *nat = signer ? g_strjoinv(",", signer->nat_addresses) : NULL;
-    g_autofree gchar *addresses = peer->addresses ? g_strjoinv(",", peer->addresses) : g_strdup("");
-    const gchar *direction = peer->addresses && signer ? "both"
-                             : peer->addresses         ? "send"
-                             : signer                  ? "receive"
-                                                       : "nothing";
-    ctl_say(stdout, "%s  %s%s%s\n", peer->name, direction, peer->addresses ? "  " : "", addresses);
-    if (g_str_has_prefix(certificate, "SHA256:") && g_str_has_prefix(key, "SHA256:"))
-        ctl_say(stdout, "  fingerprint   %s\n", all);
-    ctl_say(stdout, "  certificate   %s\n", certificate);
-    if (peer->signing_key_file)
-        ctl_say(stdout, "  signing key   %s\n", key);
-    if (signer)
-        ctl_say(stdout, "  allow         %s\n  nat           %s\n", *allow ? allow : "nothing",
-                *nat ? nat : "none");
-}
-
-SamiExit
-ctl_peer_list(Ctl *ctl, GError **error)
-{
-    if (!ctl_load_config(ctl, error))
-        return SAMI_EXIT_FAILED;
-    if (!ctl->config) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s/sami.conf: no such file; first: samictl setup --name NAME",
-                    ctl_config_dir(ctl));
-        return SAMI_EXIT_FAILED;
-    }
-    for (guint i = 0; i < ctl->config->peers->len; i++) {
-        const SamiConfigPeer *peer = ctl->config->peers->pdata[i];
-        print_peer(peer, find_signer(ctl->config, peer->name));
-    }
-    for (guint i = 0; i < ctl->config->signers->len; i++) {
-        const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
-        if (!sami_config_peer(ctl->config, signer->name))
-            ctl_say(stdout, "%s  signer only: no TLS peer of this name\n", signer->name);
-    }
-    if (ctl->config->peers->len + ctl->config->signers->len == 0 && !ctl->args.is_quiet)
-        ctl_say(stdout, "no peers; add one: samictl peer add FILE --both --allow PREFIXES\n");
-    return SAMI_EXIT_DONE;
 }
 
 static void
@@ -420,6 +323,288 @@ fail_no_peer(const Ctl *ctl, const gchar *name, GError **error)
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
                 "no peer '%s'; %s%s%s`samictl peer list` shows all", name,
                 near ? "did you mean '" : "", near ? near : "", near ? "'? " : "");
+}
+
+/* TLS, name, signatures, round trip; says how it went. */
+static SamiExit
+probe(Ctl *ctl, const gchar *name, GError **error)
+{
+    g_autofree gchar *path = ctl_socket(ctl, CTL_EXPORTER);
+    g_autoptr(JsonObject) request = json_object_new();
+    json_object_set_string_member(request, "cmd", "probe");
+    json_object_set_string_member(request, "to", name);
+    g_autoptr(JsonObject) answer = ctl_call(path, request, error);
+    if (!answer)
+        return SAMI_EXIT_FAILED;
+    SamiExit code = (SamiExit)ctl_int(answer, "exit");
+    if (code != SAMI_EXIT_DONE) {
+        ctl_say(stderr, "samictl: %s\n", ctl_string(answer, "error"));
+        return code;
+    }
+    gint64 ahead = ctl_int(answer, "clock_ahead_s");
+    if (ctl->args.is_json) {
+        g_autofree gchar *text = sami_control_json_print(answer);
+        ctl_say(stdout, "%s\n", text);
+    } else if (!ctl->args.is_quiet) {
+        ctl_say(stdout, "ok: %s answers in %.1f ms: certificates, name and signatures of both sides are right\n  our key %s, its key %s\n", name,
+                json_object_get_double_member_with_default(answer, "round_trip_ms", 0), ctl_string(answer, "own_key"), ctl_string(answer, "peer_key"));
+        if (ahead)
+            ctl_say(stdout, "  its clock is %s ours by %" G_GINT64_FORMAT " s or more\n", ahead > 0 ? "ahead of" : "behind", ABS(ahead));
+    }
+    return code;
+}
+
+SamiExit
+ctl_peer_test(Ctl *ctl, GError **error)
+{
+    return ctl_need_config(ctl, error) ? probe(ctl, ctl->args.operands[0], error) : SAMI_EXIT_FAILED;
+}
+
+static void
+print_start(const Adding *adding, const gboolean *running)
+{
+    const gboolean wanted[CTL_N_ROLES] = {[CTL_EXPORTER] = adding->is_send, [CTL_COLLECTOR] = adding->is_receive};
+    for (guint i = 0; i < CTL_N_ROLES; i++)
+        if (wanted[i] && !running[i])
+            ctl_say(stdout, "next: systemctl start sami-%s\n", ctl_role_name((CtlRole)i));
+    if (adding->is_receive)
+        ctl_say(stdout, "      before a VM comes: samictl expect --vm ADDRESS --from %s\n", adding->file->name);
+    if (adding->is_send)
+        ctl_say(stdout, "then: samictl migrate --vm ADDRESS --to %s\n", adding->file->name);
+}
+
+/* The daemons take what was written, and what can be tested is. A peer that does not answer yet is no failure: it may not know us, or not run. */
+static SamiExit
+apply(Adding *adding, GError **error)
+{
+    Ctl *ctl = adding->ctl;
+    gboolean running[CTL_N_ROLES] = {FALSE};
+    /* What was written must be what the daemons can read. */
+    g_clear_pointer(&ctl->config, sami_config_free);
+    if (!ctl_load_config(ctl, error) || !ctl_reload(ctl, running, error))
+        return SAMI_EXIT_FAILED;
+    if (!ctl->args.is_quiet)
+        print_start(adding, running);
+    if (!adding->is_send || !running[CTL_EXPORTER])
+        return SAMI_EXIT_DONE;
+    SamiExit code = probe(ctl, adding->file->name, error);
+    if (code == SAMI_EXIT_DONE)
+        return code;
+    ctl_say(stderr, "samictl: %s is added, and does not answer as it should yet; when it knows us and runs: samictl peer test %s\n", adding->file->name,
+            adding->file->name);
+    return adding->ssh.host && !ctl->args.is_here_only && code == SAMI_EXIT_REFUSED ? code : SAMI_EXIT_DONE;
+}
+
+/* Our peer file, the other way round, over the same ssh. */
+static gboolean
+add_us_there(Adding *adding, GError **error)
+{
+    Ctl *ctl = adding->ctl;
+    const CtlArgs *args = &ctl->args;
+    g_auto(CtlOwn) own = {0};
+    g_auto(CtlPrints) prints = {0};
+    CtlArgs without_address = *args;
+    gint code = 0;
+    without_address.name = without_address.address = NULL; /* which were the peer's */
+    Ctl mine = {.args = without_address, .config = ctl->config};
+    if (!ctl_own_init(&own, &mine, error))
+        return FALSE;
+    g_autoptr(SamiPeerFile) file = ctl_own_peer(&own, &mine, error);
+    if (!file || !ctl_prints_init(&prints, file->name, file->certificate_pem, file->signing_key_pem, SAMI_PEER_FILE_BLOCKS_MAX, error))
+        return FALSE;
+    const gchar *allow = args->allow_there ? args->allow_there : adding->is_receive ? args->allow : NULL;
+    g_autoptr(GPtrArray) words = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(words, g_strdup("peer"));
+    g_ptr_array_add(words, g_strdup("add"));
+    g_ptr_array_add(words, g_strdup(adding->is_send && adding->is_receive ? "--both" : adding->is_send ? "--receive" : "--send"));
+    if (adding->is_send)
+        g_ptr_array_add(words, g_strdup_printf("--allow=%s", allow));
+    if (adding->is_send && args->nat_addresses)
+        g_ptr_array_add(words, g_strdup_printf("--nat-addresses=%s", args->nat_addresses));
+    g_ptr_array_add(words, g_strdup_printf("--fingerprint=%s", prints.all));
+    if (args->is_quiet)
+        g_ptr_array_add(words, g_strdup("--quiet"));
+    g_ptr_array_add(words, g_strdup("-"));
+    g_ptr_array_add(words, NULL);
+    g_autofree gchar *text = sami_peer_file_print(file);
+    g_autofree gchar *said = ctl_ssh_run(&adding->ssh, (const gchar *const *)words->pdata, text, &code, error);
+    if (!said)
+        return FALSE;
+    if (*said)
+        ctl_say(stdout, "--- at %s:\n%s---\n", adding->ssh.host, said);
+    if (code == 0)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is added here, but we are not added there: samictl at %s ended with exit status %d", adding->file->name,
+                adding->ssh.host, code);
+    return FALSE;
+}
+
+static gboolean
+check_peer(const Adding *adding, GError **error)
+{
+    const Ctl *ctl = adding->ctl;
+    if (ctl->config && !strcmp(ctl->config->name, adding->file->name)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is this firewall's own name; add the other one's peer file", adding->file->name);
+        return FALSE;
+    }
+    if (adding->file->certificate_pem || (ctl->config && ctl->config->tls_ca))
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "the peer file of %s has no certificate: a CA vouches for it; first: tls-ca=FILE, the CA's certificate, in "
+                "%s/sami.conf", adding->file->name, ctl_config_dir(ctl));
+    return FALSE;
+}
+
+static SamiExit
+add_peer(Adding *adding, GError **error)
+{
+    Ctl *ctl = adding->ctl;
+    const gchar *name = adding->file->name;
+    gboolean is_unchanged = FALSE;
+    if (!make_texts(adding, error) || !compare(adding, &is_unchanged, error))
+        return SAMI_EXIT_FAILED;
+    if (!ctl->args.is_quiet)
+        ctl_prints_say(&adding->prints, name, adding->address);
+    if (!is_unchanged && (!confirm(adding, error) || !write_files(adding, error)))
+        return SAMI_EXIT_FAILED;
+    if (!ctl->args.is_quiet)
+        ctl_say(stdout, "%s %s: %s\n", is_unchanged ? "unchanged:" : "added", name,
+                adding->is_send && adding->is_receive ? "moves sessions both ways"
+                : adding->is_send                     ? "we move sessions to it"
+                                                      : "it moves sessions to us");
+    if (adding->ssh.host && !ctl->args.is_here_only && !add_us_there(adding, error))
+        return SAMI_EXIT_FAILED;
+    return apply(adding, error);
+}
+
+SamiExit
+ctl_peer_add(Ctl *ctl, GError **error)
+{
+    g_auto(Adding) adding = {.ctl = ctl};
+    gboolean is_ssh = g_str_has_prefix(ctl->args.operands[0], CTL_SSH_SCHEME);
+    if (!check_options(&adding, error) || !(is_ssh && !ctl->args.is_here_only ? ctl_need_config(ctl, error) : ctl_load_config(ctl, error)) ||
+        !read_peer_file(&adding, error) || !check_peer(&adding, error))
+        return SAMI_EXIT_FAILED;
+    return add_peer(&adding, error);
+}
+
+/* Keys and certificates of a peer that we trust already; what it may do stays as it is. */
+static gboolean
+make_update(Adding *adding, gboolean *ret_is_unchanged, GError **error)
+{
+    const SamiPeerFile *file = adding->file;
+    const SamiConfigPeer *peer = sami_config_peer(adding->ctl->config, file->name);
+    const SamiConfigSigner *signer = find_signer(adding->ctl->config, file->name);
+    const struct {
+        File file;
+        const gchar *pem;
+        const gchar *configured; /* what the configuration names; NULL: nothing */
+    } parts[] = {{FILE_CERTIFICATE, file->certificate_pem, peer->certificate_file},
+                 {FILE_KEY, file->signing_key_pem, peer->signing_key_file},
+                 {FILE_SIGNER_KEY, file->signing_key_pem, signer ? signer->key_files[0] : NULL}};
+    *ret_is_unchanged = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree gchar *path = file_path(adding->ctl, parts[i].file, file->name);
+        g_autofree gchar *old = NULL;
+        gboolean is_other = parts[i].configured && strcmp(parts[i].configured, path) != 0;
+        if (is_other || (parts[i].file == FILE_CERTIFICATE && !parts[i].configured != !parts[i].pem) || (signer && signer->key_files[1])) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: its configuration names other files than `peer add` does (%s); edit them by hand, or: "
+                        "samictl peer remove %s", file->name, path, file->name);
+            return FALSE;
+        }
+        if (!parts[i].configured || !parts[i].pem || (g_file_get_contents(path, &old, NULL, NULL) && !strcmp(old, parts[i].pem)))
+            continue;
+        adding->texts[parts[i].file] = g_strdup(parts[i].pem);
+        *ret_is_unchanged = FALSE;
+    }
+    return TRUE;
+}
+
+SamiExit
+ctl_peer_update(Ctl *ctl, GError **error)
+{
+    g_auto(Adding) adding = {.ctl = ctl};
+    gboolean is_unchanged = FALSE, running[CTL_N_ROLES] = {FALSE};
+    if (!ctl_need_config(ctl, error) || !read_peer_file(&adding, error))
+        return SAMI_EXIT_FAILED;
+    const gchar *name = adding.file->name;
+    if (!sami_config_peer(ctl->config, name)) {
+        fail_no_peer(ctl, name, error);
+        return SAMI_EXIT_USAGE;
+    }
+    if (!make_update(&adding, &is_unchanged, error))
+        return SAMI_EXIT_FAILED;
+    if (!ctl->args.is_quiet)
+        ctl_prints_say(&adding.prints, name, adding.file->address);
+    if (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error)))
+        return SAMI_EXIT_FAILED;
+    if (!ctl->args.is_quiet)
+        ctl_say(stdout, "%s %s\n", is_unchanged ? "unchanged:" : "updated", name);
+    g_clear_pointer(&ctl->config, sami_config_free);
+    return ctl_load_config(ctl, error) && ctl_reload(ctl, running, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
+}
+
+SamiExit
+ctl_peer_export(Ctl *ctl, GError **error)
+{
+    g_auto(CtlOwn) own = {0};
+    if (!ctl_need_config(ctl, error) || !ctl_own_init(&own, ctl, error))
+        return SAMI_EXIT_FAILED;
+    g_autoptr(SamiPeerFile) peer = ctl_own_peer(&own, ctl, error);
+    if (!peer)
+        return SAMI_EXIT_FAILED;
+    g_autofree gchar *text = sami_peer_file_print(peer);
+    ctl_say(stdout, "%s", text);
+    return SAMI_EXIT_DONE;
+}
+
+static gchar *
+read_pem(const gchar *path)
+{
+    gchar *pem = NULL;
+    return path && g_file_get_contents(path, &pem, NULL, NULL) ? pem : NULL;
+}
+
+static void
+print_peer(const SamiConfigPeer *peer, const SamiConfigSigner *signer)
+{
+    g_auto(CtlPrints) prints = {0};
+    g_autofree gchar *certificate = read_pem(peer->certificate_file), *key = read_pem(peer->signing_key_file);
+    g_autofree gchar *allow = signer ? g_strjoinv(",", signer->allow_prefixes) : NULL;
+    g_autofree gchar *nat = signer ? g_strjoinv(",", signer->nat_addresses) : NULL;
+    g_autofree gchar *addresses = peer->addresses ? g_strjoinv(",", peer->addresses) : g_strdup("");
+    const gchar *direction = peer->addresses && signer ? "both"
+                             : peer->addresses         ? "send"
+                             : signer                  ? "receive"
+                                                       : "nothing";
+    g_autofree gchar *where = g_strdup_printf("%s%s%s", direction, peer->addresses ? "  " : "", addresses);
+    ctl_say(stdout, "%s  %s\n", peer->name, where);
+    if ((peer->certificate_file && !certificate) || !key ||
+        !ctl_prints_init(&prints, peer->name, certificate, key, SAMI_KEYS_MAX, NULL))
+        ctl_say(stdout, "  fingerprint   unreadable%s\n", peer->signing_key_file ? "" : ": it has no signing key here");
+    else
+        ctl_prints_say(&prints, NULL, NULL);
+    if (signer)
+        ctl_say(stdout, "  allow         %s\n  nat           %s\n", *allow ? allow : "nothing",
+                *nat ? nat : "none");
+}
+
+SamiExit
+ctl_peer_list(Ctl *ctl, GError **error)
+{
+    if (!ctl_need_config(ctl, error))
+        return SAMI_EXIT_FAILED;
+    for (guint i = 0; i < ctl->config->peers->len; i++) {
+        const SamiConfigPeer *peer = ctl->config->peers->pdata[i];
+        print_peer(peer, find_signer(ctl->config, peer->name));
+    }
+    for (guint i = 0; i < ctl->config->signers->len; i++) {
+        const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
+        if (!sami_config_peer(ctl->config, signer->name))
+            ctl_say(stdout, "%s  signer only: no TLS peer of this name\n", signer->name);
+    }
+    if (ctl->config->peers->len + ctl->config->signers->len == 0 && !ctl->args.is_quiet)
+        ctl_say(stdout, "no peers; add one: samictl peer add FILE --both --allow PREFIXES\n");
+    return SAMI_EXIT_DONE;
 }
 
 SamiExit

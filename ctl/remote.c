@@ -23,7 +23,7 @@ is_host(const gchar *text)
 }
 
 GStrv
-ctl_ssh(const gchar *host, const gchar *option, gboolean has_terminal, GError **error)
+ctl_ssh(const gchar *host, const gchar *option, const gchar *const *more, gboolean has_terminal, GError **error)
 {
     const gchar *ssh = g_getenv("SAMI_SSH");
     g_auto(GStrv) words = NULL;
@@ -36,6 +36,8 @@ ctl_ssh(const gchar *host, const gchar *option, gboolean has_terminal, GError **
         return NULL;
     for (guint i = 0; words[i]; i++)
         g_ptr_array_add(argv, g_strdup(words[i]));
+    for (guint i = 0; more && more[i]; i++)
+        g_ptr_array_add(argv, g_strdup(more[i]));
     if (has_terminal)
         g_ptr_array_add(argv, g_strdup("-t"));
     g_ptr_array_add(argv, g_strdup(host));
@@ -44,8 +46,8 @@ ctl_ssh(const gchar *host, const gchar *option, gboolean has_terminal, GError **
 }
 
 /* The words as the shell there gets them: ssh sends one string. (transfer full) */
-static gchar *
-quote(const gchar *const *words)
+gchar *
+ctl_quote(const gchar *const *words)
 {
     GString *text = g_string_new("samictl");
     for (guint i = 0; words[i]; i++) {
@@ -68,12 +70,12 @@ ctl_remote(const Ctl *ctl, const gchar *const *words, GError **error)
     const gchar *host = ctl->args.host;
     /* On a terminal an interrupt is for samictl there. JSON is for programs: a terminal would change its line ends. */
     gboolean has_terminal = !ctl->args.is_json && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    g_auto(GStrv) ssh = ctl_ssh(host, "-H", has_terminal, error);
+    g_auto(GStrv) ssh = ctl_ssh(host, "-H", NULL, has_terminal, error);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     gint status = 0;
     if (!ssh)
         return SAMI_EXIT_USAGE;
-    g_autofree gchar *command = quote(words);
+    g_autofree gchar *command = ctl_quote(words);
     for (guint i = 0; ssh[i]; i++)
         g_ptr_array_add(argv, ssh[i]);
     g_ptr_array_add(argv, command);

@@ -2,7 +2,7 @@ noinst_LIBRARIES += libctl.a
 libctl_a_SOURCES = \
 	ctl/ctl.h ctl/expect.c \
 	ctl/verbs.c ctl/call.c ctl/check.c ctl/print.c ctl/ask.c \
-	ctl/setup.c ctl/policy.c ctl/peer.c ctl/migrate.c ctl/wait.c ctl/replicate.c ctl/diff.c \
+	ctl/setup.c ctl/policy.c ctl/own.c ctl/own.h ctl/key.c ctl/enrol.c ctl/enrol.h ctl/peer.c ctl/migrate.c ctl/wait.c ctl/replicate.c ctl/diff.c \
 	ctl/import.c ctl/conntrackd-conf.c ctl/conntrackd-conf.h ctl/remote.c ctl/metrics.c
 
 sbin_PROGRAMS += samictl

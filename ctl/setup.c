@@ -1,29 +1,22 @@
 /* `setup` and `keygen`: what a firewall needs to have a name, and the peer file that others get. */
-#include "ctl/ctl.h"
-
 #include <errno.h>
 #include <string.h>
 
 #include "common/value.h"
-#include "transport/pki.h"
+#include "ctl/own.h"
+#include "templates/private-key.h"
+#include "templates/signature.h"
 
 typedef struct {
     Ctl *ctl;
-    gchar *name;
-    gchar *conf, *certificate, *key, *signing_key, *signing_public, *peer_file;
+    CtlOwn own;
     gboolean is_changed;
 } Setup;
 
 static void
 setup_clear(Setup *setup)
 {
-    g_free(setup->name);
-    g_free(setup->conf);
-    g_free(setup->certificate);
-    g_free(setup->key);
-    g_free(setup->signing_key);
-    g_free(setup->signing_public);
-    g_free(setup->peer_file);
+    ctl_own_clear(&setup->own);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Setup, setup_clear)
 
@@ -66,22 +59,6 @@ ctl_write(const gchar *path, const gchar *text, GError **error)
     return FALSE;
 }
 
-gchar *
-ctl_peer_fingerprint(const gchar *name, const gchar *certificate_fingerprint,
-                     const gchar *key_fingerprint)
-{
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    g_autofree gchar *text = g_strdup_printf("sami-peer 1\n%s\n%s\n%s\n", name,
-                                             certificate_fingerprint, key_fingerprint);
-    guint8 digest[32];
-    gsize length = sizeof digest;
-    g_checksum_update(sum, (const guchar *)text, -1);
-    g_checksum_get_digest(sum, digest, &length);
-    g_autofree gchar *base64 = g_base64_encode(digest, length);
-    base64[strcspn(base64, "=")] = '\0';
-    return g_strconcat("SHA256:", base64, NULL);
-}
-
 static void
 report(Setup *setup, gboolean is_new, const gchar *what)
 {
@@ -96,45 +73,16 @@ exists(const gchar *path)
     return g_file_test(path, G_FILE_TEST_EXISTS);
 }
 
-/* An existing sami.conf decides on the name and on the files; --name must then be the same. */
 static gboolean
 choose(Setup *setup, GError **error)
 {
-    Ctl *ctl = setup->ctl;
-    setup->conf = ctl_path(ctl, "sami.conf");
-    if (!ctl_load_config(ctl, error))
-        return FALSE;
-    if (!ctl->config && !ctl->args.name) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "setup needs --name NAME, the DNS name of this firewall");
-        return FALSE;
-    }
-    if (ctl->args.name && !sami_value_name(ctl->args.name, error)) {
-        g_prefix_error(error, "--name ");
-        return FALSE;
-    }
-    if (ctl->config && ctl->args.name && strcmp(ctl->config->name, ctl->args.name) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s: this firewall is %s already; a new name needs new files: move %s away",
-                    setup->conf, ctl->config->name, ctl_config_dir(ctl));
-        return FALSE;
-    }
+    const CtlArgs *args = &setup->ctl->args;
     g_auto(GStrv) addresses = NULL;
-    if (ctl->args.address && !(addresses = sami_value_endpoints(ctl->args.address, error))) {
+    if (args->address && !(addresses = sami_value_endpoints(args->address, error))) {
         g_prefix_error(error, "--address ");
         return FALSE;
     }
-    setup->name = g_strdup(ctl->config ? ctl->config->name : ctl->args.name);
-    setup->certificate =
-        ctl->config ? g_strdup(ctl->config->certificate) : ctl_path(ctl, "tls.crt");
-    setup->key = ctl->config ? g_strdup(ctl->config->key) : ctl_path(ctl, "tls.key");
-    setup->signing_key =
-        ctl->config ? g_strdup(ctl->config->signing_key) : ctl_path(ctl, "signing.key");
-    g_autofree gchar *directory = g_path_get_dirname(setup->signing_key);
-    setup->signing_public = g_build_filename(directory, "signing.pub", NULL);
-    g_autofree gchar *file = g_strconcat(setup->name, ".peer", NULL);
-    setup->peer_file = ctl_path(ctl, file);
-    return TRUE;
+    return ctl_own_init(&setup->own, setup->ctl, error);
 }
 
 static gboolean
@@ -156,113 +104,167 @@ make_directories(Setup *setup, GError **error)
 }
 
 static gboolean
+is_own_work(const CtlOwn *own)
+{
+    g_autofree gchar *pem = NULL;
+    return ctl_read(own->certificate, &pem, NULL, NULL) && sami_pki_is_self_signed(pem);
+}
+
+/* The request is what the CA gets; the certificate comes with --certificate. */
+static gboolean
+make_request(Setup *setup, GError **error)
+{
+    const CtlOwn *own = &setup->own;
+    gboolean has_request = exists(own->request), has_key = exists(own->key);
+    if (exists(own->certificate) && !has_request && !setup->ctl->args.certificate && is_own_work(own)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is self-signed, and peers have pinned it; for a CA's instead move it and its key away first",
+                    own->certificate);
+        return FALSE;
+    }
+    if (!sami_pki_make_request(own->name, own->request, own->key, own->passphrase_file, error))
+        return FALSE;
+    report(setup, !has_key, own->key);
+    report(setup, !has_request, own->request);
+    return TRUE;
+}
+
+/* What the CA has made of it: in our place only when it is for our key and our name, and valid. */
+static gboolean
+install_certificate(Setup *setup, GError **error)
+{
+    const CtlOwn *own = &setup->own;
+    const gchar *file = setup->ctl->args.certificate;
+    g_autofree gchar *text = NULL, *old = NULL;
+    gint64 expiry_s = 0;
+    if (!ctl_read(file, &text, NULL, error) || !sami_pki_check_identity(own->name, file, own->key, own->passphrase_file, error) ||
+        !sami_pki_certificate_expiry(text, strlen(text), &expiry_s, error))
+        return FALSE;
+    if (strstr(text, "PRIVATE KEY")) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s has a private key in it, which others could read in %s; nothing was changed", file,
+                    own->certificate);
+        return FALSE;
+    }
+    if (expiry_s <= g_get_real_time() / G_USEC_PER_SEC) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s has expired; nothing was changed", file);
+        return FALSE;
+    }
+    gboolean is_new = !g_file_get_contents(own->certificate, &old, NULL, NULL) || strcmp(old, text) != 0;
+    if (is_new && !ctl_write(own->certificate, text, error))
+        return FALSE;
+    report(setup, is_new, own->certificate);
+    return TRUE;
+}
+
+static gboolean
+make_identity(Setup *setup, GError **error)
+{
+    const CtlOwn *own = &setup->own;
+    gboolean is_new = !exists(own->certificate);
+    if (sami_private_key_is_uri(own->key) && !is_new)
+        return sami_pki_check_identity(own->name, own->certificate, own->key, own->passphrase_file, error);
+    if (is_new && exists(own->request)) /* its certificate is under way */
+        return TRUE;
+    if (!sami_pki_make_identity(own->name, own->certificate, own->key, own->passphrase_file, error))
+        return FALSE;
+    report(setup, is_new, own->certificate);
+    report(setup, is_new, own->key);
+    return TRUE;
+}
+
+/* In a token only its public half is ours to write. */
+static gboolean
+make_signing_public(Setup *setup, GError **error)
+{
+    const CtlOwn *own = &setup->own;
+    gboolean is_new = !exists(own->signing_public);
+    g_autofree gchar *pem = is_new ? sami_pki_public_key(own->signing_key, own->passphrase_file, error) : NULL;
+    if (is_new && (!pem || !ctl_write(own->signing_public, pem, error)))
+        return FALSE;
+    report(setup, is_new, own->signing_public);
+    return TRUE;
+}
+
+static gboolean
 make_keys(Setup *setup, GError **error)
 {
-    gboolean is_new = !exists(setup->certificate);
-    if (!sami_pki_make_identity(setup->name, setup->certificate, setup->key, error))
+    const CtlOwn *own = &setup->own;
+    const CtlArgs *args = &setup->ctl->args;
+    if (!(args->is_csr ? make_request(setup, error) : TRUE) ||
+        !(args->certificate ? install_certificate(setup, error) : make_identity(setup, error)))
         return FALSE;
-    report(setup, is_new, setup->certificate);
-    report(setup, is_new, setup->key);
-    gboolean has_key = exists(setup->signing_key), has_public = exists(setup->signing_public);
+    if (sami_private_key_is_uri(own->signing_key))
+        return make_signing_public(setup, error);
+    gboolean has_key = exists(own->signing_key), has_public = exists(own->signing_public);
     if (has_key != has_public) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
                     "%s is there, but %s is not; restore it, or move the other away too",
-                    has_key ? setup->signing_key : setup->signing_public,
-                    has_key ? setup->signing_public : setup->signing_key);
+                    has_key ? own->signing_key : own->signing_public,
+                    has_key ? own->signing_public : own->signing_key);
         return FALSE;
     }
-    if (!has_key && !sami_pki_make_signing_key(setup->signing_key, setup->signing_public, error))
+    if (!has_key && !sami_pki_make_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error))
         return FALSE;
-    report(setup, !has_key, setup->signing_key);
-    report(setup, !has_key, setup->signing_public);
+    report(setup, !has_key, own->signing_key);
+    report(setup, !has_key, own->signing_public);
     return TRUE;
 }
 
 static gboolean
 make_config(Setup *setup, GError **error)
 {
-    g_autofree gchar *sample = sami_config_sample(setup->name);
-    gboolean is_new = !exists(setup->conf);
-    if (is_new && !ctl_write(setup->conf, sample, error))
+    const CtlOwn *own = &setup->own;
+    g_autofree gchar *sample = sami_config_sample(own->name);
+    gboolean is_new = !exists(own->conf);
+    if (is_new && own->passphrase_file) {
+        g_autofree gchar *line = g_strdup_printf("key-passphrase-file=%s\n", own->passphrase_file);
+        g_autoptr(GString) text = g_string_new(sample);
+        g_string_replace(text, "#key-passphrase-file=\n", line, 1);
+        g_free(sample);
+        sample = g_string_free(g_steal_pointer(&text), FALSE);
+    }
+    if (is_new && !ctl_write(own->conf, sample, error))
         return FALSE;
-    report(setup, is_new, setup->conf);
+    report(setup, is_new, own->conf);
     return TRUE;
 }
 
-static gboolean
-read_file(const gchar *path, gchar **ret_text, GError **error)
+static void
+print_next(const Setup *setup, gboolean is_pinned)
 {
-    g_autoptr(GError) local = NULL;
-    if (g_file_get_contents(path, ret_text, NULL, &local))
-        return TRUE;
-    g_set_error_literal(error, SAMI_ERROR,
-                        g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_ACCES)
-                            ? SAMI_ERROR_PERMISSION
-                            : SAMI_ERROR_FAILED,
-                        local->message);
-    return FALSE;
-}
-
-/* The address in the peer file that exists, so that `setup` without --address leaves it alone. */
-static gchar *
-choose_address(const Setup *setup)
-{
-    g_autofree gchar *text = NULL;
-    gsize length = 0;
-    if (setup->ctl->args.address)
-        return g_strdup(setup->ctl->args.address);
-    if (g_file_get_contents(setup->peer_file, &text, &length, NULL)) {
-        g_autoptr(SamiPeerFile) old = sami_peer_file_parse(text, length, NULL);
-        if (old && old->address)
-            return g_steal_pointer(&old->address);
+    const CtlOwn *own = &setup->own;
+    if (!exists(own->certificate)) {
+        ctl_say(stdout, "\nnext: have the CA sign %s, then: samictl setup --certificate FILE    (the chain: ours first)\n", own->request);
+        return;
     }
-    return g_strdup_printf("%s:4740", setup->name);
+    if (!is_pinned)
+        ctl_say(stdout, "\nnext: tls-ca=FILE, the CA's certificate, in %s of both firewalls\n", own->conf);
+    ctl_say(stdout,
+            "\nnext: on one of two firewalls that are set up, with the other one's name: samictl peer add ssh://root@OTHER --both --allow PREFIXES\n"
+            "  or copy %s to the other one, compare the fingerprint, and run there:\n"
+            "  samictl peer add %s.peer --both --allow PREFIXES    and the other way round\n",
+            own->peer_file, own->name);
 }
 
 /* Derived from the other files, so it is the one that may be written again. */
 static gboolean
 make_peer_file(Setup *setup, GError **error)
 {
-    g_autoptr(SamiPeerFile) peer = g_new0(SamiPeerFile, 1);
-    g_autofree gchar *old = NULL;
-    peer->name = g_strdup(setup->name);
-    peer->address = choose_address(setup);
-    if (!read_file(setup->certificate, &peer->certificate_pem, error) ||
-        !read_file(setup->signing_public, &peer->signing_key_pem, error))
+    const CtlOwn *own = &setup->own;
+    g_auto(CtlPrints) prints = {0};
+    gboolean is_new = FALSE;
+    if (!ctl_own_write_peer(own, setup->ctl, &is_new, error))
         return FALSE;
-    g_autoptr(GError) local = NULL;
-    if (!sami_pki_certificate_names(peer->certificate_pem, strlen(peer->certificate_pem),
-                                    setup->name, &local)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is no certificate for %s%s%s",
-                    setup->certificate, setup->name, local ? ": " : "",
-                    local ? local->message : "");
-        return FALSE;
-    }
-    g_autofree gchar *text = sami_peer_file_print(peer);
-    g_autofree gchar *certificate =
-        sami_pki_fingerprint(peer->certificate_pem, strlen(peer->certificate_pem), error);
-    g_autofree gchar *key = certificate ? sami_pki_fingerprint(peer->signing_key_pem,
-                                                               strlen(peer->signing_key_pem), error)
-                                        : NULL;
-    if (!key)
-        return FALSE;
-    gboolean is_new =
-        !g_file_get_contents(setup->peer_file, &old, NULL, NULL) || strcmp(old, text) != 0;
-    if (is_new && !ctl_write(setup->peer_file, text, error))
-        return FALSE;
-    report(setup, is_new, setup->peer_file);
+    report(setup, is_new, own->peer_file);
     if (setup->ctl->args.is_quiet)
         return TRUE;
-    g_autofree gchar *all = ctl_peer_fingerprint(setup->name, certificate, key);
+    g_autoptr(SamiPeerFile) peer = ctl_own_peer(own, setup->ctl, error);
+    if (!peer || !ctl_prints_init(&prints, peer->name, peer->certificate_pem, peer->signing_key_pem, SAMI_PEER_FILE_BLOCKS_MAX, error))
+        return FALSE;
     if (!setup->is_changed)
-        ctl_say(stdout, "unchanged: %s is set up for %s\n", ctl_config_dir(setup->ctl),
-                setup->name);
-    ctl_say(stdout, "\n%s at %s\n  fingerprint   %s\n  certificate   %s\n  signing key   %s\n",
-            peer->name, peer->address, all, certificate, key);
-    ctl_say(stdout,
-            "\nnext: copy %s to the other firewall, compare the fingerprint, and run there:\n"
-            "  samictl peer add %s.peer --both --allow PREFIXES\n",
-            setup->peer_file, setup->name);
+        ctl_say(stdout, "unchanged: %s is set up for %s\n", ctl_config_dir(setup->ctl), own->name);
+    ctl_say(stdout, "\n");
+    ctl_prints_say(&prints, peer->name, peer->address);
+    print_next(setup, peer->certificate_pem != NULL);
     return TRUE;
 }
 
@@ -282,18 +284,20 @@ ctl_keygen(Ctl *ctl, GError **error)
     const gchar *key_file = ctl->args.operands[0];
     gsize stem = strlen(key_file) - (g_str_has_suffix(key_file, ".key") ? strlen(".key") : 0);
     g_autofree gchar *public_file = g_strdup_printf("%.*s.pub", (int)stem, key_file);
+    gchar id[SAMI_KEY_ID_TEXT];
     g_autofree gchar *pem = NULL;
     if (exists(key_file) || exists(public_file)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s exists; keys are never overwritten",
                     exists(key_file) ? key_file : public_file);
         return SAMI_EXIT_FAILED;
     }
-    if (!sami_pki_make_signing_key(key_file, public_file, error) ||
-        !read_file(public_file, &pem, error))
+    if (!sami_pki_make_signing_key(key_file, public_file, ctl->args.encrypt, error) ||
+        !ctl_read(public_file, &pem, NULL, error))
         return SAMI_EXIT_FAILED;
     g_autofree gchar *fingerprint = sami_pki_fingerprint(pem, strlen(pem), error);
-    if (fingerprint && !ctl->args.is_quiet)
-        ctl_say(stdout, "made %s (private) and %s\n  fingerprint   %s\n", key_file, public_file,
-                fingerprint);
-    return fingerprint ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
+    g_autoptr(SamiKey) key = fingerprint ? sami_key_load_public(public_file, error) : NULL;
+    if (key && !ctl->args.is_quiet)
+        ctl_say(stdout, "made %s (private%s) and %s\n  fingerprint   %s\n  key id        %s\n", key_file, ctl->args.encrypt ? ", encrypted" : "",
+                public_file, fingerprint, sami_key_id_text(sami_key_id(key), id));
+    return key ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
 }

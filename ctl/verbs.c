@@ -36,7 +36,10 @@ static const Option options[] = {
      "do not ask: the fingerprint has been compared"},
     {"fingerprint", 0, G_OPTION_ARG_STRING, ARG(fingerprint), "SHA256:…",
      "do not ask: this must be the peer's fingerprint"},
-    {"name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of this firewall"},
+    {"name", 0, G_OPTION_ARG_STRING, ARG(name), "NAME", "DNS name of the firewall"},
+    {"csr", 0, G_OPTION_ARG_NONE, ARG(is_csr), NULL, "make a certificate request for a CA instead of a self-signed certificate"},
+    {"certificate", 0, G_OPTION_ARG_FILENAME, ARG(certificate), "FILE", "what the CA made of the request: our certificate, and what is between it and the CA"},
+    {"encrypt", 0, G_OPTION_ARG_FILENAME, ARG(encrypt), "FILE", "encrypt private keys with the passphrase in FILE, of mode 0600"},
     {"address", 0, G_OPTION_ARG_STRING, ARG(address), "HOST:PORT",
      "where it is reached (default: NAME:4740); several with commas, in order of preference"},
     {"send", 0, G_OPTION_ARG_NONE, ARG(is_send), NULL, "we move sessions to it"},
@@ -44,6 +47,9 @@ static const Option options[] = {
     {"both", 0, G_OPTION_ARG_NONE, ARG(is_both), NULL, "both"},
     {"allow", 0, G_OPTION_ARG_STRING, ARG(allow), "PREFIXES",
      "VM addresses it may bring, with commas"},
+    {"allow-there", 0, G_OPTION_ARG_STRING, ARG(allow_there), "PREFIXES",
+     "VM addresses we may bring there (default: those of --allow)"},
+    {"here-only", 0, G_OPTION_ARG_NONE, ARG(is_here_only), NULL, "do not add us there"},
     {"nat-addresses", 0, G_OPTION_ARG_STRING, ARG(nat_addresses), "LIST",
      "translated addresses it may bring"},
     {"vm", 0, G_OPTION_ARG_STRING_ARRAY, ARG(vm), "NAME|ADDRESS",
@@ -75,6 +81,9 @@ static const Option options[] = {
     {"yield", 0, G_OPTION_ARG_NONE, ARG(is_yield), NULL,
      "this firewall is the backup now: what peers say wins over its older entries"},
     {"write", 0, G_OPTION_ARG_NONE, ARG(is_write), NULL, "write the keys to peers.d"},
+    {"tls", 0, G_OPTION_ARG_NONE, ARG(is_tls), NULL, "the TLS key and its certificate, not the signing key"},
+    {"activate", 0, G_OPTION_ARG_NONE, ARG(is_activate), NULL, "use the new key from now on"},
+    {"finish", 0, G_OPTION_ARG_NONE, ARG(is_finish), NULL, "remove the old key"},
     {"hold-ready", 0, G_OPTION_ARG_STRING, ARG(hold_ready), "TIME",
      "after READY wait for settle, at most this long (default: do not wait)"},
     {"timeout", 0, G_OPTION_ARG_STRING, ARG(timeout), "TIME", "wait no longer than this"},
@@ -97,21 +106,30 @@ typedef struct {
 static SamiExit run_help(Ctl *ctl, GError **error);
 
 static const Verb verbs[] = {
-    {"setup", ctl_setup, "", 0, 0, "name,address", FALSE,
+    {"setup", ctl_setup, "", 0, 0, "name,address,csr,certificate,encrypt", FALSE,
      "make keys, certificate and configuration of this firewall",
      "Idempotent; nothing that exists is overwritten. Prints the fingerprint that the other side "
-     "compares."},
-    {"keygen", ctl_keygen, "FILE", 1, 1, "", FALSE, "make an Ed25519 key pair in FILE and its .pub",
+     "compares. For sites with a CA: --csr,\nand with what the CA made of it --certificate FILE."},
+    {"keygen", ctl_keygen, "FILE", 1, 1, "encrypt", FALSE, "make an Ed25519 key pair in FILE and its .pub",
      "For labs and key exchange by hand; `samictl setup` makes its own."},
-    {"peer add", ctl_peer_add, "FILE", 1, 1,
-     "send,receive,both,allow,nat-addresses,address,yes,fingerprint", FALSE,
-     "trust the firewall that a peer file describes",
-     "Shows the fingerprint and asks; without a terminal --yes or --fingerprint is needed. A "
+    {"peer add", ctl_peer_add, "FILE|ssh://[USER@]HOST[:PORT]", 1, 1,
+     "send,receive,both,allow,nat-addresses,address,name,yes,fingerprint,allow-there,here-only", FALSE,
+     "trust the firewall that a peer file describes, or that ssh reaches",
+     "Over ssh the host key is what is trusted, and must be known; we are added there as well, the other way round. From a file:\nshows the fingerprint and asks; without a terminal --yes or --fingerprint is needed. A "
      "different peer of the same name is\n"
      "never overwritten. --address replaces the address of the peer file."},
+    {"peer update", ctl_peer_update, "FILE|ssh://[USER@]HOST[:PORT]", 1, 1, "name,yes,fingerprint", FALSE,
+     "take the new keys of a firewall that we trust", "What it may do stays as it is. Confirmed as by peer add."},
+    {"peer export", ctl_peer_export, "", 0, 0, "", FALSE, "print the peer file of this firewall", ""},
+    {"peer test", ctl_peer_test, "NAME", 1, 1, "json", FALSE, "ask a peer that we send to whether it knows us",
+     "TLS with both certificates and names, then a hello and its answer with both signatures. Nothing else is sent."},
     {"peer list", ctl_peer_list, "", 0, 0, "", FALSE, "show the firewalls we trust, and for what",
      ""},
     {"peer remove", ctl_peer_remove, "NAME", 1, 1, "", FALSE, "trust a firewall no longer", ""},
+    {"key list", ctl_key_list, "", 0, 0, "json", FALSE, "show our own keys and certificates", ""},
+    {"key rotate", ctl_key_rotate, "", 0, 0, "tls,activate,finish", FALSE, "replace our signing key, in three steps without a gap",
+     "Without an option a new key is made and put into the peer file beside the one in use; when the peers have taken it (peer update),\n"
+     "--activate; when sessions that began before have ended, --finish. With --tls the same for the TLS key."},
     {"check", ctl_check, "", 0, 0, "vm,to,mark,zone,vlan,json", FALSE,
      "say what would not survive a move, before it",
      "With --to the destination is asked what would become of the VM's sessions, by a dry run: nothing is written there. Without it, only "
@@ -373,7 +391,7 @@ print_verbs(const gchar *group)
 static const gchar *
 find_group(const gchar *prefix)
 {
-    static const gchar *const groups[] = {"peer", "show"};
+    static const gchar *const groups[] = {"peer", "key", "show"};
     for (guint i = 0; *prefix && i < G_N_ELEMENTS(groups); i++)
         if (g_str_has_prefix(groups[i], prefix))
             return groups[i];

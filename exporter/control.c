@@ -34,6 +34,8 @@ sami_exporter_describe(const SamiMigration *m)
     if (m->has_zone && sami_vlans_of_zone(m->vlans, m->zone))
         json_object_set_int_member(object, "vlan", sami_vlans_of_zone(m->vlans, m->zone));
     json_object_set_string_member(object, "peer", m->peer->name);
+    json_object_set_string_member(object, "own_key", m->own_key);
+    json_object_set_string_member(object, "peer_key", m->peer_key);
     json_object_set_string_member(object, "role", "exporter");
     json_object_set_string_member(object, "phase", sami_exporter_state_name(m->state));
     json_object_set_boolean_member(object, "confirmed_snapshot", m->is_snapshot_confirmed);
@@ -316,6 +318,19 @@ do_stats(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
     sami_control_finish(client, SAMI_EXIT_DONE, answer, NULL);
 }
 
+/* What SIGHUP does, for who wants to know whether it went well. */
+static void
+do_reload(SamiExporter *exporter, SamiControlClient *client, JsonObject *request)
+{
+    guint64 before = exporter->n_reload_errors;
+    sami_exporter_reload(exporter);
+    if (exporter->n_reload_errors == before)
+        sami_control_finish(client, SAMI_EXIT_DONE, NULL, NULL);
+    else
+        sami_control_finish(client, SAMI_EXIT_FAILED, NULL, "the exporter could not read all of its configuration again; its log says why, and so does "
+                            "sami-exporter --check-config");
+}
+
 void
 sami_exporter_control(SamiControlClient *client, JsonObject *request, gpointer user_data)
 {
@@ -335,7 +350,9 @@ sami_exporter_control(SamiControlClient *client, JsonObject *request, gpointer u
         { { "table", SAMI_CONTROL_INSPECTS, NULL }, sami_table_control },
         { { "sync", SAMI_CONTROL_INSPECTS, NULL }, sami_replication_sync },
         { { "metrics", SAMI_CONTROL_READS, NULL }, sami_exporter_metrics },
+        { { "reload", SAMI_CONTROL_CHANGES, NULL }, do_reload },
         { { "check", SAMI_CONTROL_INSPECTS, NULL }, sami_check_control },
+        { { "probe", SAMI_CONTROL_INSPECTS, NULL }, sami_probe_control },
     };
     gssize i = sami_control_command(client, request, "the exporter", commands, G_N_ELEMENTS(commands), sizeof commands[0]);
     if (i >= 0)

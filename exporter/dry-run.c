@@ -16,8 +16,8 @@ struct SamiDryRun {
     SamiExporter *exporter;
     const SamiConfig *config;   /* a reference */
     const SamiConfigPeer *peer; /* in `config` */
-    SamiKey *peer_key;
-    GArray *vm;
+    GPtrArray *peer_keys;       /* of SamiKey */
+    GArray *vm;                 /* (nullable) */
     SamiDryRunOps ops;
     gpointer user_data;
     guint32 request;
@@ -155,12 +155,12 @@ say_hello(SamiDryRun *run)
 {
     SamiRecord record = { .kind = SAMI_RECORD_HELLO };
     run->stream = sami_stream_new(SAMI_ROLE_EXPORTER, run->exporter->key, run->open.ekm, run->open.message_max, now_ms(), run->config->max_delay_ms);
-    run->stream->peer_key = run->peer_key;
+    run->stream->peer_keys = run->peer_keys;
     sami_random(run->stream->migration_id, 16);
     sami_random(run->stream->nonce_e, 32);
     record.hello = (SamiHello){ .version = 1, .pen = SAMI_PEN, .opening = SAMI_OPENING_CHECK };
     memcpy(record.hello.nonce, run->stream->nonce_e, 32);
-    sami_key_public(run->exporter->key, record.hello.public_key);
+    sami_key_public(run->stream->key, record.hello.public_key);
     g_strlcpy(record.hello.destination, run->peer->name, sizeof record.hello.destination);
     run->state = GREETED;
     run->hello_s = now_s();
@@ -238,6 +238,12 @@ on_hello_reply(SamiDryRun *run, const SamiHelloReply *reply)
     sami_stream_bind(run->stream, run->peer->name);
     g_clear_handle_id(&run->timer, g_source_remove);
     run->state = BOUND;
+    if (!run->vm) {
+        run->ops.bound(sami_dry_run_skew(run->hello_s, now_s(), run->export_s), run->user_data);
+        run->state = OVER;
+        sami_session_socket_send(run->socket, SAMI_FRAME_CLOSE, NULL, 0, NULL);
+        return;
+    }
     say_begin(run);
     if (run->state == BOUND)
         run->ops.bound(sami_dry_run_skew(run->hello_s, now_s(), run->export_s), run->user_data);
@@ -349,6 +355,12 @@ on_ready(GIOCondition condition, gpointer user_data)
     return run->source != NULL;
 }
 
+const SamiStream *
+sami_dry_run_stream(const SamiDryRun *run)
+{
+    return run->stream;
+}
+
 gboolean
 sami_dry_run_attach(SamiDryRun *run, guint32 request, int fd)
 {
@@ -362,15 +374,15 @@ sami_dry_run_attach(SamiDryRun *run, guint32 request, int fd)
 SamiDryRun *
 sami_dry_run_new(SamiExporter *exporter, const SamiConfigPeer *peer, const GArray *vm, const SamiDryRunOps *ops, gpointer user_data, GError **error)
 {
-    SamiKey *peer_key = sami_key_load_public(peer->signing_key_file, error);
-    if (!peer_key)
+    GPtrArray *peer_keys = sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, error);
+    if (!peer_keys)
         return NULL;
     SamiDryRun *run = g_new0(SamiDryRun, 1);
     run->exporter = exporter;
     run->config = sami_config_ref(exporter->config);
     run->peer = peer;
-    run->peer_key = peer_key;
-    run->vm = g_array_copy((GArray *) vm);
+    run->peer_keys = peer_keys;
+    run->vm = vm ? g_array_copy((GArray *) vm) : NULL;
     run->ops = *ops;
     run->user_data = user_data;
     run->request = ++exporter->last_request;
@@ -389,8 +401,8 @@ sami_dry_run_free(SamiDryRun *run)
     run->state = OVER;
     close_socket(run);
     sami_stream_free(run->stream);
-    sami_key_free(run->peer_key);
-    g_array_unref(run->vm);
+    g_ptr_array_unref(run->peer_keys);
+    g_clear_pointer(&run->vm, g_array_unref);
     g_queue_clear_full(&run->out, (GDestroyNotify) g_bytes_unref);
     sami_config_unref(run->config);
     g_free(run);

@@ -27,6 +27,7 @@ typedef struct SamiExporterKinds SamiExporterKinds;
 #define SAMI_EXPORTER_KINDS_MAX 8u
 typedef struct SamiCheck SamiCheck;
 typedef struct SamiDryRun SamiDryRun;
+typedef struct SamiProbe SamiProbe;
 
 /* What replications that have ended have counted: totals do not fall. */
 typedef struct {
@@ -38,7 +39,8 @@ struct SamiExporter {
     GMainLoop *loop;
     int channel;
     GSource *channel_source;
-    SamiKey *key;
+    SamiKey *key;              /* replaced by a reload; sessions keep theirs */
+    gchar *key_stamp;          /* of its file */
     GArray *vm_prefixes;       /* of SamiPrefix: whose state may leave */
     SamiVlans *vlans;          /* (nullable) */
     guint64 n_marks_masked;    /* records that lost bits of their mark to mark-mask */
@@ -47,6 +49,7 @@ struct SamiExporter {
     GPtrArray *replications;   /* of SamiReplication */
     SamiTable *table;          /* (nullable) that `samictl diff` reads */
     GPtrArray *checks;         /* of SamiCheck that run */
+    GPtrArray *probes;         /* of SamiProbe that run */
     guint64 n_checks;
     struct SamiOrigin *origin; /* which entries a peer brought here, and are its own */
     guint32 last_request;
@@ -70,10 +73,11 @@ struct SamiMigration {
     SamiExporter *exporter;
     const SamiConfig *config;  /* a reference: the one that it began with */
     const SamiConfigPeer *peer; /* in `config` */
-    SamiKey *peer_key;
+    GPtrArray *peer_keys; /* of SamiKey; NULL: a plain collector, which signs nothing */
     guint32 request;           /* of CONNECT */
     guint8 id[16];
     gchar hex[33];
+    gchar own_key[SAMI_KEY_ID_TEXT], peer_key[SAMI_KEY_ID_TEXT]; /* ids, of its last session; "": none yet */
     SamiExporterState state;
     GArray *vm;                /* of SamiPrefix */
     gboolean has_zone, has_mark;
@@ -213,6 +217,9 @@ void sami_replications_count(const SamiExporter *exporter, JsonObject *counters)
 /* (transfer full) */
 JsonArray *sami_replications_describe(SamiExporter *exporter);
 
+/* state.c: the configuration anew; n_reload_errors counts what stays as it was */
+void sami_exporter_reload(SamiExporter *exporter);
+
 /* table.c: the whole table as text, for who compares */
 void sami_table_control(SamiExporter *exporter, SamiControlClient *client, JsonObject *request);
 void sami_table_free(SamiTable *table); /* NULL is fine */
@@ -229,10 +236,13 @@ typedef struct {
     /* No answer comes. `reason` and `text` are the collector's, if it refused. */
     void (*ended)(SamiDryRunEnd how, SamiReason reason, const gchar *text, gpointer user_data);
 } SamiDryRunOps;
-/* Asks the connector for a session with a peer that gives receipts. SAMI_ERROR_FAILED. */
+/* Asks the connector for a session with a peer that gives receipts. vm NULL: nothing is said after the hello, and bound() is the end.
+ * SAMI_ERROR_FAILED. */
 SamiDryRun *sami_dry_run_new(SamiExporter *exporter, const SamiConfigPeer *peer, const GArray *vm, const SamiDryRunOps *ops, gpointer user_data,
                              GError **error);
 void sami_dry_run_free(SamiDryRun *run); /* NULL is fine */
+/* From bound() on. (transfer none) */
+const SamiStream *sami_dry_run_stream(const SamiDryRun *run);
 /* Takes the descriptor if it is this one's. */
 gboolean sami_dry_run_attach(SamiDryRun *run, guint32 request, int fd_take);
 /* A session record; after bound(). */
@@ -248,6 +258,11 @@ void sami_dry_run_finish(SamiDryRun *run);
 void sami_check_control(SamiExporter *exporter, SamiControlClient *client, JsonObject *request);
 gboolean sami_check_attach(SamiExporter *exporter, guint32 request, int fd_take);
 void sami_check_free(SamiCheck *check);
+
+/* probe.c: one hello and its answer. Control request; probes that run get the connector's sessions. */
+void sami_probe_control(SamiExporter *exporter, SamiControlClient *client, JsonObject *request);
+gboolean sami_probe_attach(SamiExporter *exporter, guint32 request, int fd_take);
+void sami_probe_free(SamiProbe *probe);
 
 /* link.c: Messages out and in */
 void sami_link_init(SamiMigration *m);

@@ -367,7 +367,7 @@ on_message(SamiMigration *m, guint8 *message, gsize length)
     gboolean is_last = FALSE;
     g_autoptr(GError) error = NULL;
     /* A plain collector has no key that we know. After the last word there is nothing to be said. */
-    if (!m->peer_key || link->has_last || m->has_final || sami_exporter_is_over(m->state)) {
+    if (!m->peer_keys || link->has_last || m->has_final || sami_exporter_is_over(m->state)) {
         m->exporter->n_answers_ignored++;
         return;
     }

@@ -128,9 +128,9 @@ SamiMigration *
 sami_migration_new(SamiExporter *exporter, const SamiConfigPeer *peer, GArray *vm, GError **error)
 {
     g_autoptr(GArray) prefixes = vm;
-    g_autoptr(SamiKey) peer_key = peer->receipts ? sami_key_load_public(peer->signing_key_file, error) : NULL;
+    g_autoptr(GPtrArray) peer_keys = peer->receipts ? sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, error) : NULL;
     SamiMigration *m;
-    if (peer->receipts && !peer_key)
+    if (peer->receipts && !peer_keys)
         return NULL;
     m = g_new0(SamiMigration, 1);
     m->exporter = exporter;
@@ -141,7 +141,7 @@ sami_migration_new(SamiExporter *exporter, const SamiConfigPeer *peer, GArray *v
     }
     m->config = sami_config_ref(exporter->config);
     m->vlans = sami_vlans_ref(exporter->vlans);
-    m->peer_key = g_steal_pointer(&peer_key);
+    m->peer_keys = g_steal_pointer(&peer_keys);
     m->vm = g_steal_pointer(&prefixes);
     sami_random(m->id, sizeof m->id);
     for (guint i = 0; i < 16; i++)
@@ -173,7 +173,7 @@ sami_migration_free(SamiMigration *m)
     sami_lenient_free(m->lenient);
     sami_purge_free(m->purge);
     sami_stream_free(m->stream);
-    sami_key_free(m->peer_key);
+    g_clear_pointer(&m->peer_keys, g_ptr_array_unref);
     g_array_unref(m->vm);
     g_array_unref(m->ignored);
     g_clear_pointer(&m->helped_zones, g_array_unref);

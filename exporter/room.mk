@@ -15,6 +15,7 @@ libexporter_a_SOURCES = \
 	exporter/machine.c exporter/machine.h \
 	exporter/metrics.c \
 	exporter/migration.c exporter/migration-internal.h \
+	exporter/probe.c \
 	exporter/purge.c \
 	exporter/replication.c \
 	exporter/say.c \

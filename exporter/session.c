@@ -123,6 +123,19 @@ sami_migration_plan_answer(SamiMigration *m)
         m->answer_timer = g_timeout_add_seconds(m->config->lease_s, on_no_answer, m);
 }
 
+/* The peer may sign with another key by now: one that has come by a reload since. */
+static void
+renew_peer_keys(SamiMigration *m)
+{
+    const SamiConfigPeer *peer = sami_config_peer(m->exporter->config, m->peer->name);
+    GPtrArray *fresh = m->peer_keys && peer && peer->signing_key_file ? sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, NULL) : NULL;
+    if (!fresh)
+        return;
+    g_ptr_array_unref(m->peer_keys);
+    m->stream->peer_keys = m->peer_keys = fresh;
+    m->stream->peer_key = NULL; /* its first answer says which */
+}
+
 /* PROTOCOL §3 step 1. */
 void
 sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
@@ -132,11 +145,12 @@ sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
     gboolean is_resume = m->stream != NULL;
     if (is_resume) {
         sami_link_flush(m, FALSE); /* into the ring, while its templates are known */
-        sami_stream_reopen(m->stream, open->ekm, now_ms);
+        renew_peer_keys(m);
+        sami_stream_reopen(m->stream, m->exporter->key, open->ekm, now_ms);
     } else {
         m->stream = sami_stream_new(SAMI_ROLE_EXPORTER, m->exporter->key, open->ekm, open->message_max, now_ms,
                                     m->config->max_delay_ms);
-        m->stream->peer_key = m->peer_key;
+        m->stream->peer_keys = m->peer_keys;
         m->stream->counter_out = 1; /* after the hello, which is 0 in every session */
         memcpy(m->stream->migration_id, m->id, 16);
     }
@@ -144,7 +158,7 @@ sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
     record.hello.version = 1;
     record.hello.pen = SAMI_PEN;
     memcpy(record.hello.nonce, m->stream->nonce_e, 32);
-    sami_key_public(m->exporter->key, record.hello.public_key);
+    sami_key_public(m->stream->key, record.hello.public_key);
     g_strlcpy(record.hello.destination, m->peer->name, sizeof record.hello.destination);
     record.hello.opening = is_resume && !m->is_unknown_there ? SAMI_OPENING_RESUME : SAMI_OPENING_NEW;
     record.hello.generation = m->generation;
@@ -231,6 +245,8 @@ sami_migration_bound(SamiMigration *m, const SamiHelloReply *reply)
     memcpy(m->stream->nonce_c, reply->nonce_c, 32);
     sami_stream_bind(m->stream, m->peer->name);
     m->is_bound = m->is_known = TRUE;
+    g_message("%.8s: session with %s: our key %s, its key %s", m->hex, m->peer->name, sami_key_id_text(sami_key_id(m->stream->key), m->own_key),
+              sami_key_id_text(sami_key_id(m->stream->peer_key), m->peer_key));
     m->is_unknown_there = FALSE;
     m->sessions_max = reply->sessions_max;
     m->peer_lease_s = reply->lease_s;

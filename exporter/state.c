@@ -47,7 +47,7 @@ on_channel(GIOCondition condition, gpointer user_data)
             return G_SOURCE_CONTINUE;
         }
     }
-    if (type == SAMI_CHANNEL_SESSION && fd >= 0 && sami_check_attach(exporter, request, fd))
+    if (type == SAMI_CHANNEL_SESSION && fd >= 0 && (sami_check_attach(exporter, request, fd) || sami_probe_attach(exporter, request, fd)))
         return G_SOURCE_CONTINUE;
     if (fd >= 0)
         close(fd);
@@ -91,10 +91,9 @@ read_vlans(const SamiConfig *config, SamiVlans **ret_vlans, GError **error)
 }
 
 /* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs. */
-static gboolean
-on_reload(gpointer user_data)
+void
+sami_exporter_reload(SamiExporter *exporter)
 {
-    SamiExporter *exporter = user_data;
     g_autoptr(GError) error = NULL;
     g_autoptr(SamiConfig) fresh = sami_config_reload(exporter->config, &error);
     g_autoptr(GArray) prefixes = fresh && sami_daemon_check_reload(fresh, &error) ? read_prefixes(fresh, &error) : NULL;
@@ -102,7 +101,7 @@ on_reload(gpointer user_data)
     if (!prefixes || !read_vlans(fresh, &vlans, &error)) {
         exporter->n_reload_errors++;
         g_warning("reload: the old configuration stays in use: %s", error->message);
-        return G_SOURCE_CONTINUE;
+        return;
     }
     g_autofree gchar *kept = sami_config_keep_fixed(fresh, exporter->config);
     if (kept)
@@ -113,6 +112,12 @@ on_reload(gpointer user_data)
     exporter->vm_prefixes = g_steal_pointer(&prefixes);
     sami_vlans_unref(exporter->vlans);
     exporter->vlans = vlans;
+    /* Whom we believe must not depend on whether our own key is in order. */
+    if (!sami_daemon_load_key(exporter->config, &exporter->key, &exporter->key_stamp, &error)) {
+        g_warning("reload: our old signing key stays in use: %s", error->message);
+        exporter->n_reload_errors++;
+        g_clear_error(&error);
+    }
     if (!sami_daemon_send_reload(exporter->config, exporter->channel, &error)) {
         g_warning("reload: the connector keeps its old peers: %s", error->message);
         exporter->n_reload_errors++;
@@ -120,6 +125,12 @@ on_reload(gpointer user_data)
     sami_replications_configure(exporter);
     exporter->n_reloads++;
     g_message("%s: reloaded: %u peers", exporter->config->name, exporter->config->peers->len);
+}
+
+static gboolean
+on_reload(gpointer user_data)
+{
+    sami_exporter_reload(user_data);
     return G_SOURCE_CONTINUE;
 }
 
@@ -129,7 +140,7 @@ open_all(SamiExporter *exporter, GError **error)
     const SamiConfig *config = exporter->config;
     const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group };
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
-    if (!(exporter->key = sami_key_load_private(config->signing_key, error)) ||
+    if (!sami_daemon_load_key(config, &exporter->key, &exporter->key_stamp, error) ||
         !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
@@ -146,10 +157,12 @@ close_all(SamiExporter *exporter)
     g_clear_pointer(&exporter->control, sami_control_server_free);
     sami_replications_close(exporter);
     g_ptr_array_unref(exporter->checks);
+    g_ptr_array_unref(exporter->probes);
     g_ptr_array_unref(exporter->migrations);
     g_clear_pointer(&exporter->vm_prefixes, g_array_unref);
     sami_vlans_unref(exporter->vlans);
     sami_key_free(exporter->key);
+    g_free(exporter->key_stamp);
     sami_config_unref(exporter->config);
     g_main_loop_unref(exporter->loop);
 }
@@ -162,6 +175,7 @@ sami_exporter_run(const SamiConfig *config, int channel)
     exporter.loop = g_main_loop_new(NULL, FALSE);
     exporter.migrations = g_ptr_array_new_with_free_func((GDestroyNotify) sami_migration_free);
     exporter.checks = g_ptr_array_new_with_free_func((GDestroyNotify) sami_check_free);
+    exporter.probes = g_ptr_array_new_with_free_func((GDestroyNotify) sami_probe_free);
     gboolean is_open = open_all(&exporter, &error);
     if (is_open) {
         exporter.channel_source = sami_fd_source_new(channel, G_IO_IN, on_channel, &exporter, NULL);

@@ -35,6 +35,15 @@ add(ReplayKeys *keys, const gchar *name, SamiKey *key, const SamiSigner *signer,
 }
 
 static gboolean
+add_file(ReplayKeys *keys, const gchar *name, const gchar *file, SamiTrust trust, GError **error)
+{
+    g_autoptr(GPtrArray) loaded = sami_keys_load_public(file, trust, error);
+    for (guint i = 0; loaded && i < loaded->len; i++)
+        add(keys, name, sami_key_ref(loaded->pdata[i]), NULL, FALSE);
+    return loaded != NULL;
+}
+
+static gboolean
 add_config(ReplayKeys *keys, const SamiConfig *config, GError **error)
 {
     keys->signers = sami_signers_load(config, NULL, error);
@@ -47,14 +56,11 @@ add_config(ReplayKeys *keys, const SamiConfig *config, GError **error)
         return FALSE;
     for (guint i = 0; i < config->peers->len; i++) {
         const SamiConfigPeer *peer = config->peers->pdata[i];
-        SamiKey *key = peer->signing_key_file ? sami_key_load_public(peer->signing_key_file, error) : NULL;
-        if (peer->signing_key_file && !key)
+        if (peer->signing_key_file && !add_file(keys, peer->name, peer->signing_key_file, SAMI_TRUST_PUBLIC, error))
             return FALSE;
-        if (key)
-            add(keys, peer->name, key, NULL, FALSE);
     }
     /* Ours may be readable by root only, and whoever reads a journal is somebody else. */
-    SamiKey *own = sami_key_load_private(config->signing_key, NULL);
+    SamiKey *own = sami_key_load_private(config->signing_key, config->key_passphrase_file, NULL);
     if (own)
         add(keys, config->name, own, NULL, TRUE);
     return TRUE;
@@ -70,11 +76,9 @@ replay_keys_load(Replay *replay, GError **error)
     if (!replay_load_config(replay, error) || (replay->config && !add_config(keys, replay->config, error)))
         return NULL;
     for (guint i = 0; replay->args.keys && replay->args.keys[i]; i++) {
-        SamiKey *key = sami_key_load_public(replay->args.keys[i], error);
         g_autofree gchar *name = g_path_get_basename(replay->args.keys[i]);
-        if (!key)
+        if (!add_file(keys, name, replay->args.keys[i], SAMI_TRUST_ANY, error))
             return NULL;
-        add(keys, name, key, NULL, FALSE);
     }
     return g_steal_pointer(&keys);
 }

@@ -258,7 +258,7 @@ prepare(Recording *r, Replay *replay, GError **error)
         sigaddset(&r->signals, ending[i]);
     sigprocmask(SIG_BLOCK, &r->signals, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk */
-    return (r->key = sami_key_load_private(replay->config->signing_key, error)) && (r->firewall = sami_firewall_linux_new(error)) &&
+    return (r->key = sami_key_load_private(replay->config->signing_key, replay->config->key_passphrase_file, error)) && (r->firewall = sami_firewall_linux_new(error)) &&
            (r->output = replay_output_new(replay->args.output, r->key, error));
 }
 

@@ -563,7 +563,7 @@ prepare(Sending *m, GError **error)
             return FALSE;
         }
     if (!(m->selection = replay_selection_new(&m->replay->args, error)) || !find_peer(m, error) || !(m->session = replay_session_new(m->config, error)) ||
-        !(m->key = sami_key_load_private(m->config->signing_key, error)) || !(m->keys = replay_keys_load(m->replay, error)) ||
+        !(m->key = sami_key_load_private(m->config->signing_key, m->config->key_passphrase_file, error)) || !(m->keys = replay_keys_load(m->replay, error)) ||
         !replay_find_begin(m->replay, m->keys, &m->vm, &m->begin, error))
         return FALSE;
     if (m->replay->args.vms)

@@ -34,7 +34,7 @@ struct ReplaySession {
     const SamiConfig *config;
     const SamiConfigPeer *peer;
     SamiKey *key;
-    SamiKey *peer_key; /* NULL: a peer without receipts */
+    GPtrArray *peer_keys; /* of SamiKey; NULL: a peer without receipts */
     ReplaySessionOps ops;
     gpointer user_data;
     State state;
@@ -244,7 +244,7 @@ say_hello(ReplaySession *s)
 {
     SamiRecord record = { .kind = SAMI_RECORD_HELLO };
     s->stream = sami_stream_new(SAMI_ROLE_EXPORTER, s->key, s->open.ekm, s->open.message_max, now_ms(), s->config->max_delay_ms);
-    s->stream->peer_key = s->peer_key;
+    s->stream->peer_keys = s->peer_keys;
     sami_random(s->stream->migration_id, 16);
     sami_random(s->stream->nonce_e, 32);
     for (guint i = 0; i < 16; i++)
@@ -258,7 +258,7 @@ say_hello(ReplaySession *s)
         return;
     queue(s, FALSE);
     write_out(s);
-    if (s->peer_key) {
+    if (s->peer_keys) {
         replay_session_expect(s, s->config->max_delay_ms / 1000 + 1, "hello within max-delay");
     } else if (s->state == GREETED) {
         s->state = BOUND;
@@ -308,7 +308,7 @@ on_message(ReplaySession *s, guint8 *message, gsize length)
     SamiReason reason = SAMI_REASON_MALFORMED;
     gboolean is_last, is_bound = s->state == BOUND || s->state == CLOSING;
     g_autoptr(GError) error = NULL;
-    if (!s->stream || !s->peer_key || s->has_closed) /* a plain collector has no key that we know; after the last word there is nothing to be said */
+    if (!s->stream || !s->peer_keys || s->has_closed) /* a plain collector has no key that we know; after the last word there is nothing to be said */
         return;
     gboolean is_valid = sami_answer_verify(s->stream, is_bound, message, length, now_ms(), &s->under, &reason, &is_last, &error) &&
                         sami_stream_decode(s->stream, message, length, on_record, s, &error);
@@ -437,7 +437,7 @@ replay_session_open(ReplaySession *s, const SamiConfigPeer *peer, SamiKey *key, 
     s->key = key;
     s->ops = *ops;
     s->user_data = user_data;
-    if (peer->receipts && !(s->peer_key = sami_key_load_public(peer->signing_key_file, error)))
+    if (peer->receipts && !(s->peer_keys = sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, error)))
         return FALSE;
     if (!sami_channel_send(s->channel, SAMI_CHANNEL_CONNECT, REQUEST, peer->name, -1, error))
         return FALSE;
@@ -462,7 +462,7 @@ replay_session_free(ReplaySession *s)
         ;
     g_queue_clear_full(&s->out, unsent_free);
     sami_stream_free(s->stream);
-    sami_key_free(s->peer_key);
+    g_clear_pointer(&s->peer_keys, g_ptr_array_unref);
     g_free(s->awaited);
     g_free(s->failure);
     g_free(s->scratch);

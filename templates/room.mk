@@ -12,6 +12,7 @@ libtemplates_a_SOURCES = \
 	templates/template.c templates/template.h \
 	templates/timeouts.c templates/timeouts.h \
 	templates/shim.c templates/shim.h \
+	templates/private-key.c templates/private-key.h \
 	templates/signature.c templates/signature.h \
 	templates/codec.c templates/codec.h \
 	templates/validate.c templates/validate.h \

@@ -1,24 +1,24 @@
 #include "templates/signature.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/cursor.h"
-#include "common/secret.h"
+#include "common/trust.h"
 #include "templates/elements.h"
+#include "templates/private-key.h"
 #include "templates/rules.h"
 
 /* 18 octets: the text and its NUL. */
 static const guint8 context[18] = "SAMI-IPFIX-SIG-v1";
 #define SIGNATURE_OCTETS 64u
+/* Some public keys in PEM, and comments. */
+#define PUBLIC_FILE_MAX (64u * 1024u)
 
 struct SamiKey {
     EVP_PKEY *pkey;
@@ -27,80 +27,112 @@ struct SamiKey {
     guint8 scratch[sizeof context + SAMI_MESSAGE_MAX]; /* Ed25519 is one-shot: context and Message in one piece */
 };
 
+/* RFC 8410 §4: the SPKI of Ed25519 is 12 constant octets and the key. Taken from there, so that a provider's key does as well. */
+#define SPKI_OCTETS 44
+
+static void
+key_clear(gpointer data)
+{
+    SamiKey *key = data;
+    EVP_PKEY_free(key->pkey);
+}
+
 static SamiKey *
 key_take(EVP_PKEY *pkey)
 {
-    SamiKey *key = g_new0(SamiKey, 1);
-    gsize raw_length = sizeof key->raw;
+    SamiKey *key = g_rc_box_new0(SamiKey);
     guint8 *der = NULL;
     int length = i2d_PUBKEY(pkey, &der);
     key->pkey = pkey;
-    if (length <= 0 || EVP_PKEY_get_id(pkey) != EVP_PKEY_ED25519 ||
-        EVP_PKEY_get_raw_public_key(pkey, key->raw, &raw_length) != 1 ||
-        EVP_Digest(der, (gsize) length, key->digest, NULL, EVP_sha256(), NULL) != 1)
+    if (length != SPKI_OCTETS || !EVP_PKEY_is_a(pkey, "ED25519") || EVP_Digest(der, SPKI_OCTETS, key->digest, NULL, EVP_sha256(), NULL) != 1)
         g_clear_pointer(&key, sami_key_free);
+    else
+        memcpy(key->raw, der + SPKI_OCTETS - sizeof key->raw, sizeof key->raw);
     OPENSSL_free(der);
     return key;
+}
+
+SamiKey *
+sami_key_ref(SamiKey *key)
+{
+    return g_rc_box_acquire(key);
 }
 
 void
 sami_key_free(SamiKey *key)
 {
-    if (!key)
-        return;
-    EVP_PKEY_free(key->pkey);
-    g_free(key);
-}
-
-static EVP_PKEY *
-parse(const SamiSecret *secret, gboolean is_private)
-{
-    BIO *bio = BIO_new_mem_buf(secret->text, (int) secret->length);
-    EVP_PKEY *pkey = is_private ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
-    BIO_free(bio);
-    return pkey;
-}
-
-static SamiKey *
-load(const gchar *file, gboolean is_private, GError **error)
-{
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    SamiSecret secret = { NULL, 0 };
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", file, g_strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return NULL;
-    }
-    gboolean is_too_open = is_private && (status.st_mode & 077);
-    if (is_too_open)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s: a signing key must not be accessible by others (mode %04o, allowed 0600)", file,
-                    status.st_mode & 07777u);
-    gboolean is_read = !is_too_open && sami_secret_read(fd, file, &secret, error);
-    close(fd);
-    if (!is_read)
-        return NULL;
-    EVP_PKEY *pkey = parse(&secret, is_private);
-    sami_secret_clear(&secret);
-    SamiKey *key = pkey ? key_take(pkey) : NULL;
-    if (!key)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no Ed25519 %s key in PEM form", file,
-                    is_private ? "private" : "public");
-    return key;
+    if (key)
+        g_rc_box_release_full(key, key_clear);
 }
 
 SamiKey *
-sami_key_load_private(const gchar *file, GError **error)
+sami_key_load_private(const gchar *place, const gchar *passphrase_file, GError **error)
 {
-    return load(file, TRUE, error);
+    EVP_PKEY *pkey = sami_private_key_load(place, passphrase_file, error);
+    SamiKey *key = pkey ? key_take(pkey) : NULL;
+    if (pkey && !key)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: the private key is not of Ed25519", place);
+    return key;
+}
+
+/* OpenSSL's own would ask on the terminal. */
+static int
+give_no_passphrase(char *buffer, int size, int is_writing, void *unused)
+{
+    return -1;
+}
+
+GPtrArray *
+sami_keys_load_public(const gchar *file, SamiTrust trust, GError **error)
+{
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
+    gsize length = 0;
+    guint n_blocks = 0;
+    g_autofree gchar *text = sami_trust_read(file, trust, PUBLIC_FILE_MAX, &length, error);
+    if (!text)
+        return NULL;
+    /* Each block has to be one: a key that could not be read, and of which nothing was said, would be missed when it is needed. */
+    for (const gchar *at = text; (at = strstr(at, "-----BEGIN ")); at++)
+        n_blocks++;
+    BIO *bio = BIO_new_mem_buf(text, (int) length);
+    EVP_PKEY *pkey;
+    while (bio && keys->len < SAMI_KEYS_MAX && (pkey = PEM_read_bio_PUBKEY(bio, NULL, give_no_passphrase, NULL))) {
+        SamiKey *key = key_take(pkey);
+        if (!key)
+            break;
+        g_ptr_array_add(keys, key);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    if (keys->len > 0 && keys->len == n_blocks)
+        return g_steal_pointer(&keys);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no Ed25519 public key in PEM form; allowed are 1 to %u of them, and nothing else", file,
+                SAMI_KEYS_MAX);
+    return NULL;
 }
 
 SamiKey *
 sami_key_load_public(const gchar *file, GError **error)
 {
-    return load(file, FALSE, error);
+    g_autoptr(GPtrArray) keys = sami_keys_load_public(file, SAMI_TRUST_PUBLIC, error);
+    return keys ? sami_key_ref(keys->pdata[0]) : NULL;
+}
+
+SamiKey *
+sami_keys_find(GPtrArray *keys, const guint8 key_id[SAMI_KEY_ID])
+{
+    for (guint i = 0; keys && i < keys->len; i++)
+        if (memcmp(sami_key_id(keys->pdata[i]), key_id, SAMI_KEY_ID) == 0)
+            return keys->pdata[i];
+    return NULL;
+}
+
+const gchar *
+sami_key_id_text(const guint8 key_id[SAMI_KEY_ID], gchar ret_text[SAMI_KEY_ID_TEXT])
+{
+    for (guint i = 0; i < SAMI_KEY_ID; i++)
+        g_snprintf(ret_text + 2 * i, 3, "%02x", key_id[i]);
+    return ret_text;
 }
 
 SamiKey *

@@ -4,23 +4,37 @@
 
 #include "common/error.h"
 #include "common/limits.h"
+#include "common/trust.h"
 
 #define SAMI_KEY_ID 8u
 
 enum { SAMI_ROLE_EXPORTER = 1, SAMI_ROLE_COLLECTOR = 2, SAMI_ROLE_FILE = 3 };
 #define SAMI_SIGNATURE_LAST 0x01u
 
-/* A public key, or a key pair. Immutable but for its scratch buffer: one thread. */
+/* A public key, or a key pair. Immutable but for its scratch buffer and its references: one thread. */
 typedef struct SamiKey SamiKey;
 
-/* SAMI_ERROR_CONFIG when the file cannot be read, is no Ed25519 key, or (private) is readable by others. */
-SamiKey *sami_key_load_private(const gchar *file, GError **error);
+/* One identity's keys at a time: an old one and a new one, and room. */
+#define SAMI_KEYS_MAX 4u
+
+/* The private key in a PEM file, plain or encrypted with the passphrase in passphrase_file (nullable), or behind a URI; see
+ * templates/private-key.h. SAMI_ERROR_CONFIG when it cannot be read, is not of Ed25519, or others may read it. */
+SamiKey *sami_key_load_private(const gchar *place, const gchar *passphrase_file, GError **error);
+/* All public keys of a PEM file, one to SAMI_KEYS_MAX, read as a file of that trust. (transfer full) of SamiKey. And the first of them, of a file that
+ * nobody else may write. */
+GPtrArray *sami_keys_load_public(const gchar *file, SamiTrust trust, GError **error);
 SamiKey *sami_key_load_public(const gchar *file, GError **error);
+/* (nullable) (transfer none) */
+SamiKey *sami_keys_find(GPtrArray *keys, const guint8 key_id[SAMI_KEY_ID]);
+SamiKey *sami_key_ref(SamiKey *key);
+/* In hex, as logs and files show it. Returns ret_text. */
+#define SAMI_KEY_ID_TEXT (2u * SAMI_KEY_ID + 1u)
+const gchar *sami_key_id_text(const guint8 key_id[SAMI_KEY_ID], gchar ret_text[SAMI_KEY_ID_TEXT]);
 /* From 32 raw octets. (nullable) */
 SamiKey *sami_key_from_public(const guint8 octets[32]);
 /* A new pair, for tests and throw-away use. */
 SamiKey *sami_key_generate(void);
-void sami_key_free(SamiKey *key);
+void sami_key_free(SamiKey *key); /* drops a reference; NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiKey, sami_key_free)
 const guint8 *sami_key_id(const SamiKey *key);                       /* 8 octets */
 void sami_key_public(const SamiKey *key, guint8 ret_octets[32]);     /* raw */

@@ -8,7 +8,7 @@ sami_stream_new(guint8 role, SamiKey *key, const guint8 ekm[32], gsize message_m
     gboolean is_exporter = role == SAMI_ROLE_EXPORTER;
     SamiStream *stream = g_new0(SamiStream, 1);
     stream->role = role;
-    stream->key = key;
+    stream->key = sami_key_ref(key);
     memcpy(stream->ekm, ekm, 32);
     sami_binding_opening(ekm, stream->binding);
     stream->start_ms = stream->opened_ms = now_ms;
@@ -26,6 +26,7 @@ sami_stream_free(SamiStream *stream)
     sami_encoder_free(stream->encoder);
     sami_decoder_free(stream->decoder);
     g_clear_pointer(&stream->unread, g_array_unref);
+    sami_key_free(stream->key);
     g_free(stream);
 }
 
@@ -39,9 +40,12 @@ sami_stream_bind(SamiStream *stream, const gchar *destination)
 }
 
 void
-sami_stream_reopen(SamiStream *stream, const guint8 ekm[32], guint64 now_ms)
+sami_stream_reopen(SamiStream *stream, SamiKey *key, const guint8 ekm[32], guint64 now_ms)
 {
     gboolean is_exporter = stream->role == SAMI_ROLE_EXPORTER;
+    SamiKey *before = stream->key;
+    stream->key = sami_key_ref(key);
+    sami_key_free(before);
     memcpy(stream->ekm, ekm, 32);
     sami_binding_opening(ekm, stream->binding);
     stream->start_ms = stream->opened_ms = now_ms;
@@ -108,7 +112,7 @@ compare(const SamiStream *stream, const SamiSignature *s)
         return SAMI_REASON_BAD_SIGNATURE;
     if (s->role != role)
         return SAMI_REASON_WRONG_ROLE;
-    if (memcmp(s->key_id, sami_key_id(stream->peer_key), SAMI_KEY_ID) != 0)
+    if (!stream->peer_key || memcmp(s->key_id, sami_key_id(stream->peer_key), SAMI_KEY_ID) != 0)
         return SAMI_REASON_UNKNOWN_SIGNER;
     if (memcmp(s->migration_id, stream->migration_id, sizeof s->migration_id) != 0 ||
         memcmp(s->binding, stream->binding, sizeof s->binding) != 0)
@@ -187,6 +191,8 @@ sami_stream_verify(SamiStream *stream, const guint8 *message, gsize length, guin
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
+    if (stream->peer_keys && stream->counter_in == 0)
+        stream->peer_key = sami_keys_find(stream->peer_keys, signature.key_id);
     SamiReason reason = compare(stream, &signature);
     if (reason != SAMI_REASON_NONE)
         return refuse(reason, ret_reason, error);

@@ -8,8 +8,9 @@
 
 typedef struct {
     guint8 role; /* SAMI_ROLE_EXPORTER or SAMI_ROLE_COLLECTOR: ours */
-    SamiKey *key;           /* ours (transfer none) */
+    SamiKey *key;           /* ours, a reference: one from hello to end, whatever is loaded later */
     SamiKey *peer_key;      /* (transfer none) (nullable) until known */
+    GPtrArray *peer_keys;   /* of SamiKey (transfer none) (nullable): the peer's first Message of a session says which of them is peer_key */
     guint8 ekm[32];
     guint8 migration_id[16];
     guint8 nonce_e[32], nonce_c[32];
@@ -37,8 +38,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiStream, sami_stream_free)
 void sami_stream_bind(SamiStream *stream, const gchar *destination);
 
 /* The same migration in a new Transport Session (PROTOCOL §3, resume): B0 of the new one, its own clocks, a fresh decoder, templates
- * anew. counter_out goes on; the peer's direction counts from 0 again. */
-void sami_stream_reopen(SamiStream *stream, const guint8 ekm[32], guint64 now_ms);
+ * anew. counter_out goes on; the peer's direction counts from 0 again. `key` signs from now on. */
+void sami_stream_reopen(SamiStream *stream, SamiKey *key, const guint8 ekm[32], guint64 now_ms);
 
 /* Ends the Message that the encoder holds, unsigned, and gives it the next counter. For a sender that keeps Messages to sign them
  * later, or again in another Transport Session. *ret_message as below. */
@@ -65,8 +66,8 @@ gboolean sami_stream_take(SamiStream *stream, guint64 now_ms, guint32 export_tim
  * them grow, by 8.6 s a day at 100 ppm: one more reason why a session is at most 24 h old (PROTOCOL §1). */
 
 /* Steps (1) to (5) of PROTOCOL §2; nothing is decoded yet, so the caller can put the verified Message into its journal first.
- * *ret_reason says which rule failed. `peer_key` and `migration_id` have to be set (the collector reads them from the first
- * Message's signature record with sami_signature_read()). */
+ * *ret_reason says which rule failed. `peer_key` or `peer_keys`, and `migration_id` have to be set (the collector
+ * reads them from the first Message's signature record with sami_signature_read()). */
 gboolean sami_stream_verify(SamiStream *stream, const guint8 *message, gsize length, guint64 now_ms, SamiReason *ret_reason,
                             gboolean *ret_is_last, GError **error);
 /* We did not read from `from_ms` to `to_ms` of our clock, because the peer was faster than it may be. What was signed before or in that time waited for us: for

@@ -32,7 +32,7 @@ sami_handshake_cause_id(SamiHandshakeCause cause)
 static gboolean
 is_channel_type(guint type)
 {
-    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_REFUSED;
+    return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_SECRET;
 }
 
 static void
@@ -117,7 +117,8 @@ check_packet(const guint8 *packet, gsize length, int flags, const int *fds, guin
         rule = "a packet is too short";
     else if (!is_channel_type(packet[0]))
         rule = "a packet has an unknown type";
-    else if ((flags & MSG_CTRUNC) || n_fds > 1 || (n_fds && packet[0] != SAMI_CHANNEL_SESSION && packet[0] != SAMI_CHANNEL_RELOAD))
+    else if ((flags & MSG_CTRUNC) || n_fds > 1 ||
+             (n_fds && packet[0] != SAMI_CHANNEL_SESSION && packet[0] != SAMI_CHANNEL_RELOAD && packet[0] != SAMI_CHANNEL_SECRET))
         rule = "a packet carries descriptors that do not belong to it";
     else if (n_fds && packet[0] == SAMI_CHANNEL_SESSION && !is_session_pair(fds[0]))
         rule = "what a packet passes as a session is none";

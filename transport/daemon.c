@@ -10,12 +10,15 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/trust.h"
 #include "config.h"
+#include "templates/private-key.h"
 #include "transport/privileges.h"
 #include "transport/reload.h"
 #include "transport/sandbox.h"
@@ -58,7 +61,7 @@ limits_of(const SamiConfig *config)
 SamiNetworkConfig
 sami_daemon_network_config(const SamiConfig *config)
 {
-    return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key,
+    return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key, .passphrase_file = config->key_passphrase_file,
                                 .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
@@ -88,7 +91,9 @@ list_paths(const SamiConfig *config, GPtrArray *names)
     GArray *paths = g_array_new(FALSE, FALSE, sizeof(SamiSandboxPath));
     g_array_append_vals(paths, fixed, G_N_ELEMENTS(fixed));
     add_directory(paths, names, config->path);
-    add_directory(paths, names, config->tls_ca);
+    const gchar *const files[] = { config->tls_ca, config->certificate, config->key, config->signing_key, config->key_passphrase_file };
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++)
+        add_directory(paths, names, files[i] && !sami_private_key_is_uri(files[i]) ? files[i] : NULL);
     for (guint i = 0; i < config->peers->len; i++) {
         const SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
         add_directory(paths, names, peer->certificate_file);
@@ -115,18 +120,6 @@ sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *r
                                paths->len, error));
 }
 
-gboolean
-sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error)
-{
-    SamiNetworkConfig network = sami_daemon_network_config(config);
-    int fd = sami_reload_write(&network, error);
-    gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
-    if (fd >= 0)
-        close(fd);
-    g_ptr_array_unref(network.peers);
-    return is_sent;
-}
-
 static gboolean
 check_file(const gchar *path, GError **error)
 {
@@ -143,7 +136,8 @@ check_file(const gchar *path, GError **error)
 gboolean
 sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
 {
-    gboolean is_reached = check_file(fresh->tls_ca, error);
+    gboolean is_reached = check_file(fresh->tls_ca, error) && check_file(fresh->key_passphrase_file, error) &&
+                          (sami_private_key_is_uri(fresh->signing_key) || check_file(fresh->signing_key, error));
     for (guint i = 0; is_reached && i < fresh->peers->len; i++) {
         const SamiConfigPeer *peer = g_ptr_array_index(fresh->peers, i);
         is_reached = check_file(peer->certificate_file, error) && check_file(peer->signing_key_file, error);
@@ -154,6 +148,65 @@ sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
             is_reached = check_file(signer->key_files[k], error);
     }
     return is_reached;
+}
+
+/* What changes when the file does, by its own writing, by another one in its place, or by who may read it. (transfer full) */
+static gchar *
+stamp_file(const gchar *place)
+{
+    struct stat status;
+    if (!place || stat(place, &status) != 0)
+        return g_strdup(place ? place : "");
+    return g_strdup_printf("%s %" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld", place, (guint64) status.st_dev,
+                           (guint64) status.st_ino, (gint64) status.st_size, (gint64) status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+}
+
+gboolean
+sami_daemon_load_key(const SamiConfig *config, SamiKey **key, gchar **stamp, GError **error)
+{
+    g_autofree gchar *of_key = stamp_file(config->signing_key), *of_passphrase = stamp_file(config->key_passphrase_file);
+    g_autofree gchar *now = g_strconcat(of_key, "\n", of_passphrase, NULL);
+    gchar id[SAMI_KEY_ID_TEXT];
+    if (*key && g_strcmp0(*stamp, now) == 0)
+        return TRUE;
+    SamiKey *fresh = sami_key_load_private(config->signing_key, config->key_passphrase_file, error);
+    if (!fresh)
+        return FALSE;
+    if (!*key || memcmp(sami_key_id(*key), sami_key_id(fresh), SAMI_KEY_ID) != 0)
+        g_message("%s: signs with key %s", config->name, sami_key_id_text(sami_key_id(fresh), id));
+    sami_key_free(*key);
+    *key = fresh;
+    g_free(*stamp);
+    *stamp = g_steal_pointer(&now);
+    return TRUE;
+}
+
+static gboolean
+pass_secret(int channel, SamiChannelSecret which, const gchar *file, GError **error)
+{
+    int fd = sami_trust_open(file, SAMI_TRUST_SECRET, error);
+    gboolean is_passed = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_SECRET, which, NULL, fd, error);
+    if (fd >= 0)
+        close(fd);
+    return is_passed;
+}
+
+gboolean
+sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    /* A key behind a URI is one for the next start. */
+    if (!sami_private_key_is_uri(config->key) &&
+        ((config->key_passphrase_file && !pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, &local)) ||
+         !pass_secret(channel, SAMI_SECRET_KEY, config->key, &local)))
+        g_warning("reload: our old certificate stays in use: %s", local->message);
+    SamiNetworkConfig network = sami_daemon_network_config(config);
+    int fd = sami_reload_write(&network, error);
+    gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
+    if (fd >= 0)
+        close(fd);
+    g_ptr_array_unref(network.peers);
+    return is_sent;
 }
 
 /* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */

@@ -2,10 +2,11 @@
  *
  * The supervisor reads the configuration, binds sockets, forks the network process and the state process, and waits: when one of
  * them ends, the other is ended too and the daemon's exit status says so. SIGHUP goes to the state process, which reads the configuration again
- * and, when it is correct, sends RELOAD with the peers and their certificates over the channel. */
+ * and, when it is correct, sends RELOAD with limits, peers and certificates over the channel, our own among them, and before it descriptors of our key. */
 #pragma once
 
 #include "common/config.h"
+#include "templates/signature.h"
 #include "transport/network.h"
 
 typedef struct {
@@ -34,9 +35,12 @@ gboolean sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gb
 
 /* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names: SAMI_ERROR_CONFIG. */
 gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);
-/* And then: the peers of now go to the network process, which reads no file itself. */
+/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. */
 gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error);
 
+/* For run_state, at start and at each reload: the signing key. A file that has not changed since *stamp (transfer full) is not read again: an encrypted
+ * key takes a while. On failure *key stays. */
+gboolean sami_daemon_load_key(const SamiConfig *config, SamiKey **key, gchar **stamp, GError **error);
 /* For run_state: the network process is gone, because of `error` (nullable) or in order. At a stop it may end first; its own end is the supervisor's
  * to judge. */
 void sami_daemon_tell_gone(const gchar *process, const GError *error);

@@ -56,19 +56,47 @@ begin_stop(SamiNetworkProcess *process)
         g_main_loop_quit(process->loop);
 }
 
+static void
+take_secret(SamiNetworkProcess *process, guint32 which, int fd_take)
+{
+    if (which < SAMI_N_SECRETS && process->secrets[which] >= 0)
+        close(process->secrets[which]);
+    if (which < SAMI_N_SECRETS)
+        process->secrets[which] = fd_take;
+    else
+        close(fd_take);
+}
+
+static void
+close_secrets(SamiNetworkProcess *process)
+{
+    for (guint i = 0; i < SAMI_N_SECRETS; i++) {
+        if (process->secrets[i] >= 0)
+            close(process->secrets[i]);
+        process->secrets[i] = -1;
+    }
+}
+
 /* `fd`: with the peers of now, sami_reload_write(); -1: the files of the same peers again. */
 static void
 reload(SamiNetworkProcess *process, int fd)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) peers = fd < 0 && process->config.peers ? g_ptr_array_ref(process->config.peers) : NULL;
-    g_autofree gchar *ca = NULL;
+    g_autofree gchar *ca = NULL, *certificate = NULL;
     SamiNetworkConfig fresh = process->config;
-    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &fresh.limits, &ca, &error);
+    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &fresh.limits, &ca, &certificate, &error);
     fresh.peers = peers;
     fresh.ca = ca;
+    fresh.certificate = certificate;
     if (fd >= 0 && !ca)
         fresh.ca_file = NULL;
+    if (is_read && process->secrets[SAMI_SECRET_KEY] >= 0 &&
+        !sami_tls_reload_identity(process->tls, &fresh, process->secrets[SAMI_SECRET_KEY], process->secrets[SAMI_SECRET_PASSPHRASE], &error)) {
+        g_warning("reload: our old certificate stays in use: %s", error->message);
+        g_clear_error(&error);
+    }
+    close_secrets(process);
     if (!is_read || !sami_tls_reload(process->tls, &fresh, &error)) {
         g_warning("reload: the old peers and certificates stay in use: %s", error->message);
         return;
@@ -96,6 +124,8 @@ on_channel(gint fd, GIOCondition condition, gpointer user_data)
         begin_stop(process);
         return G_SOURCE_REMOVE;
     }
+    if (type == SAMI_CHANNEL_SECRET && passed >= 0)
+        take_secret(process, request, passed), passed = -1;
     if (type == SAMI_CHANNEL_RELOAD)
         reload(process, passed);
     else if (type == SAMI_CHANNEL_CONNECT && process->connect && !process->is_stopping)
@@ -161,7 +191,7 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     if (config->peers)
         g_ptr_array_ref(config->peers);
     process->channel = channel;
-    process->signals = -1;
+    process->signals = process->secrets[SAMI_SECRET_KEY] = process->secrets[SAMI_SECRET_PASSPHRASE] = -1;
     process->tls = sami_tls_new(config, is_server, error);
     if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
         !sami_privileges_follow_parent(parent, error) || !confine(config, is_server, error))
@@ -203,6 +233,7 @@ sami_network_process_clear(SamiNetworkProcess *process)
     g_clear_pointer(&process->context, g_main_context_unref);
     sami_tls_free(process->tls);
     g_clear_pointer(&process->config.peers, g_ptr_array_unref);
+    close_secrets(process);
     if (process->signals >= 0)
         close(process->signals);
 }

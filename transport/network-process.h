@@ -18,6 +18,7 @@ struct SamiNetworkProcess {
     gboolean is_stopping;
     GSource *sources[4]; /* channel, signals, deadline, the role's own */
     int signals;         /* signalfd */
+    int secrets[SAMI_N_SECRETS]; /* that the next reload uses; -1: none came */
     /* The role's part: a CONNECT, and the end of taking new sessions. Either may be NULL. */
     void (*connect)(SamiNetworkProcess *process, guint32 request, const gchar *name);
     void (*stop)(SamiNetworkProcess *process);

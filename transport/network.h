@@ -13,7 +13,7 @@ typedef struct {
     gchar *name;             /* DNS name, lower case */
     GStrv addresses;         /* each "192.0.2.1:4740", "[2001:db8::1]:4740" or "host:port", in order of preference; NULL for a peer that only
                                 sends to us */
-    gchar *certificate_file; /* PEM; pinned; NULL if the CA vouches for it */
+    gchar *certificate_file; /* PEM, one or several: each is pinned; NULL if the CA vouches for it */
     gchar *certificate;      /* (nullable) what is in it, and then read from here */
 } SamiPeer;
 
@@ -26,7 +26,9 @@ typedef struct {
 typedef struct {
     gchar *listen;           /* "[::]:4740"; collector only. [::] serves IPv4 too */
     gchar *certificate_file; /* own, PEM chain */
-    gchar *key_file;         /* own, PEM */
+    gchar *certificate;      /* (nullable) what is in it, and then read from here */
+    gchar *key_file;         /* own, PEM, or a URI */
+    gchar *passphrase_file;  /* of key_file; NULL: it is not encrypted */
     gchar *ca_file;          /* PEM bundle, NULL for pinned certificates only */
     gchar *ca;               /* (nullable) what is in it, and then read from here */
     gchar *key_log;          /* file to which the secrets of all sessions are written, opened before privileges are dropped; NULL: none */

@@ -5,7 +5,7 @@
 #include "transport/pki.h"
 
 #define GROUP "sami-peer"
-/* A certificate, a key, some addresses and three short values; whoever sends more means something else. */
+/* Two certificates, two keys, some addresses and three short values; whoever sends more means something else. */
 #define PEER_FILE_MAX (64u * 1024u)
 
 typedef struct {
@@ -15,7 +15,7 @@ typedef struct {
 
 static const Key keys[] = {
     { "version", TRUE }, { "name", TRUE },        { "address", FALSE },
-    { "pen", TRUE },     { "certificate", TRUE }, { "signing-key", TRUE },
+    { "pen", TRUE },     { "certificate", FALSE }, { "signing-key", TRUE },
 };
 
 static gboolean
@@ -76,20 +76,29 @@ check_numbers(GKeyFile *file, GError **error)
     return FALSE;
 }
 
-/* One block of one type: a second one would be carried along unseen by whoever compared the
- * fingerprint of the first. */
+/* Blocks of one type and nothing else: all that is carried along is under the fingerprint that somebody compared. */
 static gboolean
 check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
 {
-    g_autofree gchar *begin = g_strdup_printf("-----BEGIN %s-----", type);
     g_autoptr(GError) local = NULL;
     if (strstr(pem, "PRIVATE KEY"))
         return refuse(error, "this is a private key, which must never leave its host", key);
-    const gchar *first = strstr(pem, "-----BEGIN ");
-    if (!first || !g_str_has_prefix(first, begin) || strstr(first + strlen(begin), "-----BEGIN "))
-        return refuse(error, "must be exactly one PEM block of its kind", key);
-    g_autofree gchar *fingerprint = sami_pki_fingerprint(pem, strlen(pem), &local);
-    return fingerprint ? TRUE : refuse(error, local->message, key);
+    g_auto(GStrv) fingerprints = sami_pki_fingerprints(pem, type, SAMI_PEER_FILE_BLOCKS_MAX, &local);
+    if (!fingerprints)
+        return refuse(error, local->message, key);
+    return fingerprints[1] && !strcmp(fingerprints[0], fingerprints[1]) ? refuse(error, "is there twice", key) : TRUE;
+}
+
+static gboolean
+check_names(const SamiPeerFile *peer, GError **error)
+{
+    g_auto(GStrv) blocks = sami_pki_split(peer->certificate_pem, SAMI_PEM_CERTIFICATE, SAMI_PEER_FILE_BLOCKS_MAX, error);
+    for (guint i = 0; blocks && blocks[i]; i++)
+        if (!sami_pki_certificate_names(blocks[i], strlen(blocks[i]), peer->name, error))
+            g_clear_pointer(&blocks, g_strfreev);
+    if (!blocks)
+        g_prefix_error(error, "peer file: certificate: ");
+    return blocks != NULL;
 }
 
 static gboolean
@@ -101,14 +110,9 @@ check_values(const SamiPeerFile *peer, GError **error)
         g_prefix_error(error, "peer file: ");
         return FALSE;
     }
-    if (!check_pem(peer->certificate_pem, "CERTIFICATE", "certificate", error) ||
-        !check_pem(peer->signing_key_pem, "PUBLIC KEY", "signing-key", error))
-        return FALSE;
-    if (sami_pki_certificate_names(peer->certificate_pem, strlen(peer->certificate_pem), peer->name,
-                                   error))
-        return TRUE;
-    g_prefix_error(error, "peer file: certificate: ");
-    return FALSE;
+    return check_pem(peer->signing_key_pem, SAMI_PEM_PUBLIC_KEY, "signing-key", error) &&
+           (!peer->certificate_pem ||
+            (check_pem(peer->certificate_pem, SAMI_PEM_CERTIFICATE, "certificate", error) && check_names(peer, error)));
 }
 
 SamiPeerFile *
@@ -154,7 +158,8 @@ sami_peer_file_print(const SamiPeerFile *peer)
     if (peer->address)
         g_key_file_set_string(file, GROUP, "address", peer->address);
     g_key_file_set_uint64(file, GROUP, "pen", SAMI_PEN);
-    g_key_file_set_string(file, GROUP, "certificate", peer->certificate_pem);
+    if (peer->certificate_pem)
+        g_key_file_set_string(file, GROUP, "certificate", peer->certificate_pem);
     g_key_file_set_string(file, GROUP, "signing-key", peer->signing_key_pem);
     return g_key_file_to_data(file, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -11,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/trust.h"
 #include "common/value.h"
+#include "templates/private-key.h"
 #include "transport/tls-certificate.h"
 
 /* Ten years: these certificates are pinned, so an end of validity protects nobody and only
@@ -19,6 +22,8 @@
 #define VALID_DAYS 3652
 /* Two firewalls' clocks differ; a new certificate must be valid at the other one at once. */
 #define BACKDATE_S (24 * 60 * 60)
+/* What a guess at a passphrase costs, and each load of the key: some tens of milliseconds. */
+#define PASSPHRASE_ITERATIONS 100000
 /* RFC 5280, ub-common-name. */
 #define COMMON_NAME_MAX 64
 /* A PEM file of ours is some hundred octets, a chain some thousand. */
@@ -173,22 +178,24 @@ make_certificate(EVP_PKEY *key, const gchar *name)
     return is_made ? g_steal_pointer(&certificate) : NULL;
 }
 
-static gboolean
-check_existing(const gchar *name, const gchar *certificate_file, const gchar *key_file,
-               GError **error)
+static EVP_PKEY *
+load_key(const gchar *key_file, const gchar *passphrase_file, GError **error)
+{
+    return sami_private_key_load(key_file, passphrase_file, error);
+}
+
+gboolean
+sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
 {
     ERR_clear_error();
     g_autoptr(BIO) certificate_bio = BIO_new_file(certificate_file, "r");
     g_autoptr(X509)
-        certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL) : NULL;
+        certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
     if (!certificate)
         return fail(certificate_file, error);
-    g_autoptr(BIO) key_bio = BIO_new_file(key_file, "r");
-    g_autoptr(EVP_PKEY)
-        key = key_bio ? PEM_read_bio_PrivateKey(key_bio, NULL, sami_openssl_no_passphrase, NULL)
-                      : NULL;
+    g_autoptr(EVP_PKEY) key = load_key(key_file, passphrase_file, error);
     if (!key)
-        return fail(key_file, error);
+        return FALSE;
     gboolean is_pair = X509_check_private_key(certificate, key) == 1,
              is_named = sami_certificate_has_name(certificate, name);
     ERR_clear_error();
@@ -197,40 +204,117 @@ check_existing(const gchar *name, const gchar *certificate_file, const gchar *ke
                     "%s does not belong to %s; nothing was changed", certificate_file, key_file);
     else if (!is_named)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
-                    "%s is there already, for another name than %s; nothing was changed",
+                    "%s is for another name than %s; nothing was changed",
                     certificate_file, name);
     return is_pair && is_named;
 }
 
+/* PKCS#8 in PEM, encrypted with AES-256 under PBKDF2 where there is a passphrase. */
+static gboolean
+write_private(BIO *pem, EVP_PKEY *key, const gchar *passphrase_file, GError **error)
+{
+    if (!passphrase_file)
+        return PEM_write_bio_PKCS8PrivateKey(pem, key, NULL, NULL, 0, NULL, NULL) == 1 ? TRUE : fail("writing a private key", error);
+    gsize size = 0;
+    gchar *passphrase = sami_passphrase_read(passphrase_file, &size, error);
+    if (!passphrase)
+        return FALSE;
+    PKCS8_PRIV_KEY_INFO *plain = EVP_PKEY2PKCS8(key);
+    X509_SIG *encrypted =
+        plain ? PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase, (int) strlen(passphrase), NULL, 0, PASSPHRASE_ITERATIONS, plain) : NULL;
+    gboolean is_written = encrypted && PEM_write_bio_PKCS8(pem, encrypted) == 1;
+    PKCS8_PRIV_KEY_INFO_free(plain); /* cleanses it */
+    X509_SIG_free(encrypted);
+    sami_trust_wipe(passphrase, size);
+    return is_written ? TRUE : fail("encrypting a private key", error);
+}
+
+static gboolean
+refuse_half(const gchar *there, const gchar *missing, GError **error)
+{
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, but %s is not; restore it, or move the other away too", there, missing);
+    return FALSE;
+}
+
 gboolean
-sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file,
-                       GError **error)
+sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
 {
     if (!sami_value_name(name, error))
         return FALSE;
     gboolean has_certificate = exists(certificate_file), has_key = exists(key_file);
     if (has_certificate && has_key)
-        return check_existing(name, certificate_file, key_file, error);
-    if (has_certificate || has_key) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
-                    "%s is there, but %s is not; restore it, or move the other away too",
-                    has_key ? key_file : certificate_file, has_key ? certificate_file : key_file);
-        return FALSE;
-    }
+        return sami_pki_check_identity(name, certificate_file, key_file, passphrase_file, error);
+    if (has_certificate || has_key)
+        return refuse_half(has_key ? key_file : certificate_file, has_key ? certificate_file : key_file, error);
     ERR_clear_error();
     g_autoptr(EVP_PKEY) key = EVP_EC_gen("P-256");
     g_autoptr(X509) certificate = key ? make_certificate(key, name) : NULL;
     g_autoptr(BIO) key_pem = secret_bio();
     g_autoptr(BIO) certificate_pem = BIO_new(BIO_s_mem());
-    if (!certificate ||
-        PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
-        PEM_write_bio_X509(certificate_pem, certificate) != 1)
+    if (!certificate || PEM_write_bio_X509(certificate_pem, certificate) != 1)
         return fail("making a TLS identity", error);
-    return create_pair(key_file, key_pem, certificate_file, certificate_pem, error);
+    return write_private(key_pem, key, passphrase_file, error) && create_pair(key_file, key_pem, certificate_file, certificate_pem, error);
+}
+
+/* ---- requests to a CA ---- */
+
+/* What a CA may copy: the name, and what it is for. */
+static X509_REQ *
+make_request(EVP_PKEY *key, const gchar *name)
+{
+    X509_REQ *request = X509_REQ_new();
+    STACK_OF(X509_EXTENSION) *extensions = sk_X509_EXTENSION_new_null();
+    g_autofree gchar *alt_name = g_strdup_printf("DNS:%s", name);
+    const struct {
+        int nid;
+        const gchar *value;
+    } wanted[] = { { NID_subject_alt_name, alt_name }, { NID_key_usage, "critical,digitalSignature" }, { NID_ext_key_usage, "serverAuth,clientAuth" } };
+    gboolean is_made = request && extensions && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 && X509_REQ_set_pubkey(request, key) == 1;
+    for (guint i = 0; is_made && i < G_N_ELEMENTS(wanted); i++) {
+        X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, wanted[i].nid, wanted[i].value);
+        is_made = extension && sk_X509_EXTENSION_push(extensions, extension) > 0;
+        if (!is_made)
+            X509_EXTENSION_free(extension);
+    }
+    is_made = is_made && (strlen(name) > COMMON_NAME_MAX ||
+                          X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(request), NID_commonName, MBSTRING_ASC, (const guchar *) name, -1, -1, 0) == 1);
+    is_made = is_made && X509_REQ_add_extensions(request, extensions) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0;
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+    if (!is_made)
+        X509_REQ_free(request);
+    return is_made ? request : NULL;
 }
 
 gboolean
-sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GError **error)
+sami_pki_make_request(const gchar *name, const gchar *request_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
+{
+    if (!sami_value_name(name, error))
+        return FALSE;
+    gboolean has_request = exists(request_file), has_key = exists(key_file);
+    if (has_request && has_key)
+        return TRUE;
+    if (has_request)
+        return refuse_half(request_file, key_file, error);
+    ERR_clear_error();
+    g_autoptr(EVP_PKEY) key = has_key ? load_key(key_file, passphrase_file, error) : EVP_EC_gen("P-256");
+    if (has_key && !key)
+        return FALSE;
+    X509_REQ *request = key ? make_request(key, name) : NULL;
+    g_autoptr(BIO) key_pem = secret_bio();
+    g_autoptr(BIO) request_pem = BIO_new(BIO_s_mem());
+    gboolean is_made = request && PEM_write_bio_X509_REQ(request_pem, request) == 1;
+    X509_REQ_free(request);
+    if (!is_made)
+        return fail("making a certificate request", error);
+    if (has_key)
+        return create_file(request_file, 0644, request_pem, error);
+    return write_private(key_pem, key, passphrase_file, error) && create_pair(key_file, key_pem, request_file, request_pem, error);
+}
+
+/* ---- signing keys ---- */
+
+gboolean
+sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, const gchar *passphrase_file, GError **error)
 {
     if (exists(key_file) || exists(public_file)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
@@ -242,10 +326,25 @@ sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, GErro
     g_autoptr(EVP_PKEY) key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     g_autoptr(BIO) key_pem = secret_bio();
     g_autoptr(BIO) public_pem = BIO_new(BIO_s_mem());
-    if (!key || PEM_write_bio_PKCS8PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
-        PEM_write_bio_PUBKEY(public_pem, key) != 1)
+    if (!key || PEM_write_bio_PUBKEY(public_pem, key) != 1)
         return fail("making a signing key", error);
-    return create_pair(key_file, key_pem, public_file, public_pem, error);
+    return write_private(key_pem, key, passphrase_file, error) && create_pair(key_file, key_pem, public_file, public_pem, error);
+}
+
+gchar *
+sami_pki_public_key(const gchar *place, const gchar *passphrase_file, GError **error)
+{
+    g_autoptr(EVP_PKEY) key = load_key(place, passphrase_file, error);
+    g_autoptr(BIO) pem = BIO_new(BIO_s_mem());
+    char *text;
+    if (!key)
+        return NULL;
+    if (PEM_write_bio_PUBKEY(pem, key) != 1) {
+        fail(place, error);
+        return NULL;
+    }
+    long length = BIO_get_mem_data(pem, &text);
+    return g_strndup(text, (gsize) length);
 }
 
 /* ---- reading PEM texts ---- */
@@ -300,13 +399,64 @@ sami_pki_fingerprint(const gchar *pem, gsize length, GError **error)
     return g_strconcat("SHA256:", base64, NULL);
 }
 
+GStrv
+sami_pki_split(const gchar *pem, const gchar *type, guint max, GError **error)
+{
+    g_autofree gchar *begin = g_strdup_printf("-----BEGIN %s-----", type), *end = g_strdup_printf("-----END %s-----", type);
+    g_autoptr(GStrvBuilder) blocks = g_strv_builder_new();
+    const gchar *at = pem;
+    guint n = 0;
+    while ((at = strstr(at, "-----BEGIN "))) {
+        const gchar *last = strstr(at, end), *other = strstr(at + 1, "-----BEGIN ");
+        if ((at > pem && at[-1] != '\n') || !g_str_has_prefix(at, begin) || !last || (other && other < last) || ++n > max)
+            break;
+        last += strlen(end);
+        g_autofree gchar *block = g_strndup(at, (gsize) (last - at));
+        g_autofree gchar *line = g_strconcat(block, "\n", NULL);
+        g_strv_builder_add(blocks, line);
+        at = last;
+    }
+    if (!at && n > 0)
+        return g_strv_builder_end(blocks);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "must be 1 to %u PEM blocks of its kind, and no other", max);
+    return NULL;
+}
+
+GStrv
+sami_pki_fingerprints(const gchar *pem, const gchar *type, guint max, GError **error)
+{
+    g_auto(GStrv) blocks = sami_pki_split(pem, type, max, error);
+    for (guint i = 0; blocks && blocks[i]; i++) {
+        g_autofree gchar *block = blocks[i];
+        if ((blocks[i] = sami_pki_fingerprint(block, strlen(block), error)))
+            continue;
+        for (guint k = i + 1; blocks[k]; k++)
+            g_clear_pointer(&blocks[k], g_free);
+        g_strfreev(g_steal_pointer(&blocks));
+        return NULL;
+    }
+    return g_steal_pointer(&blocks);
+}
+
+gboolean
+sami_pki_is_self_signed(const gchar *pem)
+{
+    ERR_clear_error();
+    gsize length = strlen(pem);
+    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    gboolean is_self_signed = certificate && X509_self_signed(certificate, 1) == 1;
+    ERR_clear_error();
+    return is_self_signed;
+}
+
 gboolean
 sami_pki_certificate_expiry(const gchar *pem, gsize length, gint64 *ret_expiry_s, GError **error)
 {
     struct tm end = {0};
     ERR_clear_error();
     g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
-    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
     gboolean is_read = certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1;
     ERR_clear_error();
     if (!is_read) {
@@ -324,7 +474,7 @@ sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GE
         return FALSE;
     ERR_clear_error();
     g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
-    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
     ERR_clear_error();
     if (certificate && sami_certificate_has_name(certificate, name))
         return TRUE;

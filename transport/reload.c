@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The limits; peers with name, addresses and certificate; the CA bundle. Of the same program on the same host, so the order of octets is no matter. */
-#define FORMAT "(uua(sasmay)may)"
+#include "common/trust.h"
+
+/* The limits; peers with name, addresses and certificates; the CA bundle; our own certificate chain. Of the same program on the same host, so the order of octets is no matter. */
+#define FORMAT "(uua(sasmay)maymay)"
 /* 10 000 peers of 3 KiB, a CA bundle of any system. */
 #define RELOAD_MAX (32 * 1024 * 1024)
 
@@ -26,14 +28,11 @@ sami_peer_free(gpointer data)
 static GVariant *
 read_file(const gchar *path, GError **error)
 {
-    g_autofree gchar *text = NULL;
-    g_autoptr(GError) local = NULL;
+    gsize length;
     if (!path)
         return g_variant_new_maybe(G_VARIANT_TYPE_BYTESTRING, NULL);
-    if (g_file_get_contents(path, &text, NULL, &local))
-        return g_variant_new_maybe(NULL, g_variant_new_bytestring(text));
-    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
-    return NULL;
+    g_autofree gchar *text = sami_trust_read(path, SAMI_TRUST_PUBLIC, RELOAD_MAX, &length, error);
+    return text ? g_variant_new_maybe(NULL, g_variant_new_bytestring(text)) : NULL;
 }
 
 static GVariant *
@@ -51,10 +50,14 @@ pack(const SamiNetworkConfig *config, GError **error)
                               g_variant_new_strv((const gchar *const *) peer->addresses, peer->addresses ? -1 : 0), certificate);
     }
     GVariant *ca = read_file(config->ca_file, error);
-    if (ca)
-        return g_variant_ref_sink(g_variant_new("(uu@a(sasmay)@may)", config->limits.sessions, config->limits.max_delay_ms, g_variant_builder_end(&peers), ca));
-    g_prefix_error(error, "tls-ca: ");
-    return NULL;
+    if (!ca) {
+        g_prefix_error(error, "tls-ca: ");
+        return NULL;
+    }
+    /* Whom the other process believes must not depend on whether our own certificate is in order: without it, it says so and keeps the old one. */
+    GVariant *own = read_file(config->certificate_file, NULL);
+    return g_variant_ref_sink(g_variant_new("(uu@a(sasmay)@may@may)", config->limits.sessions, config->limits.max_delay_ms,
+                                            g_variant_builder_end(&peers), ca, own ? own : g_variant_new_maybe(G_VARIANT_TYPE_BYTESTRING, NULL)));
 }
 
 int
@@ -100,7 +103,7 @@ unpack_peers(GVariant *list)
 }
 
 gboolean
-sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, gchar **ret_ca, GError **error)
+sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, gchar **ret_ca, gchar **ret_certificate, GError **error)
 {
     struct stat status;
     gboolean is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0 && status.st_size <= RELOAD_MAX;
@@ -118,9 +121,11 @@ sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, g
     }
     g_autoptr(GVariant) list = g_variant_get_child_value(packed, 2);
     g_autoptr(GVariant) ca = g_variant_get_child_value(packed, 3);
+    g_autoptr(GVariant) own = g_variant_get_child_value(packed, 4);
     g_variant_get_child(packed, 0, "u", &ret_limits->sessions);
     g_variant_get_child(packed, 1, "u", &ret_limits->max_delay_ms);
     *ret_peers = unpack_peers(list);
     g_variant_get(ca, "m^ay", ret_ca);
+    g_variant_get(own, "m^ay", ret_certificate);
     return TRUE;
 }

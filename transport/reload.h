@@ -1,4 +1,4 @@
-/* What a reload gives to the network process, which can read no configuration itself: the peers, what one may take up, and the CA bundle, with the certificates in
+/* What a reload gives to the network process, which can read no configuration itself: the peers, what one may take up, the CA bundle and our own certificate, with the certificates in
  * them, in an anonymous file whose descriptor comes with RELOAD. Private to transport/. */
 #pragma once
 
@@ -8,8 +8,8 @@
  * (transfer full). */
 int sami_reload_write(const SamiNetworkConfig *config, GError **error);
 
-/* Peers, of SamiPeer, and the CA bundle ((nullable), PEM), both (transfer full), and the limits. `fd` stays the caller's. SAMI_ERROR_MALFORMED. */
-gboolean sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, gchar **ret_ca, GError **error);
+/* Peers, of SamiPeer, the CA bundle ((nullable), PEM) and our own chain ((nullable), PEM), all (transfer full), and the limits. `fd` stays the caller's. SAMI_ERROR_MALFORMED. */
+gboolean sami_reload_read(int fd, GPtrArray **ret_peers, SamiNetworkLimits *ret_limits, gchar **ret_ca, gchar **ret_certificate, GError **error);
 
 /* Free function of a SamiPeer and all in it. */
 void sami_peer_free(gpointer peer);

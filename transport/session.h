@@ -53,14 +53,22 @@ gboolean sami_frame_open_parse(const guint8 *payload, gsize length, SamiFrameOpe
  *   collector: listener -> state  SESSION + fd, one per accepted and authenticated session
  *   exporter:  state -> connector CONNECT {request id, text}, connector -> state SESSION {request id} + fd at once; the
  *              outcome follows on that session socket as OPEN or ERROR.
- *   both:      state -> network   RELOAD + fd, the peers of now
+ *   both:      state -> network   SECRET {a SamiChannelSecret} + fd, of a file that only root may read; then RELOAD + fd, the limits, peers and
+ *              certificates of now, which uses the secrets that came and closes them
  *   collector: listener -> state  REFUSED {how many since the last one, id of the cause} */
 typedef enum {
     SAMI_CHANNEL_SESSION = 1,
     SAMI_CHANNEL_CONNECT = 2,
     SAMI_CHANNEL_RELOAD = 3,
     SAMI_CHANNEL_REFUSED = 4,
+    SAMI_CHANNEL_SECRET = 5,
 } SamiChannelType;
+
+typedef enum {
+    SAMI_SECRET_KEY,        /* key= */
+    SAMI_SECRET_PASSPHRASE, /* key-passphrase-file= */
+    SAMI_N_SECRETS
+} SamiChannelSecret;
 
 /* Why a listener let a connection not become a session: X(symbol, id). Counters of the collector are named by the id. */
 #define SAMI_HANDSHAKE_CAUSES(X) \

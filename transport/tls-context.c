@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/secret.h"
+#include "common/trust.h"
 #include "common/value.h"
+#include "templates/private-key.h"
 #include "transport/tls-certificate.h"
 #include "transport/tls-key-log.h"
 
@@ -21,8 +22,12 @@
 
 typedef struct {
     gchar *name;
-    X509 *pin; /* (nullable) */
+    GPtrArray *pins; /* of X509; (nullable): a CA vouches */
 } TlsPeer;
+
+/* An old certificate and a new one, and room. */
+#define PINS_MAX 4u
+#define CERTIFICATES_MAX (256u * 1024u)
 
 struct SamiTls {
     SSL_CTX *context;
@@ -37,21 +42,41 @@ peer_clear(gpointer data)
 {
     TlsPeer *peer = data;
     g_free(peer->name);
-    X509_free(peer->pin);
+    g_clear_pointer(&peer->pins, g_ptr_array_unref);
 }
 
-static X509 *
-load_certificate(const gchar *path, const gchar *text, GError **error)
+static void
+free_certificate(gpointer data)
 {
+    X509_free(data);
+}
+
+/* (transfer full) of X509 */
+static GPtrArray *
+load_pins(const gchar *path, const gchar *given, GError **error)
+{
+    g_autoptr(GPtrArray) pins = g_ptr_array_new_with_free_func(free_certificate);
+    gsize length = given ? strlen(given) : 0;
+    guint n_blocks = 0;
+    g_autofree gchar *text = given ? g_strdup(given) : sami_trust_read(path, SAMI_TRUST_PUBLIC, CERTIFICATES_MAX, &length, error);
+    if (!text)
+        return NULL;
+    for (const gchar *at = text; (at = strstr(at, "-----BEGIN ")); at++)
+        n_blocks++;
     ERR_clear_error();
-    BIO *bio = text ? BIO_new_mem_buf(text, -1) : BIO_new_file(path, "r");
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO *bio = BIO_new_mem_buf(text, (int) length);
+    X509 *certificate;
+    while (bio && pins->len < PINS_MAX && (certificate = PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL)))
+        g_ptr_array_add(pins, certificate);
     BIO_free(bio);
-    if (!certificate)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s: no certificate in PEM could be read: %s", path ? path : "its certificate",
-                    sami_openssl_take_reason());
-    return certificate;
+    if (pins->len > 0 && pins->len == n_blocks) {
+        ERR_clear_error();
+        return g_steal_pointer(&pins);
+    }
+    ERR_clear_error();
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no certificate in PEM form; allowed are 1 to %u of them, and nothing else",
+                path ? path : "its certificate", PINS_MAX);
+    return NULL;
 }
 
 static GArray *
@@ -66,8 +91,7 @@ load_peers(const SamiNetworkConfig *config, GError **error)
          * below". */
         if (!sami_value_name(from->name, error))
             return NULL;
-        if ((from->certificate_file || from->certificate) &&
-            !(peer.pin = load_certificate(from->certificate_file, from->certificate, error))) {
+        if ((from->certificate_file || from->certificate) && !(peer.pins = load_pins(from->certificate_file, from->certificate, error))) {
             g_prefix_error(error, "peer %s: ", from->name);
             return NULL;
         }
@@ -134,6 +158,15 @@ accept_as(SamiTlsVerdict *verdict, X509_STORE_CTX *store, const gchar *name)
     return 1;
 }
 
+static gboolean
+is_pinned_for(const TlsPeer *peer, X509 *leaf)
+{
+    for (guint i = 0; peer->pins && i < peer->pins->len; i++)
+        if (X509_cmp(peer->pins->pdata[i], leaf) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 /* A pin of ours, right or wrong in name; -1 if this certificate is pinned for nobody who is
  * asked for. */
 static int
@@ -142,7 +175,7 @@ verify_pinned(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
     const TlsPeer *pinned = NULL;
     for (guint i = 0; i < verdict->tls->peers->len; i++) {
         const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
-        if (!peer->pin || X509_cmp(peer->pin, leaf) != 0 ||
+        if (!is_pinned_for(peer, leaf) ||
             (verdict->wanted && strcmp(verdict->wanted, peer->name) != 0))
             continue;
         pinned = peer;
@@ -182,7 +215,7 @@ verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
     }
     for (guint i = 0; i < verdict->tls->peers->len; i++) {
         const TlsPeer *peer = &g_array_index(verdict->tls->peers, TlsPeer, i);
-        if (!peer->pin && (!verdict->wanted || !strcmp(verdict->wanted, peer->name)) &&
+        if (!peer->pins && (!verdict->wanted || !strcmp(verdict->wanted, peer->name)) &&
             sami_certificate_has_name(leaf, peer->name))
             return accept_as(verdict, store, peer->name);
     }
@@ -205,40 +238,43 @@ verify(X509_STORE_CTX *store, void *unused)
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
 }
 
-/* As SSL_CTX_use_PrivateKey_file(), which reads through a stream. */
+/* As SSL_CTX_use_certificate_chain_file() does with a file. */
 static gboolean
-load_key(SSL_CTX *context, const gchar *path, GError **error)
+use_chain(SSL_CTX *context, const gchar *text)
 {
-    SamiSecret secret = { NULL, 0 };
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, g_strerror(errno));
-        return FALSE;
-    }
-    gboolean is_read = sami_secret_read(fd, path, &secret, error);
-    close(fd);
-    if (!is_read)
-        return FALSE;
-    BIO *bio = BIO_new_mem_buf(secret.text, (int) secret.length);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, sami_openssl_no_passphrase, NULL);
-    gboolean is_loaded = key && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
-    EVP_PKEY_free(key);
+    BIO *bio = BIO_new_mem_buf(text, -1);
+    X509 *own = PEM_read_bio_X509_AUX(bio, NULL, sami_openssl_no_passphrase, NULL), *next;
+    gboolean is_loaded = own && SSL_CTX_use_certificate(context, own) == 1 && SSL_CTX_clear_chain_certs(context) == 1;
+    X509_free(own);
+    while (is_loaded && (next = PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL)))
+        if (SSL_CTX_add0_chain_cert(context, next) != 1) {
+            X509_free(next);
+            is_loaded = FALSE;
+        }
     BIO_free(bio);
-    sami_secret_clear(&secret);
-    if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", path, sami_openssl_take_reason());
+    if (is_loaded)
+        ERR_clear_error(); /* the end of the text is an error, too */
     return is_loaded;
 }
 
+/* key_fd -1: key_file is opened. */
 static gboolean
-load_identity(SSL_CTX *context, const SamiNetworkConfig *config, GError **error)
+load_identity(SSL_CTX *context, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error)
 {
+    EVP_PKEY *key = key_fd < 0 ? sami_private_key_load(config->key_file, config->passphrase_file, error)
+                               : sami_private_key_load_fd(key_fd, config->key_file, passphrase_fd, config->passphrase_file, error);
+    if (!key)
+        return FALSE;
     ERR_clear_error();
-    SSL_CTX_set_default_passwd_cb(context, sami_openssl_no_passphrase);
-    if (SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1)
-        return load_key(context, config->key_file, error);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", config->certificate_file, sami_openssl_take_reason());
-    return FALSE;
+    gboolean is_loaded = config->certificate ? use_chain(context, config->certificate)
+                                               : SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
+    const gchar *place = is_loaded ? config->key_file : config->certificate_file;
+    is_loaded = is_loaded && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+    EVP_PKEY_free(key);
+    if (!is_loaded)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place,
+                    sami_openssl_take_reason());
+    return is_loaded;
 }
 
 /* As X509_STORE_load_file() does with a file: certificates and revocation lists, at least one of them. */
@@ -260,6 +296,13 @@ add_certificates(X509_STORE *store, const gchar *text)
 static X509_STORE *
 load_ca(const SamiNetworkConfig *config, GError **error)
 {
+    int fd = config->ca_file && !config->ca ? sami_trust_open(config->ca_file, SAMI_TRUST_PUBLIC, error) : -1;
+    if (config->ca_file && !config->ca && fd < 0) {
+        g_prefix_error(error, "tls-ca ");
+        return NULL;
+    }
+    if (fd >= 0)
+        close(fd);
     ERR_clear_error();
     X509_STORE *store = X509_STORE_new();
     gboolean is_loaded = config->ca        ? add_certificates(store, config->ca)
@@ -324,13 +367,35 @@ on_secret(const SSL *ssl, const char *line)
     sami_tls_key_log_write(verdict->tls->key_log, line);
 }
 
-static gboolean
-open_key_log(SamiTls *tls, const gchar *path, GError **error)
+/* (transfer full) */
+static SSL_CTX *
+make_context(const SamiTls *tls, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error)
 {
-    if (path && !(tls->key_log = sami_tls_key_log_open(path, error)))
+    SSL_CTX *context = SSL_CTX_new(config->is_sctp ? DTLS_method() : tls->is_server ? TLS_server_method() : TLS_client_method());
+    if (!context) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());
+        return NULL;
+    }
+    restrict_context(context, config->is_sctp);
+    if (tls->key_log)
+        SSL_CTX_set_keylog_callback(context, on_secret);
+    if (load_identity(context, config, key_fd, passphrase_fd, error))
+        return context;
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+gboolean
+sami_tls_reload_identity(SamiTls *tls, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error)
+{
+    SSL_CTX *context = make_context(tls, config, key_fd, passphrase_fd, error);
+    if (!context)
         return FALSE;
-    if (path)
-        SSL_CTX_set_keylog_callback(tls->context, on_secret);
+    X509_STORE *store = SSL_CTX_get_cert_store(tls->context);
+    X509_STORE_up_ref(store);
+    SSL_CTX_set_cert_store(context, store); /* takes it */
+    SSL_CTX_free(tls->context);             /* sessions hold references */
+    tls->context = context;
     return TRUE;
 }
 
@@ -339,13 +404,8 @@ sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error
 {
     g_autoptr(SamiTls) tls = g_new0(SamiTls, 1);
     tls->is_server = is_server;
-    tls->context = SSL_CTX_new(config->is_sctp ? DTLS_method() : is_server ? TLS_server_method() : TLS_client_method());
-    if (!tls->context) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "TLS: %s", sami_openssl_take_reason());
-        return NULL;
-    }
-    restrict_context(tls->context, config->is_sctp);
-    if (!load_identity(tls->context, config, error) || !sami_tls_reload(tls, config, error) || !open_key_log(tls, config->key_log, error))
+    if ((config->key_log && !(tls->key_log = sami_tls_key_log_open(config->key_log, error))) ||
+        !(tls->context = make_context(tls, config, -1, -1, error)) || !sami_tls_reload(tls, config, error))
         return NULL;
     return g_steal_pointer(&tls);
 }

@@ -1,7 +1,7 @@
 /* TLS 1.3 and DTLS 1.2 settings, our certificate, and the rule by which a peer's certificate is believed
  * (PROTOCOL §1). Private to transport/.
  *
- * A certificate is accepted if it equals, octet by octet, the one that is pinned for a peer (its
+ * A certificate is accepted if it equals, octet by octet, one of those that are pinned for a peer (its
  * own self-signature is then not asked for more, only its validity in time), or if a CA of
  * ca_file vouches for it and no certificate is pinned for that peer. In both cases a
  * subjectAltName dNSName must be the peer's configured name. A server takes any configured peer,
@@ -27,6 +27,9 @@ typedef struct {
 SamiTls *sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error);
 void sami_tls_free(SamiTls *tls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiTls, sami_tls_free)
+/* Our certificate and key anew, for sessions that begin from now on; on failure the old ones stay. The key is read from descriptors, which this process
+ * could not open any more; passphrase_fd -1: none. */
+gboolean sami_tls_reload_identity(SamiTls *tls, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error);
 /* Reads CA and pinned certificates again; on failure the old ones stay. Standing sessions are
  * not touched. */
 gboolean sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error);

@@ -74,7 +74,7 @@ static SamiKey *
 load_key(const SamiConfig *config)
 {
     GError *error = NULL;
-    SamiKey *key = sami_key_load_private(config->signing_key, &error);
+    SamiKey *key = sami_key_load_private(config->signing_key, config->key_passphrase_file, &error);
     check(key != NULL, error);
     return key;
 }

@@ -3,6 +3,7 @@
 # With an ssh that runs the command here and says what it got, then with a real sshd.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+. "$SRC/tests/e2e/sshd.sh"
 lab_start && sami_setup && sami_start || exit 1
 fail() { echo "FAILED: $*"; cat "$WORK/argv" "$WORK/out" "$WORK/err" "$WORK/sshd.log" 2>/dev/null; exit 1; }
 samictl=$BUILD/samictl
@@ -71,52 +72,16 @@ remote 0 -H fw2 status --help
 [ ! -e "$WORK/argv" ] || fail "help was asked for there"
 
 echo "--- a real sshd"
-sshd=$(PATH=$PATH:/usr/sbin command -v sshd) && ssh=$(command -v ssh) && command -v ssh-keygen >/dev/null ||
-    lab_skip "all but the real sshd has passed (packages openssh-server, openssh-client)"
-ssh-keygen -q -t ed25519 -N '' -f "$WORK/host_key" && ssh-keygen -q -t ed25519 -N '' -f "$WORK/user_key" && ssh-keygen -q -t ed25519 -N '' -f "$WORK/other_key" ||
-    fail "no keys"
-# Without PAM a locked account may not log in, with PAM a container's often cannot.
-pam=no
-case $(getent shadow root | cut -d: -f2) in '!'*) pam=yes ;; esac
-cat >"$WORK/sshd.conf" <<CONF
-Port 2222
-ListenAddress 127.0.0.1
-HostKey $WORK/host_key
-PidFile none
-AuthorizedKeysFile $WORK/user_key.pub
-StrictModes no
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-UsePAM $pam
-SetEnv PATH=$WORK/there:/usr/bin:/bin
-CONF
-printf '[127.0.0.1]:2222 %s\n' "$(cut -d' ' -f1,2 "$WORK/host_key.pub")" >"$WORK/known"
-client_conf() {
-    cat <<CONF
-Host fw2.example
-    HostName 127.0.0.1
-    Port 2222
-    User root
-    IdentityFile $1
-    IdentitiesOnly yes
-    IdentityAgent none
-    UserKnownHostsFile $WORK/known
-    GlobalKnownHostsFile none
-    StrictHostKeyChecking yes
-    BatchMode yes
-    LogLevel ERROR
-CONF
-}
-client_conf "$WORK/user_key" >"$WORK/ssh.conf"
-client_conf "$WORK/other_key" >"$WORK/other.conf"
-made=''
-[ -d /run/sshd ] || { mkdir -m 755 /run/sshd && made=1; } # where sshd's process without privileges lives
-trap '[ -z "$made" ] || rmdir /run/sshd; lab_stop' EXIT
-ip netns exec "${LAB}fw2" "$sshd" -D -e -f "$WORK/sshd.conf" >"$WORK/sshd.log" 2>&1 &
-poll 20 grep -q 'Server listening' "$WORK/sshd.log" || fail "no sshd"
-export SAMI_SSH="ip netns exec ${LAB}fw2 $ssh -F $WORK/ssh.conf" # the real one, not that of remote()
+sshd_start
+case $? in
+0) ;;
+77) lab_skip "all but the real sshd has passed (packages openssh-server, openssh-client)" ;;
+*) fail "no sshd" ;;
+esac
+sshd_client_conf "$WORK/other_key" >"$WORK/other.conf"
+export SAMI_SSH=$SSHD_SSH # the real one, not that of remote()
 same fw2.example
-export SAMI_SSH="ip netns exec ${LAB}fw2 $ssh -F $WORK/other.conf"
+export SAMI_SSH="ip netns exec ${LAB}fw2 $SSH -F $WORK/other.conf"
 remote 1 -H fw2.example status
 grep -q 'Permission denied' "$WORK/err" && grep -q 'ssh to fw2.example failed' "$WORK/err" || fail "not said"
 exit 0

@@ -1,6 +1,6 @@
 # End to end: real kernels, TLS and traffic in network namespaces. 1x one kind of flow, 3x faults, 4x conflicts and refusals, 5x size and
 # operation, 6x configuration, 7x moves of many kinds, 8x replication, 9x kinds of state, 10x captures, 11x recorded state put back, 12x over SCTP,
-# 13x what a signer may bring, 15x privileges, 16x attacks.
+# 13x what a signer may bring, 15x privileges, 16x attacks, 17x keys and who is believed.
 E2E_TESTS = \
 	tests/e2e/10-out.sh \
 	tests/e2e/11-in.sh \
@@ -100,7 +100,13 @@ E2E_TESTS = \
 	tests/e2e/161-clocks.sh \
 	tests/e2e/162-siege-outside.sh \
 	tests/e2e/163-siege-silent.sh \
-	tests/e2e/164-siege-busy.sh
+	tests/e2e/164-siege-busy.sh \
+	tests/e2e/170-enrol-ssh.sh \
+	tests/e2e/171-ca.sh \
+	tests/e2e/172-rotate.sh \
+	tests/e2e/173-encrypted-keys.sh \
+	tests/e2e/174-open-files.sh \
+	tests/e2e/175-rotate-replication.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \
@@ -108,7 +114,7 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/refused.sh tests/e2e/faults.sh tests/e2e/live.py tests/e2e/many.sh tests/e2e/churn.py tests/e2e/pair.sh tests/e2e/vlans.sh \
 	tests/e2e/sctp-audit.py tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py tests/e2e/plain.py tests/e2e/messages.py \
-	tests/e2e/send.sh tests/e2e/siege.sh tests/e2e/sink.py tests/e2e/ping.sh \
+	tests/e2e/sshd.sh tests/e2e/send.sh tests/e2e/siege.sh tests/e2e/sink.py tests/e2e/ping.sh \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
 	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;

@@ -13,7 +13,7 @@ sami_fuzz_key(void)
     int fd = g_file_open_tmp("sami-fuzz.XXXXXX", &path, NULL);
     g_assert(fd >= 0 && write(fd, SAMI_FUZZ_PRIVATE_PEM, sizeof SAMI_FUZZ_PRIVATE_PEM - 1) == sizeof SAMI_FUZZ_PRIVATE_PEM - 1);
     close(fd);
-    key = sami_key_load_private(path, NULL);
+    key = sami_key_load_private(path, NULL, NULL);
     unlink(path);
     g_assert(key);
     return key;

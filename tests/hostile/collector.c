@@ -200,7 +200,7 @@ open_lab(Lab *lab, const SamiConfig *config, char **argv)
             lab->exporter_key = sami_key_load_public(from->signing_key_file, NULL);
     }
     SamiNetworkConfig network = { .certificate_file = config->certificate, .key_file = config->key, .peers = peers };
-    if (!(lab->tls = sami_tls_new(&network, TRUE, &error)) || !(lab->signing_key = sami_key_load_private(config->signing_key, &error)))
+    if (!(lab->tls = sami_tls_new(&network, TRUE, &error)) || !(lab->signing_key = sami_key_load_private(config->signing_key, config->key_passphrase_file, &error)))
         die("%s", error->message);
     if (!lab->exporter_key)
         die("no peer has a key");

@@ -343,7 +343,7 @@ main(int argc, char **argv)
     }
     if (!identity.peer)
         die("%s is no peer", argv[2]);
-    if (!(identity.signing_key = sami_key_load_private(config->signing_key, &error)) ||
+    if (!(identity.signing_key = sami_key_load_private(config->signing_key, config->key_passphrase_file, &error)) ||
         !(identity.peer_key = sami_key_load_public(identity.peer->signing_key_file, &error)))
         die("%s", error->message);
     identity.stranger = sami_key_generate();

@@ -338,7 +338,7 @@ main(int argc, char **argv)
     if (!config)
         die("%s", error->message);
     Identity identity = { .config = config, .peer = sami_config_peer(config, argv[2]), .certificate = config->certificate, .key = config->key };
-    if (!identity.peer || !(identity.signing_key = sami_key_load_private(config->signing_key, &error)) ||
+    if (!identity.peer || !(identity.signing_key = sami_key_load_private(config->signing_key, NULL, &error)) ||
         !(identity.peer_key = sami_key_load_public(identity.peer->signing_key_file, &error)))
         die("%s: %s", argv[2], error ? error->message : "is no peer");
     Siege siege = { .identity = &identity, .flag = argv[5], .n = (guint) g_ascii_strtoull(argv[4], NULL, 10) };

@@ -23,10 +23,10 @@ BEGIN {
     # What a signer may bring, and what its records do to the kernel, is the same for a file as for a stream.
     also["replay", "collector/signers.h"] = also["replay", "collector/map.h"] = also["replay", "collector/apply.h"] = 1
     also["replay", "collector/kinds.h"] = 1
-    also["ctl", "transport/pki.h"] = also["ctl", "templates/signature.h"] = 1
+    also["ctl", "transport/pki.h"] = also["ctl", "templates/signature.h"] = also["ctl", "templates/private-key.h"] = 1
     # Third party -> files that may know it. Tests check those files and may look past them.
     only["fixbuf"] = "^(templates/(codec|registry)\\.c|tests/)"
-    only["openssl"] = "^(templates/signature\\.c|transport/(tls|dtls|pki)[a-z-]*\\.[ch]|tests/)"
+    only["openssl"] = "^(templates/(signature|private-key)\\.c|transport/(tls|dtls|pki)[a-z-]*\\.[ch]|tests/)"
     only["pcap"] = "^(transport/capture[a-z-]*\\.[ch]|tests/)"
     only["seccomp.h"] = "^transport/sandbox-calls\\.c"
     only["usrsctp.h"] = "^transport/sctp[a-z-]*\\.c"

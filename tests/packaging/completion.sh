@@ -37,6 +37,7 @@ verbs=$(sed -n 's/^    {"\([a-z -]*\)", \(ctl\|run\)_.*/\1/p' "$SRC/ctl/verbs.c"
 [ "$(wc -l <<<"$verbs")" -ge 20 ] || fail "the table of verbs was not found"
 is "$(cut -d' ' -f1 <<<"$verbs" | sort -u | paste -sd' ')" ""
 is "$(sed -n 's/^peer //p' <<<"$verbs" | sort | paste -sd' ')" peer ""
+is "$(sed -n 's/^key //p' <<<"$verbs" | sort | paste -sd' ')" key ""
 is "stats status" stat
 is "freeze" -s /x fr
 # The options of each verb are those that its row names, and the global ones.

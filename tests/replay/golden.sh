@@ -5,7 +5,8 @@ set -uo pipefail
 here=$(cd "${srcdir:-$(dirname "$0")/../..}/tests" && pwd)
 replay=${SAMI_BUILD:?}/sami-replay
 keys="-k fw1.pub -k fw2.pub"
-cd "$here/data/replay" || exit 1
+# In a directory of our own: a configuration that belongs to somebody else, or that a group may write, is refused, as a checkout's may.
+data=$(mktemp -d) && cp -r "$here/data/replay" "$here/data/rules" "$data" && chmod -R u+w,go-w "$data" && cd "$data/replay" || exit 1
 n=0 wrong=0
 golden() { # NAME COMMAND...: standard output, standard error, status
     local name=$1 file=$here/replay/golden/$1.txt
@@ -22,7 +23,7 @@ golden() { # NAME COMMAND...: standard output, standard error, status
 }
 [ "${1:-}" != --write ] || write=1
 errors=$(mktemp)
-trap 'rm -f "$errors"' EXIT
+trap 'rm -rf "$errors" "$data"' EXIT
 # shellcheck disable=SC2046,SC2086
 {
     golden dump-journal dump $keys journal.ipfix

@@ -494,8 +494,8 @@ main(int argc, char **argv)
     if (argc != 3)
         g_error("usage: replay-samples KEYS DIRECTORY");
     g_autofree gchar *fw1 = g_build_filename(argv[1], "fw1.key", NULL), *fw2 = g_build_filename(argv[1], "fw2.key", NULL);
-    g_autoptr(SamiKey) exporter = sami_key_load_private(fw1, &error);
-    g_autoptr(SamiKey) collector = exporter ? sami_key_load_private(fw2, &error) : NULL;
+    g_autoptr(SamiKey) exporter = sami_key_load_private(fw1, NULL, &error);
+    g_autoptr(SamiKey) collector = exporter ? sami_key_load_private(fw2, NULL, &error) : NULL;
     if (!collector)
         die(error);
     write_journal(argv[2], exporter, collector);

@@ -593,8 +593,8 @@ main(int argc, char **argv)
     if (argc != 3)
         g_error("usage: rule-samples KEYS DIRECTORY");
     g_autofree gchar *fw1 = g_build_filename(argv[1], "fw1.key", NULL), *fw2 = g_build_filename(argv[1], "fw2.key", NULL);
-    g_autoptr(SamiKey) exporter = sami_key_load_private(fw1, NULL);
-    g_autoptr(SamiKey) collector = sami_key_load_private(fw2, NULL);
+    g_autoptr(SamiKey) exporter = sami_key_load_private(fw1, NULL, NULL);
+    g_autoptr(SamiKey) collector = sami_key_load_private(fw2, NULL, NULL);
     g_autoptr(GString) index = g_string_new(NULL);
     g_autofree gchar *path = g_build_filename(argv[2], "INDEX", NULL);
     if (!exporter || !collector)

@@ -104,7 +104,7 @@ test_reload(void)
     start_over();
     put("sami.conf", "[sami]\nname=fw1.example\nlisten=192.0.2.1:4741\nlease=60s\n");
     g_autoptr(SamiConfig) old = load(NULL);
-    put("sami.conf", "[sami]\nname=fw1.example\nlease=90s\ntls-ca=ca.pem\nkey-log=k\nmax-sessions=7\n");
+    put("sami.conf", "[sami]\nname=fw1.example\nlease=90s\ntls-ca=ca.pem\nkey-log=k\nmax-sessions=7\nsigning-key=new.key\n");
     g_autoptr(SamiConfig) fresh = load(NULL);
     CU_ASSERT_TRUE_FATAL(old && fresh);
     g_autofree gchar *kept = sami_config_keep_fixed(fresh, old);
@@ -114,6 +114,7 @@ test_reload(void)
     CU_ASSERT_PTR_NULL(fresh->key_log);
     CU_ASSERT_EQUAL(fresh->lease_s, 90);
     CU_ASSERT_EQUAL(fresh->max_sessions, 7);
+    CU_ASSERT_TRUE(is_path(fresh->signing_key, "new.key"));
     CU_ASSERT_PTR_NULL(sami_config_keep_fixed(fresh, old));
     /* A second owner keeps it. */
     const SamiConfig *held = sami_config_ref(fresh);
@@ -421,12 +422,38 @@ test_table(void)
     g_string_replace(full, "\n ", "\n# ", 0);
     g_string_replace(full, "tls-ca=\n", "", 0);
     g_string_replace(full, "key-log=\n", "", 0);
+    g_string_replace(full, "key-passphrase-file=\n", "", 0);
     put("sami.conf", full->str);
     g_autoptr(SamiConfig) second = load(&error);
     CU_ASSERT_PTR_NULL(error);
     CU_ASSERT_PTR_NOT_NULL_FATAL(second);
     CU_ASSERT_EQUAL(second->deadline_ms, config->deadline_ms);
     CU_ASSERT_STRING_EQUAL(second->certificate, config->certificate);
+}
+
+/* Where a key is need not be a file. */
+static void
+test_places(void)
+{
+    static const struct {
+        const gchar *value, *wanted; /* NULL: beside sami.conf */
+    } cases[] = {{"a.key", NULL}, {"/k/a.key", "/k/a.key"}, {"a:b", NULL}, {"pkcs11:token=x;object=y", "pkcs11:token=x;object=y"}, {"file:/k", "file:/k"},
+                 {"d/pkcs11:x", NULL}, {"$CREDENTIALS_DIRECTORY/p", "/run/credentials/u/p"}, {"$OTHER/p", NULL}};
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree gchar *text = g_strdup_printf("[sami]\nname=fw1.example\nkey=%s\nkey-passphrase-file=%s\nrun-dir=%s\n", cases[i].value, cases[i].value,
+                                                 cases[i].value);
+        g_setenv("CREDENTIALS_DIRECTORY", "/run/credentials/u", TRUE);
+        start_over();
+        put("sami.conf", text);
+        g_autoptr(SamiConfig) config = load(NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+        CU_ASSERT_TRUE(cases[i].wanted ? !strcmp(config->key, cases[i].wanted) : is_path(config->key, cases[i].value));
+        CU_ASSERT_STRING_EQUAL(config->key_passphrase_file, config->key);
+        CU_ASSERT_TRUE(g_path_is_absolute(config->run_dir)); /* which is a file all the same */
+        g_unsetenv("CREDENTIALS_DIRECTORY");
+        g_autoptr(SamiConfig) without = load(NULL);
+        CU_ASSERT_TRUE(*cases[i].value != '$' || i == 7 || !strcmp(without->key, cases[i].value));
+    }
 }
 
 /* The manual page lists each key with its default. Run by hand without srcdir, the source tree is
@@ -485,6 +512,7 @@ main(void)
     static const SamiTest tests[] = {
         {"defaults", test_defaults},  {"all keys", test_everything}, {"bad files", test_bad},
         {"no file", test_missing},    {"table of keys", test_table}, {"values", test_values},
+    {"places of keys", test_places},
         {"manual page", test_manual}, {"reload", test_reload},
     };
     return sami_test_main("config", tests, G_N_ELEMENTS(tests), set_up, tear_down);

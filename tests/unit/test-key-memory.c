@@ -131,7 +131,7 @@ test_signing_key(void)
     Needle needles[2];
     g_autoptr(GError) error = NULL;
     CU_ASSERT_TRUE_FATAL(read_needles(path, needles, TRUE));
-    SamiKey *key = sami_key_load_private(path, &error);
+    SamiKey *key = sami_key_load_private(path, NULL, &error);
     CU_ASSERT_PTR_NOT_NULL_FATAL(key);
     CU_ASSERT_EQUAL(count(&needles[0]), 1);
     CU_ASSERT_EQUAL(count(&needles[1]), 0);
@@ -167,7 +167,7 @@ set_up(void)
     /* Made by another process, as it would be. */
     pid_t pid = fork();
     if (pid == 0)
-        _exit(sami_pki_make_signing_key(path, public_path, NULL) && sami_pki_make_identity("fw1.example", crt, tls_key, NULL) ? 0 : 1);
+        _exit(sami_pki_make_signing_key(path, public_path, NULL, NULL) && sami_pki_make_identity("fw1.example", crt, tls_key, NULL, NULL) ? 0 : 1);
     int status = 1;
     return waitpid(pid, &status, 0) != pid || status != 0;
 }

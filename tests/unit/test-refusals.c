@@ -62,16 +62,16 @@ test_keys(void)
     GError *error = NULL;
     gchar *open = put("open.key", "", 0644), *none = put("none.key", "no key\n", 0600), *p256_key = g_build_filename(directory, "tls.key", NULL);
     gchar *p256 = g_build_filename(directory, "tls.crt", NULL);
-    CU_ASSERT_TRUE(sami_pki_make_identity("fw1.example", p256, p256_key, NULL));
-    CU_ASSERT_PTR_NULL(sami_key_load_private("/nowhere/key", &error));
+    CU_ASSERT_TRUE(sami_pki_make_identity("fw1.example", p256, p256_key, NULL, NULL));
+    CU_ASSERT_PTR_NULL(sami_key_load_private("/nowhere/key", NULL, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "/nowhere/key");
-    CU_ASSERT_PTR_NULL(sami_key_load_private(open, &error));
+    CU_ASSERT_PTR_NULL(sami_key_load_private(open, NULL, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "0644");
-    CU_ASSERT_PTR_NULL(sami_key_load_private(none, &error));
+    CU_ASSERT_PTR_NULL(sami_key_load_private(none, NULL, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "private");
     CU_ASSERT_PTR_NULL(sami_key_load_public(none, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "public");
-    CU_ASSERT_PTR_NULL(sami_key_load_private(p256_key, &error)); /* a key, but of another kind */
+    CU_ASSERT_PTR_NULL(sami_key_load_private(p256_key, NULL, &error)); /* a key, but of another kind */
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "Ed25519");
     gint64 expiry;
     CU_ASSERT_FALSE(sami_pki_certificate_expiry("no key\n", 7, &expiry, &error));
@@ -85,7 +85,7 @@ test_identity(void)
     GError *error = NULL;
     gchar *certificate = g_build_filename(directory, "a.crt", NULL), *key = g_build_filename(directory, "a.key", NULL);
     gchar *other = g_build_filename(directory, "b.crt", NULL), *other_key = g_build_filename(directory, "b.key", NULL), *empty = put("ca.pem", "", 0600);
-    CU_ASSERT_TRUE_FATAL(sami_pki_make_identity("fw1.example", certificate, key, NULL) && sami_pki_make_identity("fw2.example", other, other_key, NULL));
+    CU_ASSERT_TRUE_FATAL(sami_pki_make_identity("fw1.example", certificate, key, NULL, NULL) && sami_pki_make_identity("fw2.example", other, other_key, NULL, NULL));
     SamiNetworkConfig config = { .certificate_file = "/nowhere/crt", .key_file = key };
     CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "/nowhere/crt");
@@ -229,7 +229,7 @@ test_signers(void)
 {
     GError *error = NULL;
     gchar *key = g_build_filename(directory, "s.key", NULL), *public = g_build_filename(directory, "s.pub", NULL);
-    CU_ASSERT_TRUE_FATAL(sami_pki_make_signing_key(key, public, NULL));
+    CU_ASSERT_TRUE_FATAL(sami_pki_make_signing_key(key, public, NULL, NULL));
     gchar *text = g_strdup_printf("[signer]\nkeys=%s\n", public), *signers = g_build_filename(directory, "signers.d", NULL);
     CU_ASSERT_EQUAL_FATAL(g_mkdir(signers, 0700), 0);
     gchar *conf = put("sami.conf", "[sami]\nname=fw2.example\n", 0600);

@@ -359,7 +359,7 @@ load_private(const gchar *name)
     if (fd < 0 || write(fd, pem, length) != (gssize) length)
         g_error("no temporary file");
     close(fd);
-    SamiKey *key = sami_key_load_private(path, NULL);
+    SamiKey *key = sami_key_load_private(path, NULL, NULL);
     g_assert(key);
     unlink(path);
     return key;

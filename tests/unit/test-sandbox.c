@@ -376,22 +376,23 @@ put(const gchar *name, const gchar *text)
 static void
 test_reload(void)
 {
-    g_autofree gchar *certificate = g_strdup(in("conf/fw2.crt")), *ca = g_strdup(in("conf/ca.pem"));
+    g_autofree gchar *certificate = g_strdup(in("conf/fw2.crt")), *ca = g_strdup(in("conf/ca.pem")), *chain = g_strdup(in("conf/tls.crt"));
     gchar *addresses[] = { (gchar *) "192.0.2.2:4740", (gchar *) "[2001:db8::2]:4740", NULL };
     SamiPeer pinned = { .name = (gchar *) "fw2.example", .addresses = addresses, .certificate_file = certificate };
     SamiPeer by_ca = { .name = (gchar *) "fw3.example" };
     g_autoptr(GPtrArray) peers = g_ptr_array_new(), list = NULL;
-    SamiNetworkConfig config = { .peers = peers, .ca_file = ca, .limits = { .sessions = 9, .max_delay_ms = 1234 } };
+    SamiNetworkConfig config = { .peers = peers, .ca_file = ca, .certificate_file = chain, .limits = { .sessions = 9, .max_delay_ms = 1234 } };
     SamiNetworkLimits limits = { 0 };
     g_autoptr(GError) error = NULL;
-    g_autofree gchar *text = NULL;
+    g_autofree gchar *text = NULL, *own = NULL;
     g_ptr_array_add(peers, &pinned);
     g_ptr_array_add(peers, &by_ca);
     put("conf/fw2.crt", "a certificate\xff\n");
     put("conf/ca.pem", "a bundle\n");
+    put("conf/tls.crt", "our own\n");
     int fd = sami_reload_write(&config, &error);
     CU_ASSERT_FATAL(fd >= 0);
-    CU_ASSERT_TRUE_FATAL(sami_reload_read(fd, &list, &limits, &text, &error));
+    CU_ASSERT_TRUE_FATAL(sami_reload_read(fd, &list, &limits, &text, &own, &error));
     CU_ASSERT_EQUAL_FATAL(list->len, 2);
     CU_ASSERT_EQUAL(limits.sessions, 9);
     CU_ASSERT_EQUAL(limits.max_delay_ms, 1234);
@@ -402,24 +403,25 @@ test_reload(void)
     CU_ASSERT_PTR_NULL(second->addresses);
     CU_ASSERT_PTR_NULL(second->certificate);
     CU_ASSERT_STRING_EQUAL(text, "a bundle\n");
+    CU_ASSERT_STRING_EQUAL(own, "our own\n");
 
     /* Every truncation, and every octet changed: refused, or a list; never more than that. */
     gchar octets[512];
     ssize_t n = pread(fd, octets, sizeof octets, 0);
     for (ssize_t i = 0; i < 2 * n; i++) {
         g_autoptr(GPtrArray) other = NULL;
-        g_autofree gchar *other_ca = NULL;
+        g_autofree gchar *other_ca = NULL, *other_own = NULL;
         int changed = memfd_create("changed", MFD_CLOEXEC);
         octets[i % n] ^= i < n ? 0x55 : 0;
         CU_ASSERT_EQUAL(write(changed, octets, (size_t) (i < n ? n : i - n)), i < n ? n : i - n);
         octets[i % n] ^= i < n ? 0x55 : 0;
-        sami_reload_read(changed, &other, &limits, &other_ca, NULL);
+        sami_reload_read(changed, &other, &limits, &other_ca, &other_own, NULL);
         close(changed);
     }
     close(fd);
     int pipes[2];
     CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
-    CU_ASSERT_FALSE(sami_reload_read(pipes[0], &list, &limits, &text, &error) && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
+    CU_ASSERT_FALSE(sami_reload_read(pipes[0], &list, &limits, &text, &own, &error) && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_MALFORMED));
     close(pipes[0]);
     close(pipes[1]);
     g_clear_error(&error);

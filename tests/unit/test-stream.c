@@ -274,6 +274,45 @@ test_unread(void)
     CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_TOO_LATE);
 }
 
+/* A peer's key changes: which one it signs with is its choice at the beginning of a session, and not again before the next. */
+static void
+test_several_keys(void)
+{
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
+    g_autoptr(SamiKey) stranger = sami_key_generate();
+    tear_down();
+    set_up();
+    SamiStream *to = pair->exporter, *from = pair->collector;
+    g_ptr_array_add(keys, sami_key_generate());
+    g_ptr_array_add(keys, sami_key_ref(pair->collector_key));
+    to->peer_key = NULL;
+    to->peer_keys = keys;
+    send_forward(); /* the hello */
+    from->key = stranger;
+    take(from, pair->collector_clock);
+    CU_ASSERT_FALSE(verify(to, pair->exporter_clock));
+    CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_UNKNOWN_SIGNER);
+    from->counter_out = 0;
+    from->key = keys->pdata[1];
+    take(from, pair->collector_clock);
+    CU_ASSERT_TRUE(verify(to, pair->exporter_clock));
+    CU_ASSERT_PTR_EQUAL(to->peer_key, keys->pdata[1]);
+    from->key = keys->pdata[0];
+    take(from, pair->collector_clock);
+    CU_ASSERT_FALSE(verify(to, pair->exporter_clock));
+    CU_ASSERT_EQUAL(pair->reason, SAMI_REASON_UNKNOWN_SIGNER);
+    /* The next session. */
+    sami_stream_reopen(to, pair->exporter_key, to->ekm, pair->exporter_clock);
+    send_forward();
+    from->counter_out = 0;
+    take(from, pair->collector_clock);
+    CU_ASSERT_TRUE(verify(to, pair->exporter_clock));
+    CU_ASSERT_PTR_EQUAL(to->peer_key, keys->pdata[0]);
+    from->key = pair->collector_key;
+    to->peer_keys = NULL;
+    to->peer_key = pair->collector_key;
+}
+
 static const SamiTest tests[] = {
     { "the age of a Message", test_age },
     { "what waited for us", test_unread },
@@ -282,6 +321,7 @@ static const SamiTest tests[] = {
     { "an answer that was held back", test_late_answer },
     { "a peer whose clock runs fast, or lies", test_fast_peer },
     { "order of verification", test_order },
+    { "a peer with several keys", test_several_keys },
 };
 
 int

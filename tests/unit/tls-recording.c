@@ -23,7 +23,7 @@ recording_init(Recording *r, const gchar *directory)
 {
     g_autofree gchar *certificate = g_build_filename(directory, "tls.crt", NULL), *key = g_build_filename(directory, "tls.key", NULL);
     *r = (Recording){ .key_log = g_string_new(NULL), .order = g_array_new(FALSE, FALSE, sizeof(Piece)) };
-    g_assert(sami_pki_make_identity("fw1.example", certificate, key, NULL));
+    g_assert(sami_pki_make_identity("fw1.example", certificate, key, NULL, NULL));
     for (guint i = 0; i < 2; i++) {
         r->wire[i] = g_byte_array_new();
         r->said[i] = g_byte_array_new();

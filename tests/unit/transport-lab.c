@@ -1,5 +1,6 @@
 #include "tests/unit/transport-lab.h"
 
+#include <sys/stat.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
 #include <openssl/pem.h>
@@ -71,7 +72,9 @@ save(const gchar *stem, X509 *certificate, EVP_PKEY *key)
     BIO *bio = BIO_new_file(certificate_path, "w");
     PEM_write_bio_X509(bio, certificate);
     BIO_free(bio);
+    mode_t mask = umask(077);
     bio = BIO_new_file(key_path, "w");
+    umask(mask);
     PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
     BIO_free(bio);
 }

@@ -15,8 +15,8 @@ pair_set_up(void)
         return 1;
     g_autofree gchar *crt1 = lab_path("fw1", ".crt"), *key1 = lab_path("fw1", ".key");
     g_autofree gchar *crt2 = lab_path("fw2", ".crt"), *key2 = lab_path("fw2", ".key");
-    if (!sami_pki_make_identity("fw1.example", crt1, key1, NULL) ||
-        !sami_pki_make_identity("fw2.example", crt2, key2, NULL))
+    if (!sami_pki_make_identity("fw1.example", crt1, key1, NULL, NULL) ||
+        !sami_pki_make_identity("fw2.example", crt2, key2, NULL, NULL))
         return 1;
     lab_issue("ca", NULL, NULL, -1, 30);
     lab_issue("rogue-ca", NULL, NULL, -1, 30);

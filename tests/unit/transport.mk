@@ -1,7 +1,7 @@
 check_PROGRAMS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
 TESTS += test-pki test-transport-frames test-transport-tls test-transport-dtls test-transport-sctp test-transport-bare test-transport-kernel test-tls-decrypt
 
-transport_test_libs = libtransport.a libtemplates.a libcommon.a $(CUNIT_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(SECCOMP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
+transport_test_libs = libtransport.a libtemplates.a libcommon.a $(CUNIT_LIBS) $(FIXBUF_LIBS) $(SSL_LIBS) $(USRSCTP_LIBS) $(PCAP_LIBS) $(SECCOMP_LIBS) $(JSON_LIBS) $(GLIB_LIBS) -lpthread
 
 test_pki_SOURCES = tests/unit/test-pki.c tests/unit/harness.h
 test_pki_LDADD = $(transport_test_libs)

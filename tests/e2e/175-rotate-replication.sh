@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# A replication outlives a rotation of its signing key: its session keeps the old key; when that is revoked at the standby, it goes on with the new one by
+# itself, and the standby's table is current again.
+set -uo pipefail
+. "${srcdir:-.}/tests/e2e/testbed.sh"
+lab_start && sami_setup || exit 1
+fail() { echo "FAILED: $*"; cat "$WORK/out" "$WORK"/*.log 2>/dev/null; exit 1; }
+echo unscoped=true >>"$WORK/fw2/signers.d/fw1.example.conf"
+sed -i '/^reconnect/d' "$WORK/fw1/sami.conf" && echo reconnect=200ms >>"$WORK/fw1/sami.conf"
+sami_start || exit 1
+run() { ctl "$@" >"$WORK/out" 2>&1 </dev/null || fail "samictl $*"; }
+add() { ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport "$1" --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1; }
+here() { ns fw2 conntrack -L 2>/dev/null >"$WORK/table"; grep -q "sport=$1 " "$WORK/table"; }
+signs() { ctl 1 status --json >"$WORK/status" && grep -q "\"own_key\" *: *\"$1\"" "$WORK/status"; }
+id() { basename "$(ls "$WORK"/fw1/signing-?*.pub)" .pub | sed 's/signing-//'; }
+add 1001
+run 1 replicate --to fw2.example --wait
+here 1001 || fail "not replicated"
+run 1 key rotate
+run 2 peer update "$WORK/fw1/fw1.example.peer" --yes
+run 1 key rotate --activate
+add 1002
+poll 10 here 1002 || fail "not replicated with the old key, which the session keeps"
+run 1 key rotate --finish
+old=$(id)
+signs "$old" || fail "the session did not keep its key"
+run 2 peer update "$WORK/fw1/fw1.example.peer" --yes
+add 1003
+poll 30 here 1003 || fail "the replication did not go on"
+signs "$(ctl 1 key list --json | sed -n 's/.*"id" *: *"\([0-9a-f]*\)".*/\1/p' | head -n 1)" || fail "not with the new key"
+here 1001 && here 1002 || fail "entries were lost"
+exit 0
