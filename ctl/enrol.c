@@ -168,6 +168,7 @@ ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input,
         kill(pid, SIGTERM);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    g_string_replace(err, "\r\n", "\n", 0); /* as ssh itself writes */
     ctl_say(stderr, "%s", err->str);
     *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : SSH_FAILED;
     if (!is_whole)

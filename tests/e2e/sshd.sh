@@ -24,10 +24,10 @@ CONF
     sshd_client_conf "$WORK/user_key" >"$WORK/ssh.conf"
     # shellcheck disable=SC2034
     SSHD_SSH="ip netns exec ${LAB}fw2 $SSH -F $WORK/ssh.conf"
-    SSHD_MADE=''
-    [ -d /run/sshd ] || { mkdir -m 755 /run/sshd && SSHD_MADE=1; } # where sshd's process without privileges lives
-    trap '[ -z "$SSHD_MADE" ] || rmdir /run/sshd; lab_stop' EXIT
-    ip netns exec "${LAB}fw2" "$sshd" -D -e -f "$WORK/sshd.conf" >"$WORK/sshd.log" 2>&1 &
+    # sshd wants /run/sshd, which two cases at once cannot both make and remove: it has a /run of its own, in the mount namespace of ip netns exec.
+    # shellcheck disable=SC2016
+    ip netns exec "${LAB}fw2" sh -c 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$0" -D -e -f "$1"' "$sshd" "$WORK/sshd.conf" \
+        >"$WORK/sshd.log" 2>&1 &
     poll 20 grep -q 'Server listening' "$WORK/sshd.log"
 }
 

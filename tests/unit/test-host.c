@@ -377,11 +377,12 @@ on_event(SamiEventKind kind, const SamiSession *s, gpointer user_data)
 static void
 test_no_trace(void)
 {
+    const SamiHostDaemon about = { 0 };
     guint n_events = 0;
     g_autoptr(SamiFirewallEvents) events = sami_firewall_events_new(firewall, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(events);
     for (guint i = 0; i < 10; i++) {
-        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall, FALSE);
+        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall, &about);
         CU_ASSERT_PTR_NOT_NULL(facts->ruleset);
         CU_ASSERT_TRUE(facts->n_buckets > 0 && facts->n_max > 0 && facts->sysctls[SAMI_SYSCTL_EVENTS] >= 0);
         sami_host_has_helper("ftp", 4, IPPROTO_TCP);
