@@ -5,6 +5,7 @@
 # Per case: the sender gets the expected answer, the counter of that reason at the collector goes up by what is expected and no other one
 # does, and the table of firewall 2 is what it was.
 
+# shellcheck disable=SC2034
 FAILED=0 DEFAULT_POLICY=1
 N_CASES=0
 
