@@ -379,7 +379,7 @@ test_no_trace(void)
     g_autoptr(SamiFirewallEvents) events = sami_firewall_events_new(firewall, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(events);
     for (guint i = 0; i < 10; i++) {
-        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall, FALSE);
+        g_autoptr(SamiHostFacts) facts = sami_host_read(firewall, &(SamiHostDaemon){0});
         CU_ASSERT_PTR_NOT_NULL(facts->ruleset);
         CU_ASSERT_TRUE(facts->n_buckets > 0 && facts->n_max > 0 && facts->sysctls[SAMI_SYSCTL_EVENTS] >= 0);
         sami_host_has_helper("ftp", 4, IPPROTO_TCP);
