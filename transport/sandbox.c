@@ -60,10 +60,11 @@ static const gboolean is_built_in = FALSE; /* counts are written to files beside
 static const gboolean is_built_in = TRUE;
 #endif
 #ifdef SAMI_SANITIZERS
-static const SamiSandboxPath always[] = { { "/", FALSE } }; /* a report reads program and maps */
+static const gboolean is_reporting = TRUE; /* a report reads program and maps, and is a file of its own */
 #else
-static const SamiSandboxPath always[] = { { "/dev/null", TRUE }, { "/dev/urandom", FALSE } };
+static const gboolean is_reporting = FALSE;
 #endif
+static const SamiSandboxPath always[] = { { "/dev/null", TRUE }, { "/dev/urandom", FALSE } };
 
 static gboolean
 fail(const gchar *what, const gchar *path, GError **error)
@@ -177,5 +178,5 @@ sami_sandbox_enter(SamiSandbox sandbox, const SamiSandboxPath *paths, guint n_pa
         return FALSE;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return fail("PR_SET_NO_NEW_PRIVS", "", error);
-    return (abi == 0 || restrict_files(sandbox, paths, n_paths, abi, error)) && (!is_filtered || sami_sandbox_filter(sandbox, error));
+    return (abi == 0 || is_reporting || restrict_files(sandbox, paths, n_paths, abi, error)) && (!is_filtered || sami_sandbox_filter(sandbox, error));
 }

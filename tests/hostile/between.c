@@ -425,5 +425,14 @@ main(int argc, char **argv)
     n_failed += !run_honest(&lab, "honest again");
     g_print("%u cases, %u failed\n", n, n_failed);
     watch_close(&lab.watch);
+    for (guint i = 0; i < 2; i++) {
+        close(lab.between.channels[i]);
+        g_ptr_array_unref(lab.between.recording.messages[i]);
+        g_free(lab.sockets[i]);
+    }
+    g_ptr_array_unref(lab.between.sessions);
+    sami_key_free(lab.between.key);
+    g_free(lab.output);
+    g_free(lab.vm);
     return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

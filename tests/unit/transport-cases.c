@@ -6,6 +6,7 @@
 
 #include "tests/unit/harness.h"
 #include "tests/unit/transport-pair.h"
+#include "transport/reload.h"
 
 static void
 test_exchange(void)
@@ -336,6 +337,53 @@ test_reload(void)
     pair_stop();
 }
 
+static void
+bring(const SamiPeer *peer, gchar *ca_file)
+{
+    g_autoptr(GPtrArray) peers = g_ptr_array_new();
+    g_autoptr(GError) error = NULL;
+    g_ptr_array_add(peers, (gpointer) peer);
+    const SamiNetworkConfig config = { .peers = peers, .ca_file = ca_file };
+    int fd = sami_reload_write(&config, &error);
+    CU_ASSERT(fd >= 0 && sami_channel_send(listener.channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, NULL));
+    close(fd);
+    g_usleep(100 * 1000); /* nothing tells when it was read */
+}
+
+static void
+expect_unknown(void)
+{
+    at_client = lab_request(&connector, "fw2.example");
+    g_autofree gchar *text = lab_error(at_client);
+    CU_ASSERT(text && strstr(text, "unknown_ca"));
+    g_clear_pointer(&at_client, sami_session_socket_free);
+}
+
+/* Peers, certificates and the CA bundle come with RELOAD: a sandboxed process reads no file. */
+static void
+test_reload_brought(void)
+{
+    SamiFrameOpen server, client;
+    const SamiPeer by_ca = { .name = (gchar *) "fw1.example" };
+    SamiPeer pinned = by_ca;
+    g_autofree gchar *ca = lab_path("ca", ".crt"), *own = lab_path("ca-fw1", ".crt"), *other = lab_path("fw1", ".crt");
+    pair_start("fw2", "rogue-ca", "fw1.example=", "ca-fw1", NULL, "fw2.example=fw2");
+    expect_unknown();
+    bring(&by_ca, ca);
+    if (pair_meet(&server, &client))
+        pair_exchange(3, 3);
+    g_clear_pointer(&at_client, sami_session_socket_free);
+    g_clear_pointer(&at_server, sami_session_socket_free);
+    pinned.certificate_file = other;
+    bring(&pinned, NULL);
+    expect_unknown();
+    pinned.certificate_file = own;
+    bring(&pinned, NULL);
+    if (pair_meet(&server, &client))
+        pair_exchange(3, 3);
+    pair_stop();
+}
+
 /* SIGTERM ends the process once the standing sessions have ended, and takes no new ones. */
 static void
 test_sigterm(void)
@@ -363,6 +411,7 @@ const SamiTest transport_cases[] = {
     { "killed peer", test_killed },
     { "refused certificates", test_refusals },
     { "cannot connect", test_cannot_connect },
+    { "a reload that brings peers", test_reload_brought },
     { "privileges", test_privileges },
     { "reload", test_reload },
     { "SIGTERM", test_sigterm },
