@@ -9,6 +9,7 @@
 #define STRICT_TRIES 5u           /* then they are made strict anyway: five minutes (LIFECYCLE §6) */
 
 static void start_rollback(SamiCollectorMigration *m);
+static void hurry_oldest(const SamiCollector *collector, const gchar *signer);
 
 /* The phase goes into the ledger's file as well: a restart begins with it. */
 static gboolean
@@ -223,6 +224,7 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
         return NULL;
     }
     sami_collector_migration_trim(collector);
+    hurry_oldest(collector, session->signer->config->name);
     sami_collector_room(collector, session->signer);
     SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
     m->apply->file = g_steal_pointer(&file);
@@ -434,6 +436,27 @@ forgotten(SamiJob *job, gpointer user_data)
 }
 
 static gboolean on_strict(gpointer user_data);
+
+/* Before another one begins. */
+static void
+hurry_oldest(const SamiCollector *collector, const gchar *signer)
+{
+    SamiCollectorMigration *oldest = NULL;
+    guint n = 0;
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        if (m->phase != SAMI_PHASE_DONE || m->is_forgotten || m->replication || !g_str_equal(m->signer_name, signer))
+            continue;
+        n++;
+        if (!oldest && m->strict_timer) /* it waits for the next look at its entries; the others are being looked at */
+            oldest = m;
+    }
+    if (n < SAMI_LOOKED_AFTER_MAX || !oldest)
+        return;
+    g_clear_handle_id(&oldest->strict_timer, g_source_remove);
+    oldest->n_strict_tries = STRICT_TRIES - 1;
+    on_strict(oldest);
+}
 
 static void
 strict_done(SamiJob *job, gpointer user_data)

@@ -71,7 +71,7 @@ siege() {
     touch "$WORK/flag"
     ns fw3 "$BUILD/siege" "$WORK/fw3/sami.conf" fw2.example "$1" "$2" "$WORK/flag" >"$WORK/siege" 2>"$WORK/siege.err" &
     SIEGE=$!
-    poll 20 "${@:3}" || siege_fail "it does not come to: ${*:3}"
+    poll "${SIEGE_S:-20}" "${@:3}" || siege_fail "it does not come to: ${*:3}"
     siege_honest
     siege_shown
     [ -z "${COVERED:-}" ] || siege_covered

@@ -40,6 +40,7 @@ typedef struct {
     GString *answers;       /* lines, see client_answer() */
     gchar *reason;          /* id of the reason in the first refusal */
     gboolean is_answered;
+    gboolean is_honest;     /* the collector may accept what it says */
     gboolean is_cut;        /* nothing more can be written */
 } Client;
 
