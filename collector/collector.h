@@ -159,6 +159,8 @@ typedef struct {
     guint n_sessions, n_migrations, n_in_doubt;
     guint64 octets, listener_octets;
 } SamiPeerShare;
+/* May this signer begin another migration? */
+gboolean sami_collector_has_room_for(const SamiCollector *collector, const gchar *signer);
 GArray *sami_collector_shares(const SamiCollector *collector); /* (transfer full) of SamiPeerShare */
 JsonArray *sami_collector_shares_describe(const SamiCollector *collector); /* (transfer full) */
 void sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples);

@@ -130,34 +130,6 @@ start_renewal(SamiCollectorMigration *m)
         m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
-typedef struct {
-    guint n_active, n_active_of_all, n_in_doubt;
-} Load;
-
-static Load
-count_load(const SamiCollector *collector, const gchar *signer)
-{
-    Load load = { 0 };
-    for (guint i = 0; i < collector->migrations->len; i++) {
-        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
-        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
-        load.n_active_of_all += is_active;
-        load.n_active += is_active && is_of_signer;
-        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
-    }
-    return load;
-}
-
-/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
-static gboolean
-has_room_for(const SamiCollector *collector, const gchar *signer)
-{
-    guint max = collector->config->max_migrations;
-    Load load = count_load(collector, signer);
-    return load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
-}
-
 SamiConflict
 sami_collector_conflict_of(const SamiSigner *signer)
 {
@@ -199,9 +171,9 @@ sami_collector_migration_may_begin(const SamiCollectorSession *session, const Sa
     SamiCollector *collector = session->collector;
     const SamiConfig *config = collector->config;
     return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
-           : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
-           : !has_room_for(collector, session->signer->config->name)       ? SAMI_REASON_LIMIT
-                                                                           : SAMI_REASON_NONE;
+           : sami_collector_find(collector, session->stream->migration_id)          ? SAMI_REASON_REPLAYED /* begun by another since the hello */
+           : !sami_collector_has_room_for(collector, session->signer->config->name) ? SAMI_REASON_LIMIT
+                                                                                    : SAMI_REASON_NONE;
 }
 
 SamiCollectorMigration *

@@ -1,7 +1,35 @@
-/* What each peer takes up here, for the operator: coarse, and rather more than less. */
+/* What each peer takes up here: whether it may have more, and for the operator, coarse, and rather more than less. */
 #include <string.h>
 
 #include "collector/collector.h"
+
+typedef struct {
+    guint n_active, n_active_of_all, n_in_doubt;
+} Load;
+
+static Load
+count_load(const SamiCollector *collector, const gchar *signer)
+{
+    Load load = { 0 };
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
+        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        load.n_active_of_all += is_active;
+        load.n_active += is_active && is_of_signer;
+        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
+    }
+    return load;
+}
+
+/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
+gboolean
+sami_collector_has_room_for(const SamiCollector *collector, const gchar *signer)
+{
+    guint max = collector->config->max_migrations;
+    Load load = count_load(collector, signer);
+    return load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
+}
 
 static SamiPeerShare *
 share_of(GArray *shares, const gchar *peer)
