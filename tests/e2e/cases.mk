@@ -95,7 +95,8 @@ E2E_TESTS = \
 	tests/e2e/161-clocks.sh \
 	tests/e2e/162-siege-outside.sh \
 	tests/e2e/163-siege-silent.sh \
-	tests/e2e/164-siege-busy.sh
+	tests/e2e/164-siege-busy.sh \
+	tests/e2e/165-siege-memory.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \

@@ -94,6 +94,12 @@ siege_covered() {
         siege_fail "the state process has grown from $STATE_BEFORE to $(siege_kib "$STATE") KiB, and says $all KiB of its peers"
 }
 
+siege_bounded() {
+    local octets
+    octets=$(siege_peer octets)
+    [ "${octets:-0}" -le $((48 * 1024 * 1024)) ] || siege_fail "the state process says that it holds $octets octets for the attacker"
+}
+
 siege_memory() {
     [ "$(siege_kib "$LISTENER")" -le "$MEMORY_LISTENER" ] || siege_fail "the listener has grown to $(siege_kib "$LISTENER") KiB"
     [ "$(siege_kib "$STATE")" -le "$MEMORY_STATE" ] || siege_fail "the state process has grown to $(siege_kib "$STATE") KiB"
