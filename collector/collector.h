@@ -174,6 +174,10 @@ typedef struct {
     guint n_sessions, n_migrations, n_in_doubt;
     guint64 octets, listener_octets;
 } SamiPeerShare;
+/* NONE if this signer may begin another migration. */
+SamiReason sami_collector_may_have_more(const SamiCollector *collector, const SamiConfigSigner *signer);
+/* Its migrations that run. */
+guint sami_collector_count_active(const SamiCollector *collector, const gchar *signer);
 GArray *sami_collector_shares(const SamiCollector *collector); /* (transfer full) of SamiPeerShare */
 JsonArray *sami_collector_shares_describe(const SamiCollector *collector); /* (transfer full) */
 void sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples);
@@ -303,8 +307,6 @@ void sami_collector_migration_job_done(SamiJob *job, gpointer migration);
 void sami_collector_recover(SamiCollector *collector);
 /* Entries that a migration of this signer may create now, all running ones taken into account; sets the collector's limit for it. */
 guint64 sami_collector_room(SamiCollector *collector, const SamiSigner *signer);
-/* Migrations of this signer that run. */
-guint sami_collector_count_active(const SamiCollector *collector, const gchar *signer);
 /* What still comes is judged by this load of its signer. */
 void sami_collector_migration_set_policy(SamiCollectorMigration *migration, SamiSigner *signer);
 SamiCollectorMigration *sami_collector_find(SamiCollector *collector, const guint8 id[16]);

@@ -240,7 +240,9 @@ sami_ledger_compact(SamiLedger *ledger)
 gsize
 sami_ledger_octets(const SamiLedger *ledger)
 {
-    return ledger->chunks->len * CHUNK_OCTETS + ledger->n_index * sizeof(Slot) + ledger->windows->len * 2 * sizeof(guint64);
+    const gsize page = 4096; /* what of a chunk was never written to is not there yet */
+    gsize n_pages = (ledger->n_entries * sizeof(SamiLedgerEntry) + page - 1) / page + ledger->chunks->len;
+    return n_pages * page + ledger->n_index * sizeof(Slot) + ledger->windows->len * 2 * sizeof(guint64);
 }
 
 guint

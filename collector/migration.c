@@ -9,6 +9,7 @@
 #define STRICT_TRIES 5u           /* then they are made strict anyway: five minutes (LIFECYCLE §6) */
 
 static void start_rollback(SamiCollectorMigration *m);
+static void hurry_oldest(const SamiCollector *collector, const gchar *signer);
 
 /* The phase goes into the ledger's file as well: a restart begins with it. */
 static gboolean
@@ -129,40 +130,6 @@ start_renewal(SamiCollectorMigration *m)
         m->renew_timer = g_timeout_add(MAX(m->lease_s * 1000 / 3, 1000), on_renew, m);
 }
 
-typedef struct {
-    guint n_active, n_active_of_all, n_in_doubt;
-} Load;
-
-static Load
-count_load(const SamiCollector *collector, const gchar *signer)
-{
-    Load load = { 0 };
-    for (guint i = 0; i < collector->migrations->len; i++) {
-        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
-        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
-        load.n_active_of_all += is_active;
-        load.n_active += is_active && is_of_signer;
-        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
-    }
-    return load;
-}
-
-guint
-sami_collector_count_active(const SamiCollector *collector, const gchar *signer)
-{
-    return count_load(collector, signer).n_active;
-}
-
-/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
-static gboolean
-has_room_for(const SamiCollector *collector, const gchar *signer)
-{
-    guint max = collector->config->max_migrations;
-    Load load = count_load(collector, signer);
-    return load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
-}
-
 void
 sami_collector_migration_set_policy(SamiCollectorMigration *m, SamiSigner *signer)
 {
@@ -217,12 +184,9 @@ sami_collector_migration_may_begin(const SamiCollectorSession *session, const Sa
 {
     SamiCollector *collector = session->collector;
     const SamiConfig *config = collector->config;
-    const SamiConfigSigner *signer = session->signer->config;
     return strncmp(begin->destination, config->name, sizeof begin->destination) != 0 ? SAMI_REASON_DESTINATION_NAME
            : sami_collector_find(collector, session->stream->migration_id) ? SAMI_REASON_REPLAYED /* begun by another session since the hello */
-           : signer->max_migrations > 0 && sami_collector_count_active(collector, signer->name) >= signer->max_migrations ? SAMI_REASON_MAX_MIGRATIONS
-           : !has_room_for(collector, signer->name)                        ? SAMI_REASON_LIMIT
-                                                                           : SAMI_REASON_NONE;
+                                                                           : sami_collector_may_have_more(collector, session->signer->config);
 }
 
 SamiCollectorMigration *
@@ -245,6 +209,7 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
         return NULL;
     }
     sami_collector_migration_trim(collector);
+    hurry_oldest(collector, session->signer->config->name);
     sami_collector_room(collector, session->signer);
     sami_collector_host_refresh(collector);
     SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
@@ -458,6 +423,27 @@ forgotten(SamiJob *job, gpointer user_data)
 }
 
 static gboolean on_strict(gpointer user_data);
+
+/* Before another one begins. */
+static void
+hurry_oldest(const SamiCollector *collector, const gchar *signer)
+{
+    SamiCollectorMigration *oldest = NULL;
+    guint n = 0;
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        if (m->phase != SAMI_PHASE_DONE || m->is_forgotten || m->replication || !g_str_equal(m->signer_name, signer))
+            continue;
+        n++;
+        if (!oldest && m->strict_timer) /* it waits for the next look at its entries; the others are being looked at */
+            oldest = m;
+    }
+    if (n < SAMI_LOOKED_AFTER_MAX || !oldest)
+        return;
+    g_clear_handle_id(&oldest->strict_timer, g_source_remove);
+    oldest->n_strict_tries = STRICT_TRIES - 1;
+    on_strict(oldest);
+}
 
 static void
 strict_done(SamiJob *job, gpointer user_data)

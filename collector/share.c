@@ -1,7 +1,44 @@
-/* What each peer takes up here, for the operator: coarse, and rather more than less. */
+/* What each peer takes up here: whether it may have more, and for the operator, coarse, and rather more than less. */
 #include <string.h>
 
 #include "collector/collector.h"
+
+typedef struct {
+    guint n_active, n_active_of_all, n_in_doubt;
+} Load;
+
+static Load
+count_load(const SamiCollector *collector, const gchar *signer)
+{
+    Load load = { 0 };
+    for (guint i = 0; i < collector->migrations->len; i++) {
+        const SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
+        gboolean is_of_signer = g_str_equal(m->signer_name, signer);
+        gboolean is_active = !m->replication && !sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT;
+        load.n_active_of_all += is_active;
+        load.n_active += is_active && is_of_signer;
+        load.n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT && is_of_signer;
+    }
+    return load;
+}
+
+guint
+sami_collector_count_active(const SamiCollector *collector, const gchar *signer)
+{
+    return count_load(collector, signer).n_active;
+}
+
+/* One signer may not keep the others out, neither by what it runs nor by what it leaves behind. */
+SamiReason
+sami_collector_may_have_more(const SamiCollector *collector, const SamiConfigSigner *signer)
+{
+    guint max = collector->config->max_migrations;
+    Load load = count_load(collector, signer->name);
+    if (signer->max_migrations > 0 && load.n_active >= signer->max_migrations)
+        return SAMI_REASON_MAX_MIGRATIONS;
+    gboolean has_room = load.n_active < max && load.n_active_of_all < max * SAMI_PEER_SHARE && load.n_in_doubt < SAMI_IN_DOUBT_MAX;
+    return has_room ? SAMI_REASON_NONE : SAMI_REASON_LIMIT;
+}
 
 static SamiPeerShare *
 share_of(GArray *shares, const gchar *peer)

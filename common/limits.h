@@ -62,6 +62,9 @@
 #define SAMI_SYNCS_MAX 4u
 /* Migrations in doubt of one signer: each has its ledger in memory until somebody decides. */
 #define SAMI_IN_DOUBT_MAX 64u
+/* Migrations of one signer that are done and whose entries are still looked after: until window tracking is strict everywhere, which may take five
+ * minutes. With more of them the oldest has no more time. */
+#define SAMI_LOOKED_AFTER_MAX 256u
 /* Entries of a ledger, gone ones included, before those that are gone give their memory back; then twice as many as are left. */
 #define SAMI_LEDGER_COMPACT 65536u
 /* Files in journal-dir of migrations that are over: each is looked at when a session begins, and journal-max bounds octets only. */

@@ -752,8 +752,9 @@ on_refusal(SamiMigration *m, const SamiRefusal *refusal)
         finish_all(m, SAMI_EXIT_ABORTED);
         return;
     }
-    /* The session was lost before begin arrived: begin anew. */
-    if (refusal->reason == SAMI_REASON_RESUME_UNAVAILABLE && m->is_known && !m->is_bound && m->state == SAMI_STATE_PREPARE && sami_link_has_all(m)) {
+    /* The session was lost before begin arrived, or was read there: begin anew. All that is sent may be on its way then, but none of it was answered. */
+    gboolean is_unanswered = m->state == SAMI_STATE_PREPARE || (m->state == SAMI_STATE_FOLLOW && !m->is_snapshot_confirmed);
+    if (refusal->reason == SAMI_REASON_RESUME_UNAVAILABLE && m->is_known && !m->is_bound && is_unanswered && sami_link_has_all(m)) {
         m->is_unknown_there = TRUE;
         return;
     }

@@ -15,7 +15,7 @@ for ((i = 0; i < TIMES; i++)); do
     COVERED=1
     siege greeted $SESSIONS siege_counted refused_too-late_total "$(more refused_too-late_total $SESSIONS)"
     unset COVERED
-    ctl 2 show peers | grep -q '^fw3.example  *[0-9]' || siege_fail "show peers does not name it"
+    ctl 2 show peers | grep -q '^fw1.example  *[0-9]' || siege_fail "show peers does not name a peer"
     siege endless 2 siege_counted refused_malformed_total "$(more refused_malformed_total 1)"
     siege begun $((MANY_MIGRATIONS + 2)) siege_counted refused_limit_total "$(more refused_limit_total 4)"
     [ "$(siege_peer migrations)" -le $MANY_MIGRATIONS ] || siege_fail "$(siege_peer migrations) migrations run"

@@ -101,6 +101,7 @@ E2E_TESTS = \
 	tests/e2e/162-siege-outside.sh \
 	tests/e2e/163-siege-silent.sh \
 	tests/e2e/164-siege-busy.sh \
+	tests/e2e/165-siege-memory.sh \
 	tests/e2e/170-enrol-ssh.sh \
 	tests/e2e/171-ca.sh \
 	tests/e2e/172-rotate.sh \

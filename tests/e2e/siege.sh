@@ -71,7 +71,7 @@ siege() {
     touch "$WORK/flag"
     ns fw3 "$BUILD/siege" "$WORK/fw3/sami.conf" fw2.example "$1" "$2" "$WORK/flag" >"$WORK/siege" 2>"$WORK/siege.err" &
     SIEGE=$!
-    poll 20 "${@:3}" || siege_fail "it does not come to: ${*:3}"
+    poll "${SIEGE_S:-20}" "${@:3}" || siege_fail "it does not come to: ${*:3}"
     siege_honest
     siege_shown
     [ -z "${COVERED:-}" ] || siege_covered
@@ -92,6 +92,12 @@ siege_covered() {
     all=$(ctl 2 show peers --json | grep -o '"octets":[0-9]*' | awk -F: '{ n += $2 } END { print int(n / 1024) }')
     [ $(($(siege_kib "$STATE") - STATE_BEFORE)) -le $((all + 6144)) ] ||
         siege_fail "the state process has grown from $STATE_BEFORE to $(siege_kib "$STATE") KiB, and says $all KiB of its peers"
+}
+
+siege_bounded() {
+    local octets
+    octets=$(siege_peer octets)
+    [ "${octets:-0}" -le $((48 * 1024 * 1024)) ] || siege_fail "the state process says that it holds $octets octets for the attacker"
 }
 
 siege_memory() {

@@ -385,6 +385,27 @@ run_earlier_freeze(Server *s, const Case *self)
     send_record(s, &record);
 }
 
+/* It has not read begin when the session is lost, so there is nothing that could be resumed; the exporter begins with its first Message. */
+static void
+run_begun_anew(Server *s, const Case *self)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_REFUSAL, .refusal = { .scope = SAMI_SCOPE_MESSAGE, .reason = SAMI_REASON_RESUME_UNAVAILABLE } };
+    server_close(s, CLOSE_ORDERLY);
+    server_accept(s);
+    if (s->hello.opening != SAMI_OPENING_RESUME)
+        die("the exporter does not resume");
+    server_add(s, &record);
+    server_send(s, TRUE);
+    server_close(s, CLOSE_ORDERLY);
+    server_accept(s);
+    if (s->hello.opening != SAMI_OPENING_NEW)
+        die("the exporter does not begin anew");
+    memset(s->markers, 0, sizeof s->markers);
+    s->n_records = s->n_begun = s->n_markers = 0;
+    g_hash_table_remove_all(s->flows);
+    s->stage = STAGE_HELLO;
+}
+
 /* ---- the clean-up ---- */
 
 enum { PURGE_TRUNCATED, PURGE_NOT_LISTED, PURGE_NOT_EXACT, PURGE_OTHER_FLOW, PURGE_OVERFULL };
@@ -708,6 +729,7 @@ const Case quick_cases[] = {
     ENDS("resumed-for-another-hello", FOLLOW, run_resume, RESUME_NONCE, 3, "FAILED", "refused_answer_protocol_total", "is not believed: protocol"),
     ENDS("resume-refused", FOLLOW, run_resume, RESUME_REFUSED, 3, "FAILED", "refused_by_peer_not-owner_total", "refused: not-owner"),
     ENDS("resume-unknown", FOLLOW, run_resume, RESUME_UNKNOWN, 3, "FAILED", "refused_by_peer_resume-unavailable_total", "refused: resume-unavailable"),
+    { "begin-was-lost", STAGE_SNAPSHOT, run_begun_anew, 0, END_HONEST, 0, "DONE", "refused_by_peer_resume-unavailable_total", NULL, 0, FALSE, FALSE },
     ENDS("resume-rolled-back", FOLLOW, run_resume, RESUME_ABORTED, 4, "ABORTED", "refused_by_peer_aborted_total", "refused: aborted"),
     ENDS("resumed-beyond-in-freeze", FREEZE, run_resume, RESUME_BEYOND, 7, "IN-DOUBT", "refused_answer_protocol_total", "is not believed: protocol"),
     ENDS("ready-before-resumed", FREEZE, run_resume, RESUME_RECEIPT_FIRST, 7, "IN-DOUBT", "refused_answer_protocol_total", "is not believed: protocol"),

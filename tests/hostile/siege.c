@@ -266,6 +266,32 @@ doubtful(const Siege *siege)
     }
 }
 
+static void
+ask(Client *c, guint8 marker)
+{
+    add_marker(c, marker);
+    client_send(c);
+    client_answer(c);
+    if (c->reason)
+        die("%s", c->answers->str);
+}
+
+/* Small migrations by the hundred, each honest to the end: the flow that comes is looked after until packets have been seen. */
+static void
+prolific(const Siege *siege)
+{
+    for (guint i = (guint) g_random_int_range(0, 1 << 24); !is_over(siege); i++) {
+        SamiRecord record = flow(i, SAMI_ACTION_CREATED);
+        Client *c = begin(siege);
+        c->may_accept = TRUE;
+        client_add(c, &record);
+        ask(c, SAMI_MARKER_SNAPSHOT);
+        ask(c, SAMI_MARKER_FREEZE);
+        ask(c, SAMI_MARKER_SETTLE);
+        client_free(c);
+    }
+}
+
 /* Sessions that are over before they begin: each leaves a file. */
 static void
 hasty(const Siege *siege)
@@ -285,7 +311,7 @@ static const struct {
     { "silent", silent, TRUE },      { "slow", slow, TRUE },       { "rushed", rushed, FALSE },       { "idle", idle, FALSE },
     { "greeted", greeted, FALSE },   { "begun", begun, FALSE },    { "endless", endless, FALSE },     { "unread", unread, FALSE },
     { "undecided", undecided, FALSE }, { "forbidden", forbidden, FALSE }, { "fleeting", fleeting, FALSE }, { "doubtful", doubtful, FALSE },
-    { "hasty", hasty, FALSE },
+    { "prolific", prolific, FALSE }, { "hasty", hasty, FALSE },
 };
 
 static pid_t
