@@ -251,6 +251,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     close(channel[1]);
     if (listener >= 0)
         close(listener);
+    g_ptr_array_unref(network.peers); /* the network process has its own */
     return supervise(daemon, children);
 }
 
