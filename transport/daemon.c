@@ -406,6 +406,7 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     close(channel[1]);
     if (listener >= 0)
         close(listener);
+    g_ptr_array_unref(network.peers); /* the network process has its own */
     if (!confine_supervisor(config, &error)) {
         g_critical("%s: %s", daemon->name, error->message);
         for (guint i = 0; i < 2; i++)

@@ -417,6 +417,8 @@ make_strict(void)
     }
     g_print("%u\n", table.entries->len - n_failed);
     mnl_socket_close(nl);
+    g_byte_array_unref(table.octets);
+    g_array_unref(table.entries);
     return n_failed > 0;
 }
 
