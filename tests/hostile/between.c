@@ -23,9 +23,10 @@
 #include "exporter/state.h"
 #include "tests/hostile/watch.h"
 
-#define CASE_TIMEOUT_S 20
-/* How long an attack is watched that the two did not answer with an end of the migration. */
+#define CASE_TIMEOUT_S 30
+/* How long an attack is watched to which no end of the migration is the answer; and how long such an end is waited for. */
 #define WATCH_US (2000 * 1000)
+#define REFUSED_US (12000 * 1000)
 #define FIRST_VM 20u
 
 typedef struct {
@@ -81,16 +82,34 @@ start(Lab *lab)
     }
 }
 
-static gboolean
-is_alive(const Lab *lab, guint side)
+/* What a state process answers to `stats`; NULL: nothing. (transfer full) */
+static JsonObject *
+ask(const Lab *lab, guint side)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonObject) request = json_object_new();
     json_object_set_string_member(request, "cmd", "stats");
     if (waitpid(lab->between.processes[side], NULL, WNOHANG) != 0)
-        return FALSE;
-    g_autoptr(JsonObject) answer = sami_control_call(lab->sockets[side], request, NULL, NULL, &error);
+        return NULL;
+    return sami_control_call(lab->sockets[side], request, NULL, NULL, &error);
+}
+
+static gboolean
+is_alive(const Lab *lab, guint side)
+{
+    g_autoptr(JsonObject) answer = ask(lab, side);
     return answer != NULL;
+}
+
+/* How often the collector has refused something for it. */
+static gint64
+count_refused(const Lab *lab, const gchar *reason)
+{
+    g_autoptr(JsonObject) answer = reason ? ask(lab, COLLECTOR) : NULL;
+    g_autofree gchar *name = g_strdup_printf("refused_%s_total", reason ? reason : "");
+    if (!answer)
+        return 0;
+    return json_object_get_int_member_with_default(json_object_get_object_member(answer, "counters"), name, 0);
 }
 
 /* ---- between them ---- */
@@ -257,19 +276,23 @@ migrate(const Lab *lab)
     _exit(127);
 }
 
-/* The exit status of samictl, which is interrupted when there is no end of it: -1 if that does not help. What it leaves ends with its lease. */
+/* The exit status of samictl, which is interrupted when there is no end of it: -1 if that does not help. What it leaves ends with its lease. An exporter
+ * that has sent its snapshot takes a refused Message for a lost session and resumes, and the attack goes on in the next one. */
 static int
 run_migration(Lab *lab, const BetweenCase *what)
 {
     gint64 start_us = g_get_monotonic_time(), end_us = start_us + CASE_TIMEOUT_S * G_USEC_PER_SEC;
     gboolean is_hostile = what->on_message || what->on_open;
+    gint64 n_refused = count_refused(lab, what->reason);
     guint n_told = 0;
     int status = 0;
     pid_t pid = migrate(lab);
     while (waitpid(pid, &status, WNOHANG) == 0) {
         gint64 now_us = g_get_monotonic_time();
         turn(&lab->between, what);
-        if (is_hostile && n_told < 2 && now_us - start_us > WATCH_US + n_told * G_USEC_PER_SEC / 4) {
+        gboolean is_long = now_us - start_us > WATCH_US + n_told * G_USEC_PER_SEC / 4;
+        if (is_hostile && n_told < 2 && is_long &&
+            (n_told > 0 || !what->reason || now_us - start_us > REFUSED_US || count_refused(lab, what->reason) > n_refused)) {
             n_told++; /* it aborts; then it leaves */
             kill(pid, SIGINT);
         }
@@ -366,6 +389,7 @@ static gboolean
 run_case(Lab *lab, const BetweenCase *what)
 {
     gint64 start_us = g_get_monotonic_time();
+    gint64 n_refused = count_refused(lab, what->reason);
     int status = -2;
     set_case(what->name);
     set_vm(lab, 1 + (guint) (what - between_cases));
@@ -376,7 +400,7 @@ run_case(Lab *lab, const BetweenCase *what)
     g_autofree gchar *said = NULL;
     if (!what->alone)
         g_file_get_contents(lab->output, &said, NULL, NULL);
-    gboolean is_told = !what->reason || (said && strstr(said, what->reason));
+    gboolean is_told = !what->reason || (said && strstr(said, what->reason)) || count_refused(lab, what->reason) > n_refused;
     gboolean is_failed = what->alone || (status != 0 && status != 6 && status != 8 && status != -1);
     gboolean is_there = is_alive(lab, EXPORTER) && is_alive(lab, COLLECTOR);
     watch_read_events(&lab->watch);

@@ -14,7 +14,7 @@ typedef struct BetweenCase BetweenCase;
 
 struct BetweenCase {
     const gchar *name;
-    const gchar *reason; /* for which the migration ends; NULL: none is told, it is interrupted in the end */
+    const gchar *reason; /* for which the collector refuses, or the exporter ends; NULL: none is told, and it is interrupted in the end */
     /* A Message of one side on its way to the other, which the case may change: FALSE if it is not to be passed on. NULL: all are. */
     gboolean (*on_message)(Session *s, guint from, guint8 *message, gsize *length);
     /* What is said to the two of the session, at its beginning. NULL: the truth. */
