@@ -18,7 +18,7 @@ sami_collector_migration_trim(SamiCollector *collector)
 }
 
 /* max-sessions, or half of the free room (OPERATIONS §2). What running migrations hold was free room when they began, and is counted
- * against the limit as well. */
+ * against the limit as well. Half by half, one migration after the other, a signer could fill the table: the reserve is left. */
 guint64
 sami_collector_room(SamiCollector *collector, const SamiSigner *signer)
 {
@@ -28,8 +28,9 @@ sami_collector_room(SamiCollector *collector, const SamiSigner *signer)
         g_warning("the room in the connection table is unknown, so there is none: %s", error->message);
         n_entries = max = 0;
     }
-    guint64 n_free = max > n_entries ? max - n_entries : 0;
-    guint64 limit = collector->config->max_sessions ? collector->config->max_sessions : (n_free + n_used) / 2;
+    guint64 usable = max - max * collector->config->table_reserve / 100;
+    guint64 n_free = usable > n_entries ? usable - n_entries : 0;
+    guint64 limit = collector->config->max_sessions ? MIN(collector->config->max_sessions, n_free + n_used) : (n_free + n_used) / 2;
     sami_budget_set_limit(collector->budget, limit);
     return MIN(n_free, MIN(sami_budget_room(collector->budget), sami_budget_room(signer->budget)));
 }

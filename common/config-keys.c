@@ -92,6 +92,8 @@ const SamiKey sami_keys[] = {
      "TLS sessions that one peer may have at once"},
     {"sami", "max-sessions", SAMI_KEY_NUMBER, SAMI(max_sessions), "0", 0, G_MAXUINT32, NULL,
      "entries that running migrations may hold together; 0: half of the free room in the table"},
+    {"sami", "table-reserve", SAMI_KEY_COUNT, SAMI(table_reserve), "10", 0, 100, NULL,
+     "percent of the connection table that migrations leave to the firewall's own traffic"},
     {"sami", "pair", SAMI_KEY_CHOICE, SAMI(pair), "none", 0, 0, "none,sync",
      "sync: a VM that moves to here is READY only when the standby that we replicate to has its sessions too"},
     {"sami", "beside-conntrackd", SAMI_KEY_BOOL, SAMI(beside_conntrackd), "false", 0, 0, NULL,

@@ -108,6 +108,7 @@ typedef struct {
     guint max_migrations;      /* max-migrations=: 32 */
     guint peer_sessions;       /* peer-sessions=: 96 */
     guint64 max_sessions;      /* max-sessions=: 0 = 50 % of headroom */
+    guint table_reserve;       /* table-reserve=: 10, percent of nf_conntrack_max */
     gchar *pair;               /* pair=: none; sync: READY waits until our own standby has it too */
     gboolean beside_conntrackd; /* beside-conntrackd=: false */
     gchar *gate;               /* gate=: none; nft: the collector holds a VM's packets back until READY */

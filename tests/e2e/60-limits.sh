@@ -43,8 +43,8 @@ ctl 1 abort "$ID" >/dev/null || fail "abort"
 wait "$MIGRATE"
 ctl 1 migrate --vm 10.0.0.15 --to fw2.example --now --json >"$WORK/out4" 2>&1 || fail "the abort did not give its places back"
 
-# The collector's own limit: by default half of the free room of the table.
-free=$(($(ns fw2 sysctl -n net.netfilter.nf_conntrack_max) - $(ns fw2 sysctl -n net.netfilter.nf_conntrack_count)))
+# The collector's own limit: by default half of the free room of the table, which ends before its last tenth.
+free=$(($(ns fw2 sysctl -n net.netfilter.nf_conntrack_max) * 9 / 10 - $(ns fw2 sysctl -n net.netfilter.nf_conntrack_count)))
 sed -i '/max-sessions/d' "$WORK/fw2/signers.d/fw1.example.conf"
 pkill -HUP -f -o "sami-collector -c $WORK/fw2" || fail "no collector"
 reloaded() { ctl 2 stats --json | grep -q '"reloads_total" *: *1'; }
@@ -54,3 +54,14 @@ ctl 1 migrate --vm 10.0.0.16 --to fw2.example --now --json >"$WORK/out5" 2>&1 ||
 told=$(tail -n 1 "$WORK/out5" | grep -o '"sessions_max":[0-9]*' | cut -d: -f2)
 echo "free $free, told $told"
 [ $((told * 2)) -le $((free + 8)) ] && [ $((told * 2)) -ge $((free - 64)) ] || fail "not half of the free room"
+
+# All of the table in reserve: nothing comes in, by whatever limit.
+printf 'table-reserve=100\nmax-sessions=1000\n' >>"$WORK/fw2/sami.conf"
+pkill -HUP -f -o "sami-collector -c $WORK/fw2" || fail "no collector"
+again() { ctl 2 stats --json | grep -q '"reloads_total" *: *2'; }
+poll 10 again || fail "not reloaded"
+add 10.0.0.17 5001
+ctl 1 migrate --vm 10.0.0.17 --to fw2.example --now --json >"$WORK/out6" 2>&1
+[ $? -eq 6 ] || fail "into the reserve, and not exit 6"
+tail -n 1 "$WORK/out6" | grep -q '"sessions_max":0' && tail -n 1 "$WORK/out6" | grep -q '"max-sessions":1' || fail "the reserve is not kept"
+[ "$(here 10.0.0.17)" -eq 0 ] || fail "created in the reserve"

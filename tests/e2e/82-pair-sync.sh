@@ -40,6 +40,7 @@ pair_daemon 3 collector && pair_daemon 2 collector && pair_daemon 2 exporter && 
 poll 20 is_said 2 in_step True || fail "the pair is not in step"
 
 freeze() { # what the source has comes with the freeze, and the standby stands still
+    : >"$WORK/migrate" # not what the last one said
     ctl 1 migrate --vm $VM4 --to fw2.example --deadline 60s --json >"$WORK/migrate" 2>&1 &
     MIGRATE=$!
     poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate" || fail "no snapshot"
