@@ -286,8 +286,8 @@ sami_config_peer(const SamiConfig *config, const gchar *name)
     return NULL;
 }
 
-static const SamiConfigSigner *
-find_signer(const SamiConfig *config, const gchar *name)
+const SamiConfigSigner *
+sami_config_signer(const SamiConfig *config, const gchar *name)
 {
     for (guint i = 0; i < config->signers->len; i++) {
         const SamiConfigSigner *signer = config->signers->pdata[i];
@@ -357,7 +357,7 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
              "keys: missing; allowed: one to four PEM files with Ed25519 public keys");
         return FALSE;
     }
-    if (find_signer(config, signer->name)) {
+    if (sami_config_signer(config, signer->name)) {
         fail(error, path, source_line(&source, "name"),
              "name: signer '%s' is also in another file; allowed: once", signer->name);
         return FALSE;

@@ -136,6 +136,7 @@ gchar *sami_config_keep_fixed(SamiConfig *fresh, const SamiConfig *old);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfig, sami_config_free)
 /* (transfer none) (nullable) */
 const SamiConfigPeer *sami_config_peer(const SamiConfig *config, const gchar *name);
+const SamiConfigSigner *sami_config_signer(const SamiConfig *config, const gchar *name);
 const SamiConfigVm *sami_config_vm(const SamiConfig *config, const gchar *name);
 const SamiConfigCumulative *sami_config_cumulative(const SamiConfig *config, const gchar *name);
 /* One line a key: name, type, default, help. For --help-config and the man page. (transfer full) */

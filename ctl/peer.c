@@ -297,17 +297,6 @@ write_files(Adding *adding, GError **error)
     return TRUE;
 }
 
-static const SamiConfigSigner *
-find_signer(const SamiConfig *config, const gchar *name)
-{
-    for (guint i = 0; i < config->signers->len; i++) {
-        const SamiConfigSigner *signer = config->signers->pdata[i];
-        if (!strcmp(signer->name, name))
-            return signer;
-    }
-    return NULL;
-}
-
 static void
 fail_no_peer(const Ctl *ctl, const gchar *name, GError **error)
 {
@@ -493,7 +482,7 @@ make_update(Adding *adding, gboolean *ret_is_unchanged, GError **error)
 {
     const SamiPeerFile *file = adding->file;
     const SamiConfigPeer *peer = sami_config_peer(adding->ctl->config, file->name);
-    const SamiConfigSigner *signer = find_signer(adding->ctl->config, file->name);
+    const SamiConfigSigner *signer = sami_config_signer(adding->ctl->config, file->name);
     const struct {
         File file;
         const gchar *pem;
@@ -595,7 +584,7 @@ ctl_peer_list(Ctl *ctl, GError **error)
         return SAMI_EXIT_FAILED;
     for (guint i = 0; i < ctl->config->peers->len; i++) {
         const SamiConfigPeer *peer = ctl->config->peers->pdata[i];
-        print_peer(peer, find_signer(ctl->config, peer->name));
+        print_peer(peer, sami_config_signer(ctl->config, peer->name));
     }
     for (guint i = 0; i < ctl->config->signers->len; i++) {
         const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
