@@ -9,6 +9,7 @@ DISK=$WORK/journal2
 mkdir -p "$DISK"
 mount -t tmpfs -o size=12m,mode=700 tmpfs "$DISK" || lab_skip "no tmpfs can be mounted here"
 leave() {
+    [ -z "${SAMI_COVERAGE:-}" ] || lab_end_in_order
     ip netns pids "${LAB}fw2" | xargs -r kill -9
     poll 5 umount "$DISK" 2>/dev/null
     lab_stop
