@@ -12,7 +12,6 @@
 #include "collector/sync.h"
 #include "common/cursor.h"
 #include "tests/unit/harness.h"
-#include "transport/session.h"
 #include "transport/daemon.h"
 #include "transport/input.h"
 #include "transport/network.h"
