@@ -110,6 +110,15 @@ test_identity(void)
     CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "peer fw2.example: its certificate: no certificate");
     g_ptr_array_unref(config.peers);
+    config.peers = NULL;
+    gchar name[300] = "";
+    memset(name, 'a', sizeof name - 1); /* RFC 6066 section 3 ends at 255 */
+    SamiTlsVerdict verdict = { .wanted = name };
+    SamiTls *tls = sami_tls_new(&config, FALSE, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tls);
+    CU_ASSERT_PTR_NULL(sami_tls_open(tls, &verdict, -1, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "TLS: ");
+    sami_tls_free(tls);
     CU_ASSERT_FALSE(sami_pki_check_identity("fw1.example", empty, key, NULL, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, empty);
     gone(certificate), gone(key), gone(other), gone(other_key), gone(empty);
@@ -304,6 +313,13 @@ test_templates(void)
     }
     CU_ASSERT_EQUAL(n, SAMI_TEMPLATES_MAX);
     expect(error, SAMI_ERROR_FAILED, "templates");
+    sami_encoder_free(encoder);
+    encoder = sami_encoder_new(SAMI_DOMAIN_FORWARD, SAMI_MESSAGE_MAX);
+    for (guint i = 0; i < 2; i++) { /* all that there is in one record: the table of elements grows, and still has to fit into a template */
+        SamiRecord all = { .kind = SAMI_RECORD_SESSION, .session = { .key = { .family = i ? 6 : 4, .protocol = 6 }, .has = G_MAXUINT32 } };
+        CU_ASSERT_TRUE(sami_encoder_add(encoder, &all, NULL));
+        CU_ASSERT_TRUE(sami_encoder_take(encoder, 0, &message, &length, NULL));
+    }
     sami_encoder_free(encoder);
 }
 
