@@ -1,6 +1,7 @@
 /* Refusals for which a kernel has to fail: each in a process of its own, whose system call NAME answers what a seccomp filter says, from when the case
  * begins. An answer of 0 is a call that claims to have been done. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <seccomp.h>
 #include <stdlib.h>
@@ -121,8 +122,9 @@ read_on(GError **error)
     const SamiInputOptions options = { 0 };
     g_autofree gchar *path = g_build_filename(directory, "a.ipfix", NULL);
     gboolean is_written = g_file_set_contents(path, (const gchar *) octets, sizeof octets, NULL);
-    int next = dup(STDIN_FILENO); /* what the input will have */
-    close(next);
+    int next = STDERR_FILENO + 1; /* what the input will have */
+    while (fcntl(next, F_GETFD) >= 0)
+        next++;
     g_autoptr(SamiInput) input = is_written ? sami_input_open(path, &options, error) : NULL;
     unlink(path);
     SamiInputMessage message;

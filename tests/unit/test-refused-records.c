@@ -268,7 +268,7 @@ test_kinds(void)
     SamiConfig *config = load();
     begin(FALSE);
     SamiCollector collector = { .config = config, .kinds = sami_collector_kinds_start(), .signers = sami_signers_load(config, NULL, NULL) };
-    SamiCollectorMigration m = { .collector = &collector, .apply = apply, .vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix)) };
+    SamiCollectorMigration m = { .collector = &collector, .apply = apply, .peer = "fw1.example", .vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix)) };
     CU_ASSERT_PTR_NOT_NULL_FATAL(collector.signers);
     SamiSigner *a = sami_signers_by_name(collector.signers, "a.example"), *b = sami_signers_by_name(collector.signers, "b.example");
     sami_collector_kinds_begin(&m);
