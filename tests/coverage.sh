@@ -15,7 +15,8 @@ for argument in "$@"; do
     esac
 done
 [ ${#suites[@]} -gt 0 ] || suites=(test- fuzz- 12-snat 15-ipv6-out 31-resume 33-journal 35-thaw 37-rollback 40-abort 42-conflict 43-policy 44-operator 45-refused 46-refused 47-refused 49-plain
-    51-gate 52-collector 53-collector 61-expect 62-reload 66-metrics 71-conflict 80-replicate 81-pair 88-maps 82-pair 90-check 91-check 92-cumulative 93-cumulative 96-related 106-capture-tls 120-sctp)
+    51-gate 52-collector 53-collector 60-limits 61-expect 62-reload 66-metrics 71-conflict 80-replicate 81-pair 88-maps 82-pair 90-check 91-check 92-cumulative 93-cumulative 96-related 106-capture-tls 120-sctp 130-policy 131-policy 132-compromised
+    163-siege-silent)
 mkdir -p "$build" && cd "$build" || exit 1
 if [ ! -e Makefile ]; then
     "$source/configure" -q --enable-coverage >configure.log 2>&1 || { tail -n 40 configure.log; exit 1; }

@@ -26,4 +26,4 @@ tests-build: all # a make of its own: `all` is one too, and both would build the
 print-tests:
 	@printf '%s\n' $(TESTS)
 TESTS += tests/sanitize.sh
-EXTRA_DIST += tests/check.sh tests/sanitize.sh tests/coverage.sh tests/coverage.py
+EXTRA_DIST += tests/check.sh tests/sanitize.sh tests/coverage.sh tests/coverage.py tests/coverage.exceptions

@@ -142,7 +142,7 @@ sami_peer_file_parse(const gchar *text, gsize length, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
         *fields[i].value = g_key_file_get_string(file, GROUP, fields[i].key, NULL);
         if (!*fields[i].value && g_key_file_has_key(file, GROUP, fields[i].key, NULL)) {
-            refuse(error, "not a text in UTF-8", fields[i].key);
+            refuse(error, "an escape that there is not", fields[i].key); /* the whole is UTF-8 */
             return NULL;
         }
     }

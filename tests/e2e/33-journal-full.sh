@@ -9,6 +9,7 @@ DISK=$WORK/journal2
 mkdir -p "$DISK"
 mount -t tmpfs -o size=12m,mode=700 tmpfs "$DISK" || lab_skip "no tmpfs can be mounted here"
 leave() {
+    [ -z "${SAMI_COVERAGE:-}" ] || lab_end_in_order
     ip netns pids "${LAB}fw2" | xargs -r kill -9
     poll 5 umount "$DISK" 2>/dev/null
     lab_stop
@@ -91,3 +92,11 @@ ctl 2 resolve "$ID" --keep >/dev/null || fail "resolve"
 in_phase 2 DONE || fail "kept, and $(field 2 phase)"
 has_entries 2 20002 || fail "kept, and $(entries 2) entries"
 fast
+
+# And where it cannot even be made: a collector that does not start.
+sed 's,^\(run-dir\|journal-dir\|listen\) *=.*,,' "$WORK/fw2/sami.conf" >"$WORK/fw2/none.conf"
+printf 'listen=127.0.0.1:4799\nrun-dir=%s\njournal-dir=/proc/none\n' "$WORK/run4" >>"$WORK/fw2/none.conf"
+chmod 600 "$WORK/fw2/none.conf"
+ns fw2 timeout 10 "$BUILD/sami-collector" -c "$WORK/fw2/none.conf" -f >"$WORK/none.log" 2>&1
+status=$?
+[ $status -ne 0 ] && [ $status -ne 124 ] && grep -q 'journal-dir /proc/none: ' "$WORK/none.log" || fail "started without a journal ($status): $(cat "$WORK/none.log")"

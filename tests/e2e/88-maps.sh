@@ -116,3 +116,9 @@ lab_enough
 cat "$WORK/results"
 [ "$(survived)" -eq 6 ] || fail "not every transfer survived"
 [ "$(lab_invalid)" -eq 0 ] || fail "$(lab_invalid) packets INVALID at firewall 2"
+# The address of a VM, too, is one that only one of theirs may be mapped to.
+sed -i 's,^vm-prefixes=.*,&\,10.1.0.0/24,' "$WORK/fw1/sami.conf"
+pkill -HUP -f -o "sami-exporter -c $WORK/fw1" || fail "no exporter"
+poll 10 grep -q reloaded "$WORK/exporter.log" || fail "not reloaded"
+ctl 1 migrate --vm 10.1.0.9 --to fw2.example --now --json >"$WORK/migrate" 2>"$WORK/migrate.err" && fail "10.1.0.9 moved, which is 10.0.0.9's there"
+grep -qF 'map-clash: 10.1.0.9' "$WORK/migrate" "$WORK/migrate.err" "$WORK/collector.log" || fail "refused for another reason"

@@ -28,7 +28,7 @@ BEGIN {
     only["fixbuf"] = "^(templates/(codec|registry)\\.c|tests/)"
     only["openssl"] = "^(templates/(signature|private-key)\\.c|transport/(tls|dtls|pki)[a-z-]*\\.[ch]|tests/)"
     only["pcap"] = "^(transport/capture[a-z-]*\\.[ch]|tests/)"
-    only["seccomp.h"] = "^transport/sandbox-calls\\.c"
+    only["seccomp.h"] = "^(transport/sandbox-calls\\.c|tests/)"
     only["usrsctp.h"] = "^transport/sctp[a-z-]*\\.c"
     only["libmnl"] = only["libnetfilter_conntrack"] = only["libnftnl"] = "^(firewall/|tests/)"
 }

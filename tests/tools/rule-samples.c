@@ -250,8 +250,8 @@ honest_session(void)
 static SamiExpectation
 honest_expectation(void)
 {
-    SamiExpectation e = { .action = SAMI_ACTION_CREATED, .timeout_s = 120, .key = { .family = 4, .protocol = IPPROTO_TCP },
-                          .master = { .family = 4, .protocol = IPPROTO_TCP } };
+    SamiExpectation e = { .action = SAMI_ACTION_CREATED, .timeout_s = 120, .has = SAMI_EXPECT_HAS_HELPER, .helper = "ftp",
+                          .key = { .family = 4, .protocol = IPPROTO_TCP }, .master = { .family = 4, .protocol = IPPROTO_TCP } };
     e.key.orig = (SamiTuple){ address("198.51.100.10"), address("10.0.0.13"), 0, 40104 };
     e.master.orig = (SamiTuple){ address("198.51.100.10"), address("10.0.0.13"), 40004, 21 };
     memset(e.mask_src.octets, 0xff, 4);
@@ -321,7 +321,37 @@ static void in_vlan_20(SamiSession *s) { s->has |= SAMI_HAS_VLAN; s->vlan = 20; 
 static void to_mapped(SamiSession *s) { s->key.orig.dst = address("203.0.113.140"); mirror(s); }
 static void icmp_request(SamiSession *s) { s->key.orig.dst_port = 8 << 8; of_protocol(s, IPPROTO_ICMP, 0); }
 
+static void udp_lite(SamiSession *s) { of_protocol(s, IPPROTO_UDPLITE, 0); }
+static void from_ssh(SamiSession *s) { s->key.orig.src_port = 22; mirror(s); }
+static void to_ssh(SamiSession *s) { s->key.orig.dst_port = 22; mirror(s); }
+static void to_gateway(SamiSession *s) { set_remote(s, "10.0.0.1"); }
+static void from_gateway(SamiSession *s)
+{
+    s->key.orig = (SamiTuple){ address("10.0.0.1"), address("10.0.0.13"), 443, 40001 };
+    mirror(s);
+}
+static void with_marks(SamiSession *s) { s->mark = 0x107; }
+static void for_a_day(SamiSession *s) { s->timeout_s = 86400; }
+static void with_sip(SamiSession *s) { s->has |= SAMI_HAS_HELPER; g_strlcpy(s->helper, "sip", sizeof s->helper); }
+static void gre(SamiSession *s)
+{
+    s->key.orig.src_port = s->key.orig.dst_port = 0;
+    of_protocol(s, IPPROTO_GRE, 0);
+}
+static void pptp_call(SamiSession *s)
+{
+    s->key.orig.src_port = 1;
+    s->key.orig.dst_port = 2;
+    of_protocol(s, IPPROTO_GRE, 0);
+}
+static void in_flowtable(SamiSession *s) { s->status |= SAMI_IPS_OFFLOAD; }
+
 static void expected_as_it_is(SamiExpectation *e) { }
+static void expected_by_sip(SamiExpectation *e) { g_strlcpy(e->helper, "sip", sizeof e->helper); }
+static void expected_by_nobody(SamiExpectation *e) { e->has &= ~(guint32) SAMI_EXPECT_HAS_HELPER; }
+static void expected_at_ssh(SamiExpectation *e) { e->key.orig.dst_port = 22; }
+static void expected_udp_lite(SamiExpectation *e) { e->key.protocol = IPPROTO_UDPLITE; }
+static void expected_at_gateway(SamiExpectation *e) { e->key.orig.dst = address("10.0.0.1"); }
 static void half_a_mask(SamiExpectation *e) { e->mask_src.octets[3] = 0; }
 static void for_ever(SamiExpectation *e) { e->flags = SAMI_EXPECT_PERMANENT; }
 static void any_port(SamiExpectation *e) { e->key.orig.dst_port = 0; }
@@ -459,6 +489,22 @@ static const Sample samples[] = {
     SESSION("zone-of-vlan", in_zone_3, "zone 3, which is VLAN 10 there"),
     SESSION("map-clash", to_mapped, "to an address that another one is mapped to"),
     { "expectation-not-allowed", "of a signer that may bring sessions only", .expectation = expected_as_it_is, .is_second_signer = TRUE },
+    SESSION("protocol-not-allowed", udp_lite, "UDP-Lite, which is not in the signer's protocols"),
+    EXPECTED("protocol-not-allowed.expected", expected_udp_lite, "UDP-Lite to come, which is not in the signer's protocols"),
+    SESSION("port-not-allowed", from_ssh, "the VM's port 22, which is not in the signer's ports"),
+    { "port-not-allowed.remote", "another's port 22, which is not in the signer's remote-ports", .session = to_ssh, .is_second_signer = TRUE },
+    EXPECTED("port-not-allowed.expected", expected_at_ssh, "to the VM's port 22, which is not in the signer's ports"),
+    SESSION("address-own", to_gateway, "to 10.0.0.1, the firewall itself"),
+    SESSION("address-own.source", from_gateway, "from 10.0.0.1, the firewall itself"),
+    EXPECTED("address-own.expected", expected_at_gateway, "a flow to come to 10.0.0.1, the firewall itself"),
+    EXPECTED("helper-not-allowed", expected_by_sip, "expected by SIP's helper, which is not in the signer's helpers"),
+    EXPECTED("helper-not-allowed.none", expected_by_nobody, "expected by no helper"),
+    SESSION("mark-cut", with_marks, "mark 0x107, of which 0x100 is not in the signer's mark-mask"),
+    SESSION("timeout-clamped", for_a_day, "a timeout of a day, where the kernel gives an hour"),
+    SESSION("no-helper", with_sip, "a flow with SIP's helper, which is not in the signer's helpers"),
+    SESSION("gre-timeout", gre, "GRE, whose timeouts a kernel does not take"),
+    SESSION("gre-keymap", pptp_call, "GRE of a PPTP call, whose keys a kernel does not take"),
+    SESSION("offloaded", in_flowtable, "was in a flowtable"),
     EXPECTED("expectation-wide", half_a_mask, "from a whole network"),
     EXPECTED("expectation-wide.permanent", for_ever, "for ever"),
     EXPECTED("expectation-wide.port", any_port, "to any port"),

@@ -35,3 +35,8 @@ check_PROGRAMS += test-refusals
 TESTS += test-refusals
 test_refusals_SOURCES = tests/unit/test-refusals.c tests/unit/harness.h
 test_refusals_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+check_PROGRAMS += test-refused-records
+TESTS += test-refused-records
+test_refused_records_SOURCES = tests/unit/test-refused-records.c tests/unit/harness.h
+test_refused_records_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)

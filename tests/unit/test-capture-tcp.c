@@ -6,6 +6,7 @@
 
 #include "tests/unit/capture-check.h"
 #include "tests/unit/tls-recording.h"
+#include "transport/capture-common.h"
 #include "transport/capture-tcp.h"
 
 static const Ends out = { 4, 1, 2, 40000, 4739 }, back = { 4, 2, 1, 4739, 40000 }, elsewhere = { 6, 1, 2, 40000, 8080 };
@@ -277,6 +278,16 @@ test_inside(void)
     frames_begin(&frames, DLT_EN10MB, FALSE);
     send_part(910, 1300);
     expect(&frames, "0!", "in the 390 octets that it has no Message begins");
+    frames_clear(&frames);
+
+    /* On a port of others, and none within as many octets as are searched: it is not looked at any more, though one comes. */
+    static const guint8 noise[1000];
+    const guint n = SAMI_CAPTURE_SEARCH_MAX / sizeof noise + 1;
+    frames_begin(&frames, DLT_EN10MB, FALSE);
+    for (guint i = 0; i < n; i++)
+        frames_add_tcp(&frames, &elsewhere, ACK, ISN + 1 + i * (guint32) sizeof noise, frames_octets(noise, sizeof noise));
+    frames_add_tcp(&frames, &elsewhere, ACK, ISN + 1 + n * (guint32) sizeof noise, frames_message(7, 300));
+    expect(&frames, "", NULL);
     frames_clear(&frames);
 }
 

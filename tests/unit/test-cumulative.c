@@ -155,6 +155,16 @@ move_end(Move *move)
     g_clear_pointer(&move->counts.refusals, g_array_unref);
 }
 
+/* Without the log of what it adds, nothing could be taken back. */
+static void
+test_no_log(void)
+{
+    g_autoptr(GError) error = NULL;
+    const SamiKindContext context = { .config = &firewalls[1].config, .peer = firewalls[0].config.name, .log_path = "/nowhere/log", .siblings = siblings };
+    CU_ASSERT_PTR_NULL(sami_sink_cumulative.open(&context, &error));
+    CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FAILED) && g_str_has_prefix(error->message, "/nowhere/log: "));
+}
+
 static void
 move_whole(guint from, guint to)
 {
@@ -472,6 +482,7 @@ main(void)
     static const SamiTest tests[] = {
         { "ways of a VM", test_ways }, { "elements that end", test_ends }, { "repeats", test_repeats },      { "undo", test_undo },
         { "two migrations", test_two }, { "refusals", test_refusals },     { "quotas, permanent elements, lost counts", test_forms },
+        { "no log", test_no_log },
     };
     if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0) {
         puts("SKIP: needs root and a network namespace of its own");

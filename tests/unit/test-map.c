@@ -401,6 +401,39 @@ test_refusals(void)
     sami_firewall_free(world);
 }
 
+/* As records of flows: by a VLAN that is none here, by the number of a zone that is a VLAN's, by an address that another one has. */
+static void
+test_expectations(void)
+{
+    SamiConfigSigner signer = { .map_addresses = (gchar *[]){ (gchar *) "10.0.0.0/24:10.1.0.0/24", NULL } };
+    const SamiConfig config = { .vlans = (gchar *[]){ (gchar *) "10:1", NULL }, .mark_mask = G_MAXUINT32 };
+    SamiExpectation honest = { .key = { .family = 4, .orig = { .dst = { { 10, 0, 0, 13 } } } } }, e = honest;
+    g_autoptr(GError) error = NULL;
+    SamiMap *map = NULL, *none = NULL;
+    CU_ASSERT_TRUE_FATAL(sami_map_load(&config, &signer, &map, NULL));
+    CU_ASSERT_EQUAL(sami_map_expectation(map, &e), SAMI_REASON_NONE);
+    CU_ASSERT_EQUAL(e.key.orig.dst.octets[1], 1);
+    e = honest;
+    e.key.zone = 1;
+    CU_ASSERT_EQUAL(sami_map_expectation(map, &e), SAMI_REASON_ZONE_OF_VLAN);
+    e = honest;
+    e.key.orig.dst.octets[1] = 1;
+    CU_ASSERT_EQUAL(sami_map_expectation(map, &e), SAMI_REASON_MAP_CLASH);
+    e = honest;
+    e.has = SAMI_EXPECT_HAS_VLAN;
+    e.vlan = 20;
+    CU_ASSERT_EQUAL(sami_map_expectation(map, &e), SAMI_REASON_VLAN_UNKNOWN);
+    CU_ASSERT_EQUAL(sami_map_expectation(NULL, &e), SAMI_REASON_VLAN_UNKNOWN);
+    CU_ASSERT_EQUAL(e.key.orig.dst.octets[1], 0); /* as it was */
+    e.vlan = 10;
+    CU_ASSERT_EQUAL(sami_map_expectation(map, &e), SAMI_REASON_NONE);
+    CU_ASSERT_EQUAL(e.key.zone, 1);
+    sami_map_unref(map);
+    signer.map_addresses = (gchar *[]){ (gchar *) "10.0.0.0/24", NULL }; /* a configuration's file says so of its own */
+    CU_ASSERT_FALSE(sami_map_load(&config, &signer, &none, &error));
+    CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && strstr(error->message, "map-addresses: "));
+}
+
 int
 main(void)
 {
@@ -409,6 +442,7 @@ main(void)
         { "nothing mapped", test_nothing },         { "segments", test_segments },   { "tuples", test_tuples },
         { "prefixes of a VM", test_prefixes },      { "marks", test_marks },         { "labels", test_labels },
         { "policy", test_policy },                  { "refusals", test_refusals },   { "inverse", test_inverse },
+        { "expectations", test_expectations },
     };
     return sami_test_main("map", tests, G_N_ELEMENTS(tests), NULL, NULL);
 }

@@ -208,6 +208,7 @@ test_bad_peer_file(void)
         { "name=fw1.example", "name=fw2.example" },
         { "name=fw1.example", "name=FW1" },
         { "address=192.0.2.1:4740", "address=192.0.2.1" },
+        { "name=fw1.example", "name=fw1\\x" },
         { "pen=", "pen=9" },
         { "pen=", "pen=x" },
         { "certificate=", "certificate=x" },

@@ -1,17 +1,23 @@
 /* Refusals that nothing else reaches: files that are not there or no such files, limits, answers of the kernel that it rarely gives. */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "collector/apply-internal.h"
 #include "collector/collector.h"
 #include "collector/ledger-file.h"
+#include "collector/sync.h"
 #include "common/cursor.h"
 #include "tests/unit/harness.h"
+#include "transport/daemon.h"
 #include "transport/input.h"
 #include "transport/network.h"
 #include "transport/pki.h"
+#include "transport/reload.h"
+#include "transport/session.h"
 #include "transport/tls-context.h"
 
 static gchar *directory;
@@ -97,7 +103,129 @@ test_identity(void)
     config.ca_file = empty;
     CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "tls-ca");
+    config.ca_file = NULL;
+    SamiPeer peer = { .name = "fw2.example", .certificate = "none" };
+    config.peers = g_ptr_array_new();
+    g_ptr_array_add(config.peers, &peer);
+    CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "peer fw2.example: its certificate: no certificate");
+    g_ptr_array_unref(config.peers);
+    config.peers = NULL;
+    gchar name[300] = "";
+    memset(name, 'a', sizeof name - 1); /* RFC 6066 section 3 ends at 255 */
+    SamiTlsVerdict verdict = { .wanted = name };
+    SamiTls *tls = sami_tls_new(&config, FALSE, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tls);
+    CU_ASSERT_PTR_NULL(sami_tls_open(tls, &verdict, -1, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "TLS: ");
+    sami_tls_free(tls);
+    CU_ASSERT_FALSE(sami_pki_check_identity("fw1.example", empty, key, NULL, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, empty);
     gone(certificate), gone(key), gone(other), gone(other_key), gone(empty);
+}
+
+/* Addresses that are none, or not ours: 192.0.2.0/24 is nobody's (RFC 5737). */
+static void
+test_addresses(void)
+{
+    static const gchar *const bad[] = { "192.0.2.256", "192.0.2.0/33", "192.0.2.0/", "2001:db8::/129", "2001:db8:::1", "fw1.example", "" };
+    static const gchar label[] = "a-label-of-more-than-sixty-three-octets-is-not-looked-up-by-anybody-at-all";
+    const SamiSctpConfig sctp = { .backend = SAMI_SCTP_USERLAND, .udp_port = 9899 };
+    const SamiNetworkConfig config = { .listen = "192.0.2.77:4740" };
+    GError *error = NULL;
+    SamiPrefix prefix;
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        CU_ASSERT_FALSE(sami_prefix_parse(bad[i], &prefix, &error));
+        expect(g_steal_pointer(&error), SAMI_ERROR_USAGE, bad[i]);
+    }
+    CU_ASSERT_EQUAL(sami_listener_open(&config, &error), -1);
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "cannot listen at 192.0.2.77:4740: Cannot assign requested address");
+    CU_ASSERT_EQUAL(sami_sctp_open(&sctp, "192.0.2.77", "4740", &error), -1);
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "UDP socket: Cannot assign requested address");
+    CU_ASSERT_EQUAL(sami_sctp_open(&sctp, label, "4740", &error), -1);
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "Name or service not known");
+}
+
+/* A descriptor that is no socket, in the place of one. */
+static void
+test_sockets(void)
+{
+    GError *error = NULL;
+    SamiChannelType type;
+    SamiFrameType frame;
+    guint32 request;
+    gchar *text;
+    guint8 *payload;
+    gsize length;
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC), other;
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    CU_ASSERT_FALSE(sami_channel_send(fd, SAMI_CHANNEL_CONNECT, 1, "fw2.example", -1, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "channel: ");
+    CU_ASSERT_EQUAL(sami_channel_receive(fd, &type, &request, &text, &other, &error), SAMI_RECEIVE_BAD);
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "channel: ");
+    SamiSessionSocket *socket = sami_session_socket_new(fd);
+    CU_ASSERT_EQUAL(sami_session_socket_receive(socket, &frame, &payload, &length, &error), SAMI_RECEIVE_BAD);
+    expect(error, SAMI_ERROR_FAILED, "session socket: ");
+    sami_session_socket_free(socket);
+}
+
+/* What comes with RELOAD: no file, nothing in it, something else in it. */
+static void
+test_reload(void)
+{
+    static const guint8 other[] = { 1, 2, 3, 4, 5, 6, 7 };
+    SamiNetworkLimits limits;
+    GPtrArray *peers;
+    gchar *ca, *certificate;
+    GError *error = NULL;
+    int fds[2], fd = memfd_create("peers", MFD_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(fd >= 0 && pipe(fds) == 0);
+    CU_ASSERT_FALSE(sami_reload_read(fds[0], &peers, &limits, &ca, &certificate, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "without a file");
+    CU_ASSERT_FALSE(sami_reload_read(fd, &peers, &limits, &ca, &certificate, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "without a file");
+    CU_ASSERT_EQUAL_FATAL(write(fd, other, sizeof other), sizeof other);
+    CU_ASSERT_FALSE(sami_reload_read(fd, &peers, &limits, &ca, &certificate, &error));
+    expect(error, SAMI_ERROR_MALFORMED, "no list of peers");
+    close(fd), close(fds[0]), close(fds[1]);
+}
+
+/* A file that a reload names, where this process may not look: the sandbox of a daemon is a directory of somebody else here. */
+static void
+test_out_of_reach(void)
+{
+    GError *error = NULL;
+    gchar *path = put("ca.pem", "", 0);
+    SamiConfig config = { .tls_ca = path };
+    gboolean is_root = geteuid() == 0;
+    CU_ASSERT_TRUE_FATAL(!is_root || seteuid(65534) == 0);
+    CU_ASSERT_FALSE(sami_daemon_check_reload(&config, &error));
+    CU_ASSERT_TRUE_FATAL(!is_root || seteuid(0) == 0);
+    expect(error, SAMI_ERROR_CONFIG, "restart it");
+    gone(path);
+}
+
+static void
+on_synced(guint64 counter, const GError *error, gpointer user_data)
+{
+    guint *n = user_data;
+    CU_ASSERT_TRUE(counter == 7 && g_error_matches(error, SAMI_ERROR, SAMI_ERROR_FAILED) && g_str_has_prefix(error->message, "journal: "));
+    ++*n;
+}
+
+/* A pipe has no disk, and -1 is no file. */
+static void
+test_sync(void)
+{
+    g_autoptr(SamiSync) sync = sami_sync_new();
+    guint n = 0;
+    int fds[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(fds), 0);
+    sami_sync_submit(sync, fds[1], "journal", 7, on_synced, &n);
+    sami_sync_submit(sync, -1, "journal", 7, on_synced, &n);
+    while (n < 2)
+        g_main_context_iteration(NULL, TRUE);
+    close(fds[0]), close(fds[1]);
 }
 
 static void
@@ -117,7 +245,15 @@ test_files(void)
     expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "octet 0");
     CU_ASSERT_PTR_NULL(sami_expect_new(directory, &error)); /* a directory is no list */
     expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, directory);
-    gone(empty);
+    SamiExpect *unsaved = sami_expect_new("/nowhere/expect", NULL); /* none yet, and no directory to write it to */
+    CU_ASSERT_FALSE(sami_expect_save(unsaved, 0, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "/nowhere/expect");
+    sami_expect_free(unsaved);
+    static const SamiInputOptions following = { .is_following = TRUE };
+    gchar *capture = put("a.pcap", "\xd4\xc3\xb2\xa1\x02", 0600);
+    CU_ASSERT_PTR_NULL(sami_input_open(capture, &following, &error));
+    expect(g_steal_pointer(&error), SAMI_ERROR_USAGE, "only IPFIX files are followed");
+    gone(empty), gone(capture);
 }
 
 static void
@@ -178,6 +314,13 @@ test_templates(void)
     CU_ASSERT_EQUAL(n, SAMI_TEMPLATES_MAX);
     expect(error, SAMI_ERROR_FAILED, "templates");
     sami_encoder_free(encoder);
+    encoder = sami_encoder_new(SAMI_DOMAIN_FORWARD, SAMI_MESSAGE_MAX);
+    for (guint i = 0; i < 2; i++) { /* all that there is in one record: the table of elements grows, and still has to fit into a template */
+        SamiRecord all = { .kind = SAMI_RECORD_SESSION, .session = { .key = { .family = i ? 6 : 4, .protocol = 6 }, .has = G_MAXUINT32 } };
+        CU_ASSERT_TRUE(sami_encoder_add(encoder, &all, NULL));
+        CU_ASSERT_TRUE(sami_encoder_take(encoder, 0, &message, &length, NULL));
+    }
+    sami_encoder_free(encoder);
 }
 
 static void
@@ -237,9 +380,28 @@ test_signers(void)
     SamiConfig *config = sami_config_load(conf, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_PTR_NULL(sami_signers_load(config, NULL, &error));
-    expect(error, SAMI_ERROR_CONFIG, "the same key");
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "the same key");
     sami_config_unref(config);
-    gone(key), gone(public), gone(one), gone(two), gone(conf), g_free(text);
+    gone(one), gone(two), g_free(text);
+    GString *keys = g_string_new(NULL);
+    for (guint i = 0; i < SAMI_KEYS_MAX + 1; i++) { /* in two files, neither of which has too many */
+        gchar *secret = g_build_filename(directory, "k.key", NULL), *name = g_strdup_printf("%u.pub", i / SAMI_KEYS_MAX), *pem = NULL;
+        gchar *open = g_build_filename(directory, "k.pub", NULL);
+        CU_ASSERT_TRUE_FATAL(sami_pki_make_signing_key(secret, open, NULL, NULL) && g_file_get_contents(open, &pem, NULL, NULL));
+        g_string_append(i == SAMI_KEYS_MAX ? g_string_truncate(keys, 0) : keys, pem);
+        g_free(put(name, keys->str, 0600));
+        gone(secret), gone(open), g_free(name), g_free(pem);
+    }
+    text = g_strdup_printf("[signer]\nkeys=%s/0.pub,%s/1.pub\n", directory, directory);
+    one = put("signers.d/a.example.conf", text, 0600), two = g_build_filename(directory, "0.pub", NULL);
+    gchar *three = g_build_filename(directory, "1.pub", NULL);
+    config = sami_config_load(conf, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_PTR_NULL(sami_signers_load(config, NULL, &error));
+    expect(error, SAMI_ERROR_CONFIG, "more than 4");
+    sami_config_unref(config);
+    g_string_free(keys, TRUE);
+    gone(three), gone(key), gone(public), gone(one), gone(two), gone(conf), g_free(text);
     g_rmdir(signers);
     g_free(signers);
 }
@@ -251,6 +413,8 @@ main(void)
         { "keys", test_keys },           { "identity", test_identity },   { "files", test_files },
         { "shim", test_shim },           { "templates", test_templates }, { "the kernel's answers", test_kernel_answers },
         { "room", test_room },           { "two signers", test_signers },
+        { "addresses", test_addresses }, { "no sockets", test_sockets },  { "a reload", test_reload },
+        { "out of reach", test_out_of_reach }, { "disk", test_sync },
     };
     return sami_test_main("refusals", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }

@@ -50,3 +50,9 @@ check_PROGRAMS += test-key-memory
 TESTS += test-key-memory
 test_key_memory_SOURCES = tests/unit/test-key-memory.c tests/unit/harness.h
 test_key_memory_LDADD = $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+# System calls that fail.
+check_PROGRAMS += test-faults
+TESTS += test-faults
+test_faults_SOURCES = tests/unit/test-faults.c tests/unit/harness.h
+test_faults_LDADD = $(transport_test_libs)
