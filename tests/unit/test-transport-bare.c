@@ -33,6 +33,7 @@ test_server_is_no_server(void)
     guint port;
     int server = bare_server(&port);
     g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", port);
+    lab_connect_timeout_s = LAB_NO_ANSWER_S;
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
     at_client = lab_request(&connector, "fw2.example");
     int fd = accept(server, NULL, NULL);
@@ -48,6 +49,7 @@ test_server_is_no_server(void)
     g_clear_pointer(&at_client, sami_session_socket_free);
     at_client = lab_request(&connector, "fw2.example"); /* given up while waiting */
     pair_stop();
+    lab_connect_timeout_s = LAB_ANSWER_S;
     close(server);
 }
 
