@@ -414,7 +414,7 @@ test_message_without_end(void)
     }
     for (guint i = 0; i < 15 && type == SAMI_FRAME_MESSAGE; i++) { /* an octet now and then */
         struct pollfd entry = { sami_session_socket_fd(at_server), POLLIN, 0 };
-        CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD + i, 1), 1);
+        CU_ASSERT_EQUAL(SSL_write(bare.ssl, &GOOD[i], 1), 1);
         if (poll(&entry, 1, 50) == 1)
             CU_ASSERT_EQUAL(sami_session_socket_receive(at_server, &type, &payload, &length, NULL), SAMI_RECEIVE_FRAME);
     }
