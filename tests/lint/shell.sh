@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every shell script of the tree passes shellcheck, warnings included. Each is looked at by itself: with -x the lab would be analysed again with every case that
-# sources it, which takes four times as long and finds the same. What only -x knows is that a script reads what another sets: that is looked up here.
+# Every shell script of the tree passes shellcheck, warnings included. Each is looked at by itself: with -x, or in one command with it, the lab would be analysed
+# again with every case that sources it, which takes four times as long and finds the same. What only -x knows is that a script reads what another sets: that
+# is looked up here.
 set -u
 cd "${srcdir:-$(dirname "$0")/../..}" || exit 1
 command -v shellcheck >/dev/null || { echo "SKIP: shellcheck is not installed"; exit 77; }
@@ -11,7 +12,7 @@ mapfile -t scripts < <(grep -rlEm 1 '^#!/.*\b(ba)?sh\b|^# shellcheck shell=' run
 # sourced FILE: the files of the tree that it sources, and those that they do
 sourced() {
     local file
-    for file in $(sed -nE 's,^ *\. "[^/"]+/([a-z0-9/-]+(\.sh)?)"$,\1,p' "$1"); do
+    for file in $(sed -nE 's,^(.* )?\. "[^/"]+/([a-z0-9/-]+(\.sh)?)"$,\2,p' "$1"); do
         echo "$file"
         sourced "$file"
     done
@@ -27,6 +28,6 @@ while IFS= read -r line; do
     fi
     printf '%s\n' "$line"
     failed=1
-done < <(printf '%s\n' "${scripts[@]}" | xargs -n 10 -P "$(nproc)" shellcheck -S warning -f gcc 2>&1)
+done < <(printf '%s\n' "${scripts[@]}" | xargs -n 1 -P "$(nproc)" shellcheck -S warning -f gcc 2>&1)
 [ $failed -ne 0 ] || echo "${#scripts[@]} scripts"
 exit $failed
