@@ -130,9 +130,10 @@ ctl_read(const gchar *path, gchar **ret_text, gsize *ret_length, GError **error)
     g_autoptr(GError) local = NULL;
     g_autofree gchar *text = NULL;
     gsize length = 0;
-    if (!strcmp(path, "-"))
-        return read_input(ret_text, ret_length, error);
-    if (!g_file_get_contents(path, &text, &length, &local)) {
+    if (!strcmp(path, "-")) {
+        if (!read_input(&text, &length, error))
+            return FALSE;
+    } else if (!g_file_get_contents(path, &text, &length, &local)) {
         g_set_error_literal(error, SAMI_ERROR,
                             g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_ACCES) ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, local->message);
         return FALSE;

@@ -60,7 +60,6 @@ expect 0 ok: ctl 1 peer test fw2.example
 expect 0 DONE ctl 1 migrate --vm $VM4 --to fw2.example --now
 
 echo "--- a URI that names nothing, and a key of a file: that others may read"
-DAEMONS=()
 set_key signing-key pkcs11:token=nowhere
 expect 1 'pkcs11:token=nowhere: no private key could be read' exporter
 chmod 644 "$WORK/fw1/signing.key"

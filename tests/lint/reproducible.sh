@@ -7,7 +7,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/sami-reproducible.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 source=${srcdir:?}
 # What git knows, or, in a tarball, what is there.
-files() { git -C "$source" ls-files -z --cached --others --exclude-standard 2>/dev/null || (cd "$source" && find . -type f -print0); }
+files() {
+    if [ -e "$source/.git" ]; then git -C "$source" ls-files -z --cached --others --exclude-standard; else (cd "$source" && find . -type f -not -path './build/*' -print0); fi
+}
 one() { # SOURCE BUILD OUT
     mkdir -p "$1" "$2"
     files | (cd "$source" && xargs -0 cp --parents -t "$1") && (cd "$1" && autoreconf -fi) && cd "$2" &&

@@ -43,7 +43,7 @@ struct Sample {
     gboolean is_second_signer; /* fw2, which may bring sessions only */
 };
 
-static void
+static void G_GNUC_NORETURN
 die(const gchar *text)
 {
     g_printerr("rule-samples: %s\n", text);

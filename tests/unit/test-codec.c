@@ -214,8 +214,8 @@ static void
 check_wire(SamiEncoder *encoder, const SamiRecord *record)
 {
     SamiTemplate tmpl;
-    guint8 wire[4096], *message;
-    gsize length;
+    guint8 wire[4096], *message = NULL;
+    gsize length = 0;
     SamiRecord read;
     g_autoptr(GError) error = NULL;
     if (!sami_encoder_add(encoder, record, &error) || !sami_encoder_take(encoder, 1, &message, &length, &error))

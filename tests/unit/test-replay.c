@@ -340,8 +340,8 @@ static void
 add_signed(Signed *s, SamiKey *key)
 {
     SamiRecord record = { .kind = SAMI_RECORD_END, .end = { 1 } };
-    guint8 *message;
-    gsize length;
+    guint8 *message = NULL;
+    gsize length = 0;
     if (!sami_encoder_add(s->encoder, &record, NULL) || !sami_encoder_take(s->encoder, 1, &message, &length, NULL))
         CU_FAIL_FATAL("encoder");
     length = sami_signature_seal(key, &s->fields, message, length);

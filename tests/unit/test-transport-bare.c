@@ -33,6 +33,7 @@ test_server_is_no_server(void)
     guint port;
     int server = bare_server(&port);
     g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", port);
+    lab_connect_timeout_s = LAB_NO_ANSWER_S;
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
     at_client = lab_request(&connector, "fw2.example");
     int fd = accept(server, NULL, NULL);
@@ -48,6 +49,7 @@ test_server_is_no_server(void)
     g_clear_pointer(&at_client, sami_session_socket_free);
     at_client = lab_request(&connector, "fw2.example"); /* given up while waiting */
     pair_stop();
+    lab_connect_timeout_s = LAB_ANSWER_S;
     close(server);
 }
 
@@ -412,7 +414,7 @@ test_message_without_end(void)
     }
     for (guint i = 0; i < 15 && type == SAMI_FRAME_MESSAGE; i++) { /* an octet now and then */
         struct pollfd entry = { sami_session_socket_fd(at_server), POLLIN, 0 };
-        CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD + i, 1), 1);
+        CU_ASSERT_EQUAL(SSL_write(bare.ssl, &GOOD[i], 1), 1);
         if (poll(&entry, 1, 50) == 1)
             CU_ASSERT_EQUAL(sami_session_socket_receive(at_server, &type, &payload, &length, NULL), SAMI_RECEIVE_FRAME);
     }

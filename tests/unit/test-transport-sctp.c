@@ -31,14 +31,12 @@ exchange_in(guint loss, guint n_from_client, guint n_from_server)
     weather_loss = loss;
     weather_twice = weather_late = loss ? 30 : 0;
     lab_sctp.send = loss ? weather_send : NULL;
-    lab_connect_timeout_s = 15;
     lab_message_limit = 120;
     pair_start_pinned();
     if (pair_meet(&open, &open))
         pair_exchange(n_from_client, n_from_server);
     pair_stop();
     lab_sctp.send = NULL;
-    lab_connect_timeout_s = 2;
     lab_message_limit = 0;
 }
 
@@ -62,7 +60,6 @@ test_tail_in_bad_weather(void)
     SamiFrameOpen open;
     weather_loss = weather_twice = weather_late = 50;
     lab_sctp.send = weather_send;
-    lab_connect_timeout_s = 15;
     for (guint i = 0; i < 5; i++) {
         pair_start_pinned();
         if (pair_meet(&open, &open))
@@ -70,7 +67,6 @@ test_tail_in_bad_weather(void)
         pair_stop();
     }
     lab_sctp.send = NULL;
-    lab_connect_timeout_s = 2;
 }
 
 /* ---- authentication ---- */
@@ -85,7 +81,9 @@ refusal_of(Send server, Send client)
     lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
     lab_sctp.send = client;
     g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", listener.port);
+    lab_connect_timeout_s = LAB_NO_ANSWER_S; /* what is thrown away has no answer */
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    lab_connect_timeout_s = LAB_ANSWER_S;
     lab_sctp.send = NULL;
     at_client = lab_request(&connector, "fw2.example");
     gchar *text = lab_error(at_client);

@@ -258,6 +258,7 @@ test_refusals(void)
 static void
 test_cannot_connect(void)
 {
+    lab_connect_timeout_s = LAB_NO_ANSWER_S;
     lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", "127.0.0.1:1");
     at_client = lab_request(&connector, "fw2.example");
     g_autofree gchar *refused = lab_error(at_client);
@@ -278,6 +279,7 @@ test_cannot_connect(void)
         unresolved &&
         g_str_has_prefix(unresolved, "cannot connect to fw2.example at no-such-host.invalid:1: "));
     pair_stop();
+    lab_connect_timeout_s = LAB_ANSWER_S;
 }
 
 static gboolean

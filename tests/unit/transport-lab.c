@@ -17,7 +17,7 @@ gboolean lab_is_sctp;
 SamiSctpConfig lab_sctp = { .backend = SAMI_SCTP_USERLAND };
 
 const gchar *lab_host = "127.0.0.1";
-guint lab_connect_timeout_s = 2;
+guint lab_connect_timeout_s = LAB_ANSWER_S;
 SamiNetworkLimits lab_limits;
 gsize lab_message_limit;
 

@@ -22,7 +22,10 @@ extern gboolean lab_is_sctp;
 extern SamiSctpConfig lab_sctp;
 /* What listeners and connectors let one peer take up. */
 extern SamiNetworkLimits lab_limits;
-/* What connectors get. */
+/* What connectors get. Dozens of handshakes at once take seconds on a machine that does other work, too: as long as a test waits at most. Where nobody
+ * will answer, a test says LAB_NO_ANSWER_S, and LAB_ANSWER_S again. */
+#define LAB_ANSWER_S (LAB_TIMEOUT_MS / 1000)
+#define LAB_NO_ANSWER_S 2
 extern guint lab_connect_timeout_s;
 /* Where listeners are: "127.0.0.1" or "[::1]". */
 extern const gchar *lab_host;
