@@ -2,6 +2,7 @@
 #include "common/control.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -78,6 +79,26 @@ is_shallow_object(const gchar *line, gsize length)
     return has_begun && depth == 0 && !is_string;
 }
 
+/* A number beyond a double becomes one without end, and printed again ("inf") it is no JSON. */
+static gboolean
+is_finite(JsonNode *node)
+{
+    if (JSON_NODE_HOLDS_ARRAY(node)) {
+        JsonArray *array = json_node_get_array(node);
+        for (guint i = 0; i < json_array_get_length(array); i++)
+            if (!is_finite(json_array_get_element(array, i)))
+                return FALSE;
+    } else if (JSON_NODE_HOLDS_OBJECT(node)) {
+        JsonObjectIter iter;
+        JsonNode *member;
+        json_object_iter_init(&iter, json_node_get_object(node));
+        while (json_object_iter_next(&iter, NULL, &member))
+            if (!is_finite(member))
+                return FALSE;
+    }
+    return !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_DOUBLE || isfinite(json_node_get_double(node));
+}
+
 JsonObject *
 sami_control_json_parse(const gchar *line, gsize length, GError **error)
 {
@@ -92,6 +113,10 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
     JsonNode *root = json_parser_get_root(parser);
     if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object");
+        return NULL;
+    }
+    if (!is_finite(root)) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object: a number is too large");
         return NULL;
     }
     return json_node_dup_object(root);

@@ -295,6 +295,8 @@ static const Bad bad[] = {
     {"{\"cmd\":\"echo\",\"vlan\":4095}", 2, "allowed: 1 to 4094"},
     {"{\"cmd\":\"echo\",\"mark\":-1}", 2, "allowed: 0 to 4294967295"},
     {"{\"cmd\":\"echo\",\"mark\":1.5}", 2, "not a number"},
+    {"{\"cmd\":\"echo\",\"mark\":1e311}", 2, "too large"},
+    {"{\"cmd\":\"echo\",\"vm\":[-1e400]}", 2, "too large"},
     {"{\"cmd\":\"echo\",\"colour\":\"red\"}", 2, "no member \"colour\""},
     {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
     {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "whole object"},
