@@ -31,10 +31,12 @@ flow 1 1000
 check() { ctl 1 check --vm "${VM:-$VM4}" ${TO---to fw2.example} --json >"$WORK/answer" 2>"$WORK/answer.err"; STATUS=$?; }
 # All findings, a line each: id severity host count fix
 findings() {
-    python3 -c 'import json, sys
+    python3 -c 'import json, os, sys
 d = json.load(open(sys.argv[1]))
 assert d["v"] == 1 and d["verdict"] in ("ok", "warnings", "loss") and isinstance(d["counts"], dict)
 for f in d["findings"]:
+    if f["id"] == "sandbox-partial" and os.environ.get("SAMI_COVERAGE"): # that build has none
+        continue
     assert all(isinstance(f[k], str) for k in ("id", "severity", "host", "role", "subject", "text", "fix")) and f["text"]
     print(f["id"], f["severity"], f["host"], f["count"], f["fix"])' "$WORK/answer"
 }
