@@ -140,9 +140,10 @@ sami_peer_file_parse(const gchar *text, gsize length, GError **error)
                          { "certificate", &peer->certificate_pem },
                          { "signing-key", &peer->signing_key_pem } };
     for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
-        *fields[i].value = g_key_file_get_string(file, GROUP, fields[i].key, NULL);
-        if (!*fields[i].value && g_key_file_has_key(file, GROUP, fields[i].key, NULL)) {
-            refuse(error, "an escape that there is not", fields[i].key); /* the whole is UTF-8 */
+        g_autoptr(GError) bad = NULL; /* of an escape that there is not GLib gives a value, too */
+        *fields[i].value = g_key_file_get_string(file, GROUP, fields[i].key, &bad);
+        if (bad && !g_error_matches(bad, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_KEY_NOT_FOUND)) {
+            refuse(error, "an escape that there is not", fields[i].key);
             return NULL;
         }
     }

@@ -31,10 +31,12 @@ flow 1 1000
 check() { ctl 1 check --vm "${VM:-$VM4}" ${TO---to fw2.example} --json >"$WORK/answer" 2>"$WORK/answer.err"; STATUS=$?; }
 # All findings, a line each: id severity host count fix
 findings() {
-    python3 -c 'import json, sys
+    python3 -c 'import json, os, sys
 d = json.load(open(sys.argv[1]))
 assert d["v"] == 1 and d["verdict"] in ("ok", "warnings", "loss") and isinstance(d["counts"], dict)
 for f in d["findings"]:
+    if f["id"] == "sandbox-partial" and os.environ.get("SAMI_COVERAGE"): # that build has none
+        continue
     assert all(isinstance(f[k], str) for k in ("id", "severity", "host", "role", "subject", "text", "fix")) and f["text"]
     print(f["id"], f["severity"], f["host"], f["count"], f["fix"])' "$WORK/answer"
 }
@@ -197,7 +199,7 @@ grep -q '^FAIL ' "$WORK/text" && grep -q '^      fix: ' "$WORK/text" && grep -q 
 ctl 1 -q check --vm $VM4 --to fw2.example | grep -qv '^FAIL\|^      fix' && fail "-q says more than failures"
 ctl 1 check --to fw2.example >"$WORK/text" 2>&1; [ $? -eq 2 ] || fail "no --vm: not a usage error"
 ctl 1 check --vm $VM4 --to nobody.example >"$WORK/text" 2>&1; [ $? -eq 2 ] || fail "no such peer: not a usage error"
-ctl 2 check >"$WORK/text"; [ $? -eq 0 ] && grep -q 'nothing was found' "$WORK/text" || { fail "a firewall by itself:"; cat "$WORK/text"; }
+ctl 2 check >"$WORK/text"; [ $? -eq 0 ] && grep -q "${SAMI_COVERAGE:+cannot do all of the sandbox\\|}nothing was found" "$WORK/text" || { fail "a firewall by itself:"; cat "$WORK/text"; }
 
 # Each of them is in the manual page.
 for id in $SEEN; do

@@ -195,6 +195,7 @@ refuse_replaced(const gchar *text, const gchar *from, const gchar *to)
     g_autoptr(SamiPeerFile) parsed = sami_peer_file_parse(changed->str, changed->len, &error);
     CU_ASSERT_PTR_NULL(parsed);
     CU_ASSERT(error && error->domain == SAMI_ERROR && strlen(error->message) > 0);
+    CU_ASSERT(!strstr(to, "\\q") || (error && strstr(error->message, "an escape that there is not")));
 }
 
 static void
@@ -208,7 +209,7 @@ test_bad_peer_file(void)
         { "name=fw1.example", "name=fw2.example" },
         { "name=fw1.example", "name=FW1" },
         { "address=192.0.2.1:4740", "address=192.0.2.1" },
-        { "name=fw1.example", "name=fw1\\x" },
+        { "address=192.0.2.1:4740", "address=192.0.2.1:4740\\q" },
         { "pen=", "pen=9" },
         { "pen=", "pen=x" },
         { "certificate=", "certificate=x" },
