@@ -27,7 +27,7 @@ for hours in 5 -5; do
 done
 # What our own clock says is in what we send: the answers to it were dated with another.
 for pair in 5:1 -5:2; do
-    journal=$(find "$WORK/journal2" -name '*.ipfix' | sort | sed -n "${pair#*:}p")
+    journal=$(find "$WORK/journal2" -name '*.ipfix' -printf '%T@ %p\n' | sort -n | cut -d ' ' -f 2- | sed -n "${pair#*:}p") # by name two of one second are in any order
     said=$(od -An -tu4 --endian=big -j4 -N4 "$journal" | tr -d ' ')
     apart=$(((said - $(stat -c %Y "$journal")) / 60))
     [ $((apart - ${pair%:*} * 60)) -ge -5 ] && [ $((apart - ${pair%:*} * 60)) -le 5 ] || die "Export Time is $apart minutes off: the clock was not shifted"
