@@ -170,7 +170,8 @@ int gettimeofday(struct timeval *time, void *zone) {
 C
     gcc -shared -fPIC -o "$WORK/skew.so" "$WORK/skew.c" && stop_collector && sami_collector env "LD_PRELOAD=$WORK/skew.so"
 }
-row clock-skew warning fw2.example 0 20 skewed 'stop_collector; sami_collector'
+# AddressSanitizer wants to be loaded before another clock.
+grep -q '^#define SAMI_SANITIZERS' "$BUILD/config.h" || row clock-skew warning fw2.example 0 20 skewed 'stop_collector; sami_collector'
 
 # The table and every counter of the destination are what they were; so are those of nobody who may not migrate.
 for port in 2001 2002 2003; do flow 1 $port --src-nat "203.0.113.1:$port"; done
