@@ -4,118 +4,57 @@
 #include <string.h>
 
 #include "tests/hostile/hostile.h"
+#include "tests/tools/changes.h"
 
-static SamiAddress
-address(const gchar *text)
-{
-    SamiPrefix prefix;
-    if (!sami_prefix_parse(text, &prefix, NULL))
-        die("%s is no address", text);
-    return prefix.address;
-}
-
-static void
-mirror(SamiSession *s)
-{
-    if (!sami_flow_key_mirror(&s->key, &s->reply))
-        die("no mirror");
-}
-
-static void
-set_remote(SamiSession *s, const gchar *text)
-{
-    s->key.family = strchr(text, ':') ? 6 : 4;
-    s->key.orig.src = address(s->key.family == 6 ? "2001:db8:a::13" : "10.0.0.13");
-    s->key.orig.dst = address(text);
-    mirror(s);
-}
-
-static void other_vm(SamiSession *s) { s->key.orig.src = address("10.0.0.77"); mirror(s); }
-static void between_others(SamiSession *s) { s->key.orig.src = address("203.0.113.1"); mirror(s); }
-static void vm_translated(SamiSession *s)
-{
-    s->key.orig.src = address("203.0.113.1");
-    s->key.orig.dst = address("10.0.0.13");
-    mirror(s);
-    s->reply.src = address("203.0.113.2");
-}
-static void snat_unlisted(SamiSession *s) { s->reply.dst = address("203.0.113.9"); }
-static void dnat_unlisted(SamiSession *s)
-{
-    s->key.orig.src = address("198.51.100.10");
-    s->key.orig.dst = address("203.0.113.9");
-    mirror(s);
-    s->reply.src = address("10.0.0.13");
-}
-static void to_loopback(SamiSession *s) { set_remote(s, "127.0.0.1"); }
-static void to_this(SamiSession *s) { set_remote(s, "0.0.0.0"); }
-static void to_link_local(SamiSession *s) { set_remote(s, "169.254.1.1"); }
-static void to_multicast(SamiSession *s) { set_remote(s, "224.0.0.5"); }
-static void to_broadcast(SamiSession *s) { set_remote(s, "255.255.255.255"); }
-static void to_loopback6(SamiSession *s) { set_remote(s, "::1"); }
-static void to_link_local6(SamiSession *s) { set_remote(s, "fe80::1"); }
-static void to_multicast6(SamiSession *s) { set_remote(s, "ff02::1"); }
-static void to_mapped(SamiSession *s) { set_remote(s, "::ffff:198.51.100.10"); }
-static void snat_to_loopback(SamiSession *s) { s->reply.dst = address("127.0.0.1"); }
+static void between_others(SamiSession *s) { s->key.orig.src = record_address("203.0.113.1"); record_mirror(s); }
+static void to_this(SamiSession *s) { record_set_remote(s, "0.0.0.0"); }
+static void to_link_local(SamiSession *s) { record_set_remote(s, "169.254.1.1"); }
+static void to_broadcast(SamiSession *s) { record_set_remote(s, "255.255.255.255"); }
+static void to_loopback6(SamiSession *s) { record_set_remote(s, "::1"); }
+static void to_multicast6(SamiSession *s) { record_set_remote(s, "ff02::1"); }
+static void to_mapped(SamiSession *s) { record_set_remote(s, "::ffff:198.51.100.10"); }
+static void snat_to_loopback(SamiSession *s) { s->reply.dst = record_address("127.0.0.1"); }
 static void in_zone(SamiSession *s) { s->key.zone = 7; }
-static void of_protocol(SamiSession *s, guint8 protocol, guint32 has)
-{
-    s->key.protocol = protocol;
-    if (sami_protocol_selector(protocol) == SAMI_SELECTOR_NONE)
-        s->key.orig.src_port = s->key.orig.dst_port = 0;
-    mirror(s);
-    s->has = (s->has & ~(guint32) SAMI_HAS_TCP) | has;
-}
-static void dccp(SamiSession *s) { of_protocol(s, IPPROTO_DCCP, SAMI_HAS_DCCP); }
-static void protocol_0(SamiSession *s) { of_protocol(s, 0, 0); }
-static void sctp_state(SamiSession *s) { of_protocol(s, IPPROTO_SCTP, SAMI_HAS_SCTP); s->sctp_state = SAMI_SCTP_STATE_MAX + 1; }
-static void sctp_without_tags(SamiSession *s) { of_protocol(s, IPPROTO_SCTP, 0); }
-static void udp_with_sctp(SamiSession *s) { of_protocol(s, IPPROTO_UDP, SAMI_HAS_SCTP); }
-static void udp_with_seqadj(SamiSession *s) { of_protocol(s, IPPROTO_UDP, SAMI_HAS_SEQADJ); }
-static void udp_with_synproxy(SamiSession *s) { of_protocol(s, IPPROTO_UDP, SAMI_HAS_SYNPROXY); }
+static void protocol_0(SamiSession *s) { record_of_protocol(s, 0, 0); }
+static void sctp_without_tags(SamiSession *s) { record_of_protocol(s, IPPROTO_SCTP, 0); }
+static void udp_with_sctp(SamiSession *s) { record_of_protocol(s, IPPROTO_UDP, SAMI_HAS_SCTP); }
+static void udp_with_seqadj(SamiSession *s) { record_of_protocol(s, IPPROTO_UDP, SAMI_HAS_SEQADJ); }
+static void udp_with_synproxy(SamiSession *s) { record_of_protocol(s, IPPROTO_UDP, SAMI_HAS_SYNPROXY); }
 static void helper_nameless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; }
 static void helper_endless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memset(s->helper, 'f', sizeof s->helper); }
 static void helper_escape(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\33[2J", 8); }
 static void helper_and_more(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\0x", 6); }
 static void helper_info_only(SamiSession *s) { s->has |= SAMI_HAS_HELPER_INFO; }
-static void own_master(SamiSession *s) { s->has |= SAMI_HAS_MASTER; s->master = s->key; }
 static void two_zones(SamiSession *s) { s->has |= SAMI_HAS_REPLY_ZONE; s->reply_zone = 0; }
 static void reply_zone(SamiSession *s) { s->has |= SAMI_HAS_REPLY_ZONE; s->reply_zone = 7; }
 static void icmp_on_ipv6(SamiSession *s)
 {
     s->key.protocol = IPPROTO_ICMP;
     s->key.family = 6;
-    s->key.orig.src = address("2001:db8:a::13");
-    s->key.orig.dst = address("2001:db8:c::10");
+    s->key.orig.src = record_address("2001:db8:a::13");
+    s->key.orig.dst = record_address("2001:db8:c::10");
     s->key.orig.dst_port = 8 << 8;
     s->has &= ~(guint32) SAMI_HAS_TCP;
-    mirror(s);
+    record_mirror(s);
 }
-static void tcp_state(SamiSession *s) { s->tcp_state = SAMI_TCP_STATE_MAX + 1; }
-static void window_scale(SamiSession *s) { s->has |= SAMI_HAS_WSCALE; s->tcp_wscale[1] = 15; }
-static void no_time(SamiSession *s) { s->timeout_s = 0; }
 static void too_much_time(SamiSession *s) { s->timeout_s = (guint32) G_MAXINT32 + 1u; }
-static void action(SamiSession *s) { s->action = 9; }
-static void udp_with_tcp(SamiSession *s) { s->key.protocol = IPPROTO_UDP; }
-static void without_timeout(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TIMEOUT; }
-static void without_tcp(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TCP; }
 
-static void of_esp(SamiSession *s) { of_protocol(s, IPPROTO_ESP, 0); }
-static void at_port(SamiSession *s) { s->key.orig.src_port = 60000; mirror(s); }
+static void of_esp(SamiSession *s) { record_of_protocol(s, IPPROTO_ESP, 0); }
+static void at_port(SamiSession *s) { s->key.orig.src_port = 60000; record_mirror(s); }
 static void to_port(SamiSession *s)
 {
-    s->key.orig.src = address("198.51.100.10");
-    s->key.orig.dst = address("10.0.0.13");
+    s->key.orig.src = record_address("198.51.100.10");
+    s->key.orig.dst = record_address("10.0.0.13");
     s->key.orig.dst_port = 60000;
-    mirror(s);
+    record_mirror(s);
 }
 static void to_translated_port(SamiSession *s) { to_port(s); s->key.orig.dst_port = 80; } /* 60000 behind the translation */
-static void to_own(SamiSession *s) { set_remote(s, "10.255.0.2"); }
+static void to_own(SamiSession *s) { record_set_remote(s, "10.255.0.2"); }
 static void from_own(SamiSession *s)
 {
-    s->key.orig.src = address("10.255.0.2");
-    s->key.orig.dst = address("10.0.0.13");
-    mirror(s);
+    s->key.orig.src = record_address("10.255.0.2");
+    s->key.orig.dst = record_address("10.0.0.13");
+    record_mirror(s);
 }
 
 static Client *
@@ -131,25 +70,23 @@ run_record(Client *c, const Case *self)
     return c;
 }
 
-static void for_another_vm(SamiExpectation *e) { e->key.orig.dst = address("10.0.0.77"); }
-static void from_anybody_else(SamiExpectation *e) { e->key.orig.src = address("198.51.100.99"); }
-static void to_the_firewall(SamiExpectation *e) { e->key.orig.dst = address("203.0.113.9"); }
-static void expected_on_loopback(SamiExpectation *e) { e->key.orig.dst = address("127.0.0.1"); }
+static void for_another_vm(SamiExpectation *e) { e->key.orig.dst = record_address("10.0.0.77"); }
+static void from_anybody_else(SamiExpectation *e) { e->key.orig.src = record_address("198.51.100.99"); }
+static void to_the_firewall(SamiExpectation *e) { e->key.orig.dst = record_address("203.0.113.9"); }
+static void expected_on_loopback(SamiExpectation *e) { e->key.orig.dst = record_address("127.0.0.1"); }
 static void translated_elsewhere(SamiExpectation *e)
 {
     e->has |= SAMI_EXPECT_HAS_NAT;
-    e->nat_address = address("10.0.0.77");
+    e->nat_address = record_address("10.0.0.77");
 }
 static void translated_to_loopback(SamiExpectation *e)
 {
     e->has |= SAMI_EXPECT_HAS_NAT;
-    e->nat_address = address("127.0.0.1");
+    e->nat_address = record_address("127.0.0.1");
 }
-static void half_a_mask(SamiExpectation *e) { e->mask_src.octets[3] = 0; }
 static void mask_over_something(SamiExpectation *e) { memset(&e->mask_src, 0, 4); }
 static void half_a_port(SamiExpectation *e) { e->mask_src_port = 0xff00; }
 static void any_destination_port(SamiExpectation *e) { e->key.orig.dst_port = 0; }
-static void for_ever(SamiExpectation *e) { e->flags = SAMI_EXPECT_PERMANENT; }
 static void gre_from_anybody(SamiExpectation *e)
 {
     e->key.protocol = IPPROTO_GRE;
@@ -173,12 +110,12 @@ static void expected_udplite(SamiExpectation *e) { e->key.protocol = IPPROTO_UDP
 static void expected_at_port(SamiExpectation *e) { e->key.orig.dst_port = 60000; }
 static void expected_at_translated_port(SamiExpectation *e)
 {
-    e->key.orig.dst = address("192.0.2.9");
+    e->key.orig.dst = record_address("192.0.2.9");
     e->has |= SAMI_EXPECT_HAS_NAT;
-    e->nat_address = address("10.0.0.13");
+    e->nat_address = record_address("10.0.0.13");
     e->nat_port = 60000;
 }
-static void expected_from_own(SamiExpectation *e) { e->key.orig.src = address("10.255.0.2"); }
+static void expected_from_own(SamiExpectation *e) { e->key.orig.src = record_address("10.255.0.2"); }
 static void another_helper(SamiExpectation *e) { memcpy(e->helper, "tftp", 5); }
 static void no_helper(SamiExpectation *e) { e->has &= ~(guint32) SAMI_EXPECT_HAS_HELPER; }
 static void another_one(SamiExpectation *e) { e->key.orig.dst_port = 4001; }
@@ -228,27 +165,27 @@ run_expected_frozen(Client *c, const Case *self)
 #define EXPECTED(name, change, reason) { name, STAGE_BEGUN, run_expected, reason, 0, NULL, change }
 
 const Case record_cases[] = {
-    RECORD("flow-of-another-vm", other_vm, "address-not-allowed"),
+    RECORD("flow-of-another-vm", change_other_vm, "address-not-allowed"),
     RECORD("flow-between-others", between_others, "address-not-allowed"),
-    RECORD("vm-only-before-translation", vm_translated, "address-not-allowed"),
-    RECORD("snat-address-not-listed", snat_unlisted, "nat-address"),
-    RECORD("dnat-address-not-listed", dnat_unlisted, "nat-address"),
-    RECORD("address-loopback", to_loopback, "address-special"),
+    RECORD("vm-only-before-translation", change_vm_translated, "address-not-allowed"),
+    RECORD("snat-address-not-listed", change_snat_unlisted, "nat-address"),
+    RECORD("dnat-address-not-listed", change_dnat_unlisted, "nat-address"),
+    RECORD("address-loopback", change_to_loopback, "address-special"),
     RECORD("address-unspecified", to_this, "address-special"),
     RECORD("address-link-local", to_link_local, "address-special"),
-    RECORD("address-multicast", to_multicast, "address-special"),
+    RECORD("address-multicast", change_to_multicast, "address-special"),
     RECORD("address-broadcast", to_broadcast, "address-special"),
     RECORD("address-ipv6-loopback", to_loopback6, "address-special"),
-    RECORD("address-ipv6-link-local", to_link_local6, "address-special"),
+    RECORD("address-ipv6-link-local", change_to_link_local6, "address-special"),
     RECORD("address-ipv6-multicast", to_multicast6, "address-special"),
     RECORD("address-ipv4-mapped", to_mapped, "address-special"),
     RECORD("snat-to-loopback", snat_to_loopback, "address-special"),
     RECORD("zone-not-allowed", in_zone, "zone-not-allowed"),
     RECORD("reply-zone-not-allowed", reply_zone, "zone-not-allowed"),
     RECORD("two-zones-the-same", two_zones, "state-range"),
-    RECORD("protocol-unsupported", dccp, "protocol-unsupported"),
+    RECORD("protocol-unsupported", change_dccp, "protocol-unsupported"),
     RECORD("protocol-0", protocol_0, "protocol-unsupported"),
-    RECORD("sctp-state-out-of-range", sctp_state, "state-range"),
+    RECORD("sctp-state-out-of-range", change_sctp_state, "state-range"),
     RECORD("sctp-tags-missing", sctp_without_tags, "field-missing"),
     RECORD("udp-with-sctp-state", udp_with_sctp, "state-range"),
     RECORD("udp-with-sequence-adjustment", udp_with_seqadj, "state-range"),
@@ -258,16 +195,16 @@ const Case record_cases[] = {
     RECORD("helper-name-with-escape", helper_escape, "state-range"),
     RECORD("helper-name-and-more", helper_and_more, "state-range"),
     RECORD("helper-info-without-helper", helper_info_only, "field-missing"),
-    RECORD("own-master", own_master, "tuple-inconsistent"),
+    RECORD("own-master", change_own_master, "tuple-inconsistent"),
     RECORD("icmp-on-ipv6", icmp_on_ipv6, "tuple-inconsistent"),
-    RECORD("tcp-state-out-of-range", tcp_state, "state-range"),
-    RECORD("window-scale-out-of-range", window_scale, "state-range"),
-    RECORD("timeout-0", no_time, "state-range"),
+    RECORD("tcp-state-out-of-range", change_tcp_state, "state-range"),
+    RECORD("window-scale-out-of-range", change_window_scale, "state-range"),
+    RECORD("timeout-0", change_no_time, "state-range"),
     RECORD("timeout-out-of-range", too_much_time, "state-range"),
-    RECORD("action-unknown", action, "state-range"),
-    RECORD("udp-with-tcp-state", udp_with_tcp, "state-range"),
-    RECORD("timeout-missing", without_timeout, "field-missing"),
-    RECORD("tcp-state-missing", without_tcp, "field-missing"),
+    RECORD("action-unknown", change_action, "state-range"),
+    RECORD("udp-with-tcp-state", change_udp_with_tcp, "state-range"),
+    RECORD("timeout-missing", change_without_timeout, "field-missing"),
+    RECORD("tcp-state-missing", change_without_tcp, "field-missing"),
     RECORD("protocol-not-allowed", of_esp, "protocol-not-allowed"),
     RECORD("port-not-allowed", at_port, "port-not-allowed"),
     RECORD("port-not-allowed-of-a-responder", to_port, "port-not-allowed"),
@@ -286,11 +223,11 @@ const Case record_cases[] = {
     EXPECTED("expected-on-loopback", expected_on_loopback, "address-special"),
     EXPECTED("expected-translated-to-another-vm", translated_elsewhere, "nat-address"),
     EXPECTED("expected-translated-to-loopback", translated_to_loopback, "address-special"),
-    EXPECTED("expected-from-a-network", half_a_mask, "expectation-wide"),
+    EXPECTED("expected-from-a-network", change_half_a_mask, "expectation-wide"),
     EXPECTED("expected-under-a-mask-of-nothing", mask_over_something, "expectation-wide"),
     EXPECTED("expected-from-some-ports", half_a_port, "expectation-wide"),
     EXPECTED("expected-at-any-port", any_destination_port, "expectation-wide"),
-    EXPECTED("expected-for-ever", for_ever, "expectation-wide"),
+    EXPECTED("expected-for-ever", change_for_ever, "expectation-wide"),
     EXPECTED("expected-gre-from-anybody", gre_from_anybody, "expectation-wide"),
     EXPECTED("expected-protocol-without-ports", all_ports, "protocol-unsupported"),
     EXPECTED("expected-icmp", expected_icmp, "protocol-unsupported"),

@@ -10,6 +10,7 @@
 #include "common/cursor.h"
 #include "templates/rules.h"
 #include "templates/stream.h"
+#include "tests/tools/changes.h"
 
 #define EXPORT_TIME 1795970000u /* 2026-11-29 */
 #define SET_HEADER 4u
@@ -219,30 +220,14 @@ static void flip_bit(GByteArray *message, guint from_end) { message->data[messag
 
 /* --- records --- */
 
-static SamiAddress
-address(const gchar *text)
-{
-    SamiPrefix prefix;
-    if (!sami_prefix_parse(text, &prefix, NULL))
-        die("no address");
-    return prefix.address;
-}
-
-static void
-mirror(SamiSession *s)
-{
-    if (!sami_flow_key_mirror(&s->key, &s->reply))
-        die("no mirror");
-}
-
 static SamiSession
 honest_session(void)
 {
     SamiSession s = { .action = SAMI_ACTION_CREATED, .key = { .family = 4, .protocol = IPPROTO_TCP }, .status = 14, .timeout_s = 300,
                       .tcp_state = SAMI_TCP_STATE_ESTABLISHED,
                       .has = SAMI_HAS_REPLY | SAMI_HAS_STATUS | SAMI_HAS_TIMEOUT | SAMI_HAS_TCP | SAMI_HAS_MARK | SAMI_HAS_ID };
-    s.key.orig = (SamiTuple){ address("10.0.0.13"), address("198.51.100.10"), 40001, 443 };
-    mirror(&s);
+    s.key.orig = (SamiTuple){ record_address("10.0.0.13"), record_address("198.51.100.10"), 40001, 443 };
+    record_mirror(&s);
     return s;
 }
 
@@ -252,83 +237,35 @@ honest_expectation(void)
 {
     SamiExpectation e = { .action = SAMI_ACTION_CREATED, .timeout_s = 120, .has = SAMI_EXPECT_HAS_HELPER, .helper = "ftp",
                           .key = { .family = 4, .protocol = IPPROTO_TCP }, .master = { .family = 4, .protocol = IPPROTO_TCP } };
-    e.key.orig = (SamiTuple){ address("198.51.100.10"), address("10.0.0.13"), 0, 40104 };
-    e.master.orig = (SamiTuple){ address("198.51.100.10"), address("10.0.0.13"), 40004, 21 };
+    e.key.orig = (SamiTuple){ record_address("198.51.100.10"), record_address("10.0.0.13"), 0, 40104 };
+    e.master.orig = (SamiTuple){ record_address("198.51.100.10"), record_address("10.0.0.13"), 40004, 21 };
     memset(e.mask_src.octets, 0xff, 4);
     return e;
 }
 
-static void
-set_remote(SamiSession *s, const gchar *text)
-{
-    s->key.family = strchr(text, ':') ? 6 : 4;
-    s->key.orig.src = address(s->key.family == 6 ? "2001:db8:a::13" : "10.0.0.13");
-    s->key.orig.dst = address(text);
-    mirror(s);
-}
-
-static void
-of_protocol(SamiSession *s, guint8 protocol, guint32 has)
-{
-    s->key.protocol = protocol;
-    if (sami_protocol_selector(protocol) == SAMI_SELECTOR_NONE)
-        s->key.orig.src_port = s->key.orig.dst_port = 0;
-    mirror(s);
-    s->has = (s->has & ~(guint32) SAMI_HAS_TCP) | has;
-}
-
-static void other_vm(SamiSession *s) { s->key.orig.src = address("10.0.0.77"); mirror(s); }
-static void vm_translated(SamiSession *s)
-{
-    s->key.orig.src = address("203.0.113.1");
-    s->key.orig.dst = address("10.0.0.13");
-    mirror(s);
-    s->reply.src = address("203.0.113.2");
-}
-static void snat_unlisted(SamiSession *s) { s->reply.dst = address("203.0.113.9"); }
-static void dnat_unlisted(SamiSession *s)
-{
-    s->key.orig.src = address("198.51.100.10");
-    s->key.orig.dst = address("203.0.113.9");
-    mirror(s);
-    s->reply.src = address("10.0.0.13");
-}
-static void to_loopback(SamiSession *s) { set_remote(s, "127.0.0.1"); }
-static void to_multicast(SamiSession *s) { set_remote(s, "224.0.0.5"); }
-static void to_link_local6(SamiSession *s) { set_remote(s, "fe80::1"); }
 static void icmp_on_ipv6(SamiSession *s)
 {
-    set_remote(s, "2001:db8:c::10");
+    record_set_remote(s, "2001:db8:c::10");
     s->key.protocol = IPPROTO_ICMP;
     s->key.orig.dst_port = 8 << 8;
     s->has &= ~(guint32) SAMI_HAS_TCP;
-    mirror(s);
+    record_mirror(s);
 }
-static void own_master(SamiSession *s) { s->has |= SAMI_HAS_MASTER; s->master = s->key; }
-static void tcp_state(SamiSession *s) { s->tcp_state = SAMI_TCP_STATE_MAX + 1; }
-static void sctp_state(SamiSession *s) { of_protocol(s, IPPROTO_SCTP, SAMI_HAS_SCTP); s->sctp_state = SAMI_SCTP_STATE_MAX + 1; }
-static void no_time(SamiSession *s) { s->timeout_s = 0; }
-static void window_scale(SamiSession *s) { s->has |= SAMI_HAS_WSCALE; s->tcp_wscale[1] = 15; }
-static void udp_with_tcp(SamiSession *s) { s->key.protocol = IPPROTO_UDP; }
-static void action(SamiSession *s) { s->action = 9; }
-static void without_timeout(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TIMEOUT; }
-static void without_tcp(SamiSession *s) { s->has &= ~(guint32) SAMI_HAS_TCP; }
-static void dccp(SamiSession *s) { of_protocol(s, IPPROTO_DCCP, SAMI_HAS_DCCP); }
 static void in_zone_7(SamiSession *s) { s->key.zone = 7; }
 static void in_zone_3(SamiSession *s) { s->key.zone = 3; }
 static void in_vlan_11(SamiSession *s) { s->has |= SAMI_HAS_VLAN; s->vlan = 11; }
 static void in_vlan_20(SamiSession *s) { s->has |= SAMI_HAS_VLAN; s->vlan = 20; }
-static void to_mapped(SamiSession *s) { s->key.orig.dst = address("203.0.113.140"); mirror(s); }
-static void icmp_request(SamiSession *s) { s->key.orig.dst_port = 8 << 8; of_protocol(s, IPPROTO_ICMP, 0); }
+static void to_mapped(SamiSession *s) { s->key.orig.dst = record_address("203.0.113.140"); record_mirror(s); }
+static void icmp_request(SamiSession *s) { s->key.orig.dst_port = 8 << 8; record_of_protocol(s, IPPROTO_ICMP, 0); }
 
-static void udp_lite(SamiSession *s) { of_protocol(s, IPPROTO_UDPLITE, 0); }
-static void from_ssh(SamiSession *s) { s->key.orig.src_port = 22; mirror(s); }
-static void to_ssh(SamiSession *s) { s->key.orig.dst_port = 22; mirror(s); }
-static void to_gateway(SamiSession *s) { set_remote(s, "10.0.0.1"); }
+static void udp_lite(SamiSession *s) { record_of_protocol(s, IPPROTO_UDPLITE, 0); }
+static void from_ssh(SamiSession *s) { s->key.orig.src_port = 22; record_mirror(s); }
+static void to_ssh(SamiSession *s) { s->key.orig.dst_port = 22; record_mirror(s); }
+static void to_gateway(SamiSession *s) { record_set_remote(s, "10.0.0.1"); }
 static void from_gateway(SamiSession *s)
 {
-    s->key.orig = (SamiTuple){ address("10.0.0.1"), address("10.0.0.13"), 443, 40001 };
-    mirror(s);
+    s->key.orig = (SamiTuple){ record_address("10.0.0.1"), record_address("10.0.0.13"), 443, 40001 };
+    record_mirror(s);
 }
 static void with_marks(SamiSession *s) { s->mark = 0x107; }
 static void for_a_day(SamiSession *s) { s->timeout_s = 86400; }
@@ -336,13 +273,13 @@ static void with_sip(SamiSession *s) { s->has |= SAMI_HAS_HELPER; g_strlcpy(s->h
 static void gre(SamiSession *s)
 {
     s->key.orig.src_port = s->key.orig.dst_port = 0;
-    of_protocol(s, IPPROTO_GRE, 0);
+    record_of_protocol(s, IPPROTO_GRE, 0);
 }
 static void pptp_call(SamiSession *s)
 {
     s->key.orig.src_port = 1;
     s->key.orig.dst_port = 2;
-    of_protocol(s, IPPROTO_GRE, 0);
+    record_of_protocol(s, IPPROTO_GRE, 0);
 }
 static void in_flowtable(SamiSession *s) { s->status |= SAMI_IPS_OFFLOAD; }
 
@@ -351,9 +288,7 @@ static void expected_by_sip(SamiExpectation *e) { g_strlcpy(e->helper, "sip", si
 static void expected_by_nobody(SamiExpectation *e) { e->has &= ~(guint32) SAMI_EXPECT_HAS_HELPER; }
 static void expected_at_ssh(SamiExpectation *e) { e->key.orig.dst_port = 22; }
 static void expected_udp_lite(SamiExpectation *e) { e->key.protocol = IPPROTO_UDPLITE; }
-static void expected_at_gateway(SamiExpectation *e) { e->key.orig.dst = address("10.0.0.1"); }
-static void half_a_mask(SamiExpectation *e) { e->mask_src.octets[3] = 0; }
-static void for_ever(SamiExpectation *e) { e->flags = SAMI_EXPECT_PERMANENT; }
+static void expected_at_gateway(SamiExpectation *e) { e->key.orig.dst = record_address("10.0.0.1"); }
 static void any_port(SamiExpectation *e) { e->key.orig.dst_port = 0; }
 
 static void
@@ -435,7 +370,7 @@ static const Sample samples[] = {
     CHANGED("template-duplicate", repeat_field, SOURCE_IPV4, "sourceIPv4Address comes twice"),
     CHANGED("template-field-place", make_options, 1, "a session's template as Options Template"),
     CHANGED("template-incomplete", drop_field, SOURCE_IPV4, "a template without sourceIPv4Address beside destinationIPv4Address"),
-    { "template-groups", "addresses of IPv6, and the reply tuple's of IPv4", .session = snat_unlisted, .change = mix_families },
+    { "template-groups", "addresses of IPv6, and the reply tuple's of IPv4", .session = change_snat_unlisted, .change = mix_families },
     CHANGED("signature-template-differs", add_signature_template, 0, "template 300 with a last field of 32 octets"),
     FIRST("signature-undefined", drop_signature_template, 0, "a hello without template 300"),
     CHANGED("signature-set-twice", add_signature_set, 0, "a signature Set before the last one"),
@@ -465,24 +400,24 @@ static const Sample samples[] = {
     DAMAGED("bad-signature.algorithm", flip_bit, 139, "another algorithm"),
     CHANGED("too-late", hold_back, 60, "read a minute after it was signed"),
     FIRST("pen-mismatch", set_pen, 1, "elements of another enterprise number"),
-    SESSION("address-not-allowed", other_vm, "10.0.0.77 is not the VM"),
-    SESSION("address-not-allowed.translated", vm_translated, "the VM is the untranslated end of nothing"),
-    SESSION("nat-address", snat_unlisted, "source translated to 203.0.113.9"),
-    SESSION("nat-address.destination", dnat_unlisted, "destination translated from 203.0.113.9"),
-    SESSION("address-special", to_loopback, "to 127.0.0.1"),
-    SESSION("address-special.multicast", to_multicast, "to 224.0.0.5"),
-    SESSION("address-special.link-local", to_link_local6, "to fe80::1"),
+    SESSION("address-not-allowed", change_other_vm, "10.0.0.77 is not the VM"),
+    SESSION("address-not-allowed.translated", change_vm_translated, "the VM is the untranslated end of nothing"),
+    SESSION("nat-address", change_snat_unlisted, "source translated to 203.0.113.9"),
+    SESSION("nat-address.destination", change_dnat_unlisted, "destination translated from 203.0.113.9"),
+    SESSION("address-special", change_to_loopback, "to 127.0.0.1"),
+    SESSION("address-special.multicast", change_to_multicast, "to 224.0.0.5"),
+    SESSION("address-special.link-local", change_to_link_local6, "to fe80::1"),
     SESSION("tuple-inconsistent", icmp_on_ipv6, "ICMP over IPv6"),
-    SESSION("tuple-inconsistent.master", own_master, "its own master"),
-    SESSION("state-range", tcp_state, "a TCP state that there is not"),
-    SESSION("state-range.sctp", sctp_state, "an SCTP state that there is not"),
-    SESSION("state-range.timeout", no_time, "a timeout of 0"),
-    SESSION("state-range.window", window_scale, "a window scale of 15"),
-    SESSION("state-range.protocol", udp_with_tcp, "UDP with the state of TCP"),
-    SESSION("state-range.action", action, "firewallEvent 9"),
-    SESSION("field-missing", without_timeout, "no timeout"),
-    SESSION("field-missing.tcp", without_tcp, "TCP without its state"),
-    SESSION("protocol-unsupported", dccp, "DCCP"),
+    SESSION("tuple-inconsistent.master", change_own_master, "its own master"),
+    SESSION("state-range", change_tcp_state, "a TCP state that there is not"),
+    SESSION("state-range.sctp", change_sctp_state, "an SCTP state that there is not"),
+    SESSION("state-range.timeout", change_no_time, "a timeout of 0"),
+    SESSION("state-range.window", change_window_scale, "a window scale of 15"),
+    SESSION("state-range.protocol", change_udp_with_tcp, "UDP with the state of TCP"),
+    SESSION("state-range.action", change_action, "firewallEvent 9"),
+    SESSION("field-missing", change_without_timeout, "no timeout"),
+    SESSION("field-missing.tcp", change_without_tcp, "TCP without its state"),
+    SESSION("protocol-unsupported", change_dccp, "DCCP"),
     SESSION("zone-not-allowed", in_zone_7, "zone 7"),
     SESSION("vlan-unknown", in_vlan_11, "VLAN 11, which has no zone there"),
     SESSION("vlan-not-allowed", in_vlan_20, "VLAN 20, which is not the signer's"),
@@ -505,8 +440,8 @@ static const Sample samples[] = {
     SESSION("gre-timeout", gre, "GRE, whose timeouts a kernel does not take"),
     SESSION("gre-keymap", pptp_call, "GRE of a PPTP call, whose keys a kernel does not take"),
     SESSION("offloaded", in_flowtable, "was in a flowtable"),
-    EXPECTED("expectation-wide", half_a_mask, "from a whole network"),
-    EXPECTED("expectation-wide.permanent", for_ever, "for ever"),
+    EXPECTED("expectation-wide", change_half_a_mask, "from a whole network"),
+    EXPECTED("expectation-wide.permanent", change_for_ever, "for ever"),
     EXPECTED("expectation-wide.port", any_port, "to any port"),
 };
 
@@ -535,8 +470,8 @@ static void
 say_opening(GByteArray *out, SamiStream *stream, SamiKey *collector, gboolean has_begin)
 {
     const SamiRecord records[] = {
-        { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .family = 4, .length = 32, .address = address("10.0.0.13") } },
-        { .kind = SAMI_RECORD_VM_ADDRESS6, .vm_address = { .family = 6, .length = 128, .address = address("2001:db8:a::13") } },
+        { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .family = 4, .length = 32, .address = record_address("10.0.0.13") } },
+        { .kind = SAMI_RECORD_VM_ADDRESS6, .vm_address = { .family = 6, .length = 128, .address = record_address("2001:db8:a::13") } },
         { .kind = SAMI_RECORD_BEGIN, .begin = { 2, 120, SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION | SAMI_KIND_CUMULATIVE, DESTINATION } },
     };
     SamiRecord hello;

@@ -13,5 +13,5 @@ replay_samples_LDADD = $(SAMI_CORE_LIBS)
 
 # What tests/unit/test-rules reads, too.
 check_PROGRAMS += rule-samples
-rule_samples_SOURCES = tests/tools/rule-samples.c
+rule_samples_SOURCES = tests/tools/rule-samples.c tests/tools/changes.c tests/tools/changes.h
 rule_samples_LDADD = $(SAMI_CORE_LIBS)
