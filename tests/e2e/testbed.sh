@@ -20,6 +20,8 @@ VM4=10.0.0.13 VM6=2001:db8:a::13 CLI4=198.51.100.10 CLI6=2001:db8:c::10
 ns() { local name=$1; shift; ip netns exec "$LAB$name" "$@"; }
 
 lab_skip() { echo "SKIP: $*"; rm -rf "$WORK"; exit 77; }
+# AddressSanitizer keeps what is freed, and wants to be loaded before anything else that is preloaded.
+lab_has_sanitizers() { grep -q '^#define SAMI_SANITIZERS' "$BUILD/config.h"; }
 # For a case, or a part of one, that is about TCP: what is there of it over SCTP is another case.
 lab_tcp_only() { [ "$TRANSPORT" = tcp ] || lab_skip "is about TCP: $*"; }
 
