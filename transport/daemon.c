@@ -74,37 +74,55 @@ sami_daemon_is_sandboxed(const SamiConfig *config)
     return strcmp(config->sandbox, "off") != 0;
 }
 
-static void
-add_directory(GArray *paths, GPtrArray *names, const gchar *file)
+/* Calls `func` with each file that a reload may name anew, or replace, until it returns FALSE; those that are not configured, and keys that are no files,
+ * are left out. */
+static gboolean
+for_each_file(const SamiConfig *config, gboolean (*func)(const gchar *file, gpointer user_data), gpointer user_data)
 {
-    if (!file)
-        return;
-    g_ptr_array_add(names, g_path_get_dirname(file));
-    g_array_append_val(paths, ((SamiSandboxPath){ names->pdata[names->len - 1], FALSE }));
+    const gchar *const ours[] = { config->tls_ca, config->key_passphrase_file, sami_private_key_is_uri(config->signing_key) ? NULL : config->signing_key };
+    gboolean goes_on = TRUE;
+    for (guint i = 0; goes_on && i < G_N_ELEMENTS(ours); i++)
+        goes_on = !ours[i] || func(ours[i], user_data);
+    for (guint i = 0; goes_on && i < config->peers->len; i++) {
+        const SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
+        goes_on = (!peer->certificate_file || func(peer->certificate_file, user_data)) && (!peer->signing_key_file || func(peer->signing_key_file, user_data));
+    }
+    for (guint i = 0; goes_on && i < config->signers->len; i++) {
+        const SamiConfigSigner *signer = g_ptr_array_index(config->signers, i);
+        for (guint k = 0; goes_on && signer->key_files && signer->key_files[k]; k++)
+            goes_on = func(signer->key_files[k], user_data);
+    }
+    return goes_on;
 }
 
-/* Directories and not files: what is replaced is another file. `names` keeps the strings. (transfer full) of SamiSandboxPath */
+typedef struct {
+    GArray *paths;    /* of SamiSandboxPath */
+    GPtrArray *names; /* the strings in it */
+} Paths;
+
+/* Directories and not files: what is replaced is another file. */
+static gboolean
+add_directory(const gchar *file, gpointer user_data)
+{
+    Paths *paths = user_data;
+    g_ptr_array_add(paths->names, g_path_get_dirname(file));
+    g_array_append_val(paths->paths, ((SamiSandboxPath){ paths->names->pdata[paths->names->len - 1], FALSE }));
+    return TRUE;
+}
+
+/* `names` keeps the strings. (transfer full) of SamiSandboxPath */
 static GArray *
 list_paths(const SamiConfig *config, GPtrArray *names)
 {
     const SamiSandboxPath fixed[] = { { config->run_dir, TRUE }, { config->journal_dir, TRUE }, { "/proc", FALSE } };
-    GArray *paths = g_array_new(FALSE, FALSE, sizeof(SamiSandboxPath));
-    g_array_append_vals(paths, fixed, G_N_ELEMENTS(fixed));
-    add_directory(paths, names, config->path);
-    const gchar *const files[] = { config->tls_ca, config->certificate, config->key, config->signing_key, config->key_passphrase_file };
-    for (guint i = 0; i < G_N_ELEMENTS(files); i++)
-        add_directory(paths, names, files[i] && !sami_private_key_is_uri(files[i]) ? files[i] : NULL);
-    for (guint i = 0; i < config->peers->len; i++) {
-        const SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
-        add_directory(paths, names, peer->certificate_file);
-        add_directory(paths, names, peer->signing_key_file);
-    }
-    for (guint i = 0; i < config->signers->len; i++) {
-        const SamiConfigSigner *signer = g_ptr_array_index(config->signers, i);
-        for (guint k = 0; signer->key_files && signer->key_files[k]; k++)
-            add_directory(paths, names, signer->key_files[k]);
-    }
-    return paths;
+    Paths paths = { g_array_new(FALSE, FALSE, sizeof(SamiSandboxPath)), names };
+    g_array_append_vals(paths.paths, fixed, G_N_ELEMENTS(fixed));
+    add_directory(config->path, &paths);
+    add_directory(config->certificate, &paths);
+    if (!sami_private_key_is_uri(config->key))
+        add_directory(config->key, &paths);
+    for_each_file(config, add_directory, &paths);
+    return paths.paths;
 }
 
 gboolean
@@ -121,33 +139,22 @@ sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *r
 }
 
 static gboolean
-check_file(const gchar *path, GError **error)
+check_file(const gchar *file, gpointer error)
 {
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
     if (fd >= 0)
         close(fd);
-    if (!path || fd >= 0 || errno != EACCES)
+    if (fd >= 0 || errno != EACCES)
         return TRUE;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                "%s: %s; the sandbox keeps a daemon to the directories that its configuration named at the start: restart it", path, g_strerror(EACCES));
+    g_set_error((GError **) error, SAMI_ERROR, SAMI_ERROR_CONFIG,
+                "%s: %s; the sandbox keeps a daemon to the directories that its configuration named at the start: restart it", file, g_strerror(EACCES));
     return FALSE;
 }
 
 gboolean
 sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
 {
-    gboolean is_reached = check_file(fresh->tls_ca, error) && check_file(fresh->key_passphrase_file, error) &&
-                          (sami_private_key_is_uri(fresh->signing_key) || check_file(fresh->signing_key, error));
-    for (guint i = 0; is_reached && i < fresh->peers->len; i++) {
-        const SamiConfigPeer *peer = g_ptr_array_index(fresh->peers, i);
-        is_reached = check_file(peer->certificate_file, error) && check_file(peer->signing_key_file, error);
-    }
-    for (guint i = 0; is_reached && i < fresh->signers->len; i++) {
-        const SamiConfigSigner *signer = g_ptr_array_index(fresh->signers, i);
-        for (guint k = 0; is_reached && signer->key_files && signer->key_files[k]; k++)
-            is_reached = check_file(signer->key_files[k], error);
-    }
-    return is_reached;
+    return for_each_file(fresh, check_file, error);
 }
 
 /* What changes when the file does, by its own writing, by another one in its place, or by who may read it. (transfer full) */

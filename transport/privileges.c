@@ -45,12 +45,15 @@ drop_bounding_set(gint kept, GError **error)
     return TRUE;
 }
 
+/* -1: none. */
 static gboolean
-clear_capabilities(GError **error)
+set_capability(gint kept, GError **error)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (kept >= 0 && prctl(PR_CAPBSET_READ, kept, 0, 0, 0) == 1) /* a service manager may not have given it */
+        data[CAP_TO_INDEX(kept)].effective = data[CAP_TO_INDEX(kept)].permitted = CAP_TO_MASK(kept);
     return syscall(SYS_capset, &header, data) == 0 ? TRUE : fail("capset", error);
 }
 
@@ -88,7 +91,7 @@ become_user(const gchar *user, GError **error)
         return fail("setresgid", error);
     if (setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid) != 0)
         return fail("setresuid", error);
-    return clear_capabilities(error) && verify(&entry, error);
+    return set_capability(-1, error) && verify(&entry, error);
 }
 
 gboolean
@@ -107,19 +110,10 @@ sami_privileges_hide_memory(GError **error)
 gboolean
 sami_privileges_keep(gint kept, GError **error)
 {
-    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return fail("PR_SET_NO_NEW_PRIVS", error);
-    if (geteuid() != 0)
-        return sami_privileges_hide_memory(error);
-    if (!drop_bounding_set(kept, error))
+    if (geteuid() == 0 && (!drop_bounding_set(kept, error) || !set_capability(kept, error)))
         return FALSE;
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (kept >= 0 && prctl(PR_CAPBSET_READ, kept, 0, 0, 0) == 1) /* a service manager may not have given it */
-        data[CAP_TO_INDEX(kept)].effective = data[CAP_TO_INDEX(kept)].permitted = CAP_TO_MASK(kept);
-    if (syscall(SYS_capset, &header, data) != 0)
-        return fail("capset", error);
     return sami_privileges_hide_memory(error);
 }
 
