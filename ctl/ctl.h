@@ -76,6 +76,8 @@ SamiExit ctl_import_conntrackd(Ctl *ctl, GError **error);
 /* The words that run a command at [USER@]HOST: ssh, or those of SAMI_SSH, `more` (nullable), and the host; what else is an argument of theirs is to follow.
  * SAMI_ERROR_USAGE, naming `option`, where ssh could take the host for something else. (transfer full) */
 GStrv ctl_ssh(const gchar *host, const gchar *option, const gchar *const *more, gboolean has_terminal, GError **error);
+#define CTL_SSH_FAILED 255 /* what ssh says of itself (ssh(1), EXIT STATUS); samictl has no such code */
+void ctl_die_together(gpointer unused); /* set-up of a child: whoever ends samictl means ssh too */
 /* samictl with these words, as one string for the shell there. (transfer full) */
 gchar *ctl_quote(const gchar *const *words);
 /* samictl with these words at args.host. Its exit code there; an error with FAILED where ssh, or the shell there, did not run it. */

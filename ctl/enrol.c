@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +12,6 @@
 
 /* A peer file is at most 64 KiB; the rest is for what else is said. The far end is not believed yet. */
 #define OUTPUT_MAX (128u * 1024u)
-#define SSH_FAILED 255
 
 gboolean
 ctl_ssh_url_init(CtlSshUrl *url, const gchar *text, GError **error)
@@ -47,13 +45,6 @@ ctl_ssh_url_clear(CtlSshUrl *url)
     g_clear_pointer(&url->login, g_free);
     g_clear_pointer(&url->host, g_free);
     g_clear_pointer(&url->port, g_free);
-}
-
-/* Whoever ends samictl means ssh too. */
-static void
-die_together(gpointer user_data)
-{
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
 typedef struct {
@@ -153,7 +144,7 @@ ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input,
     int status = 0;
     if (!argv)
         return NULL;
-    if (!g_spawn_async_with_pipes(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, die_together, NULL, &pid,
+    if (!g_spawn_async_with_pipes(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, ctl_die_together, NULL, &pid,
                                   input ? &pipes.fds[0] : NULL, &pipes.fds[1], &pipes.fds[2], error))
         return NULL;
     for (guint i = 0; i < 3; i++)
@@ -170,10 +161,10 @@ ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input,
         ;
     g_string_replace(err, "\r\n", "\n", 0); /* as ssh itself writes */
     ctl_say(stderr, "%s", err->str);
-    *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : SSH_FAILED;
+    *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : CTL_SSH_FAILED;
     if (!is_whole)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "%s says more than samictl ever does; nothing was taken from it", url->host);
-    else if (*ret_code == SSH_FAILED)
+    else if (*ret_code == CTL_SSH_FAILED)
         explain(url, err->str, error);
     else
         return g_string_free(g_steal_pointer(&out), FALSE);

@@ -59,10 +59,9 @@ fail_file(const gchar *what, const gchar *path, GError **error)
 }
 
 static gboolean
-refuse(GError **error, const gchar *format, const gchar *word)
+refuse(GError **error, const gchar *file, const gchar *rule)
 {
-    g_autofree gchar *text = g_strdup_printf("%s%s", word, format);
-    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_FAILED, text);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s%s", file, rule);
     return FALSE;
 }
 
@@ -159,17 +158,17 @@ check_rotatable(const Pair *pair, GError **error)
 {
     g_autofree gchar *pem = NULL;
     if (sami_private_key_is_uri(pair->private))
-        return refuse(error, ": this key is not a file; make the new one where it is, and let sami.conf name it", pair->private);
+        return refuse(error, pair->private, ": this key is not a file; make the new one where it is, and let sami.conf name it");
     if (strcmp(pair->type, SAMI_PEM_CERTIFICATE) != 0 || !ctl_read(pair->public, &pem, NULL, NULL) || sami_pki_is_self_signed(pem))
         return TRUE;
-    return refuse(error, ": a CA vouches for it, and no peer has pinned it; renew it: samictl setup --certificate FILE", pair->public);
+    return refuse(error, pair->public, ": a CA vouches for it, and no peer has pinned it; renew it: samictl setup --certificate FILE");
 }
 
 static gboolean
 announce(const Pair *pair, const CtlOwn *own, gboolean *ret_is_new, GError **error)
 {
     if (exists(pair->old[0]) || exists(pair->old[1]))
-        return refuse(error, " is there: the last rotation is not over; first: samictl key rotate --finish", pair->old[exists(pair->old[0]) ? 0 : 1]);
+        return refuse(error, pair->old[exists(pair->old[0]) ? 0 : 1], " is there: the last rotation is not over; first: samictl key rotate --finish");
     *ret_is_new = !exists(pair->next[0]) || !exists(pair->next[1]);
     if (!*ret_is_new)
         return TRUE;
@@ -194,7 +193,7 @@ activate(const Pair *pair, gboolean *ret_is_new, GError **error)
 {
     *ret_is_new = exists(pair->next[0]) || exists(pair->next[1]);
     if (!*ret_is_new && !exists(pair->old[1]))
-        return refuse(error, ": there is no new key; first: samictl key rotate", pair->next[0]);
+        return refuse(error, pair->next[0], ": there is no new key; first: samictl key rotate");
     if (!*ret_is_new)
         return TRUE;
     if (!replace(pair->private, pair->next[0], pair->old[0], error) || !replace(pair->public, pair->next[1], pair->old[1], error))
@@ -210,7 +209,7 @@ finish(const Pair *pair, const CtlOwn *own, gboolean *ret_is_new, GError **error
     gchar id[SAMI_KEY_ID_TEXT];
     *ret_is_new = exists(pair->old[0]) || exists(pair->old[1]);
     if (exists(pair->next[0]) || exists(pair->next[1]))
-        return refuse(error, " is not in use yet; first: samictl key rotate --activate", pair->next[0]);
+        return refuse(error, pair->next[0], " is not in use yet; first: samictl key rotate --activate");
     if (exists(pair->old[0]) && g_unlink(pair->old[0]) != 0)
         return fail_file("remove", pair->old[0], error);
     if (!exists(pair->old[1]))

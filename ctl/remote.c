@@ -7,10 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What sshd's shell says of a command that it cannot run, and what ssh says of itself (ssh(1), EXIT STATUS). samictl has no such codes. */
+/* What sshd's shell says of a command that it cannot run. samictl has no such codes. */
 #define SHELL_CANNOT_RUN 126
 #define SHELL_NOT_FOUND 127
-#define SSH_FAILED 255
 
 /* ssh takes what begins with '-' for an option, in old versions also behind the '@', and hands the name to ProxyCommand's shell. */
 static gboolean
@@ -57,9 +56,8 @@ ctl_quote(const gchar *const *words)
     return g_string_free(text, FALSE);
 }
 
-/* Whoever ends samictl means ssh too. */
-static void
-die_together(gpointer user_data)
+void
+ctl_die_together(gpointer user_data)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
@@ -81,13 +79,13 @@ ctl_remote(const Ctl *ctl, const gchar *const *words, GError **error)
     g_ptr_array_add(argv, command);
     g_ptr_array_add(argv, NULL);
     /* Standard input, output and error are ours. */
-    if (!g_spawn_sync(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_CHILD_INHERITS_STDIN, die_together, NULL, NULL, NULL,
+    if (!g_spawn_sync(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_CHILD_INHERITS_STDIN, ctl_die_together, NULL, NULL, NULL,
                       &status, error)) {
         g_prefix_error(error, "-H %s: ", host);
         return SAMI_EXIT_FAILED;
     }
-    gint code = WIFEXITED(status) ? WEXITSTATUS(status) : SSH_FAILED;
-    if (code == SSH_FAILED)
+    gint code = WIFEXITED(status) ? WEXITSTATUS(status) : CTL_SSH_FAILED;
+    if (code == CTL_SSH_FAILED)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
                     "ssh to %s failed: whether the command has run there is unknown; next: ssh %s samictl status", host, host);
     else if (code == SHELL_CANNOT_RUN || code == SHELL_NOT_FOUND)

@@ -387,14 +387,13 @@ print_verbs(const gchar *group)
            "explains all.\n");
 }
 
-/* The first word of verbs that have two, if it begins with `prefix`. (nullable) (transfer none) */
-static const gchar *
+/* The first word of verbs that have two, if it begins with `prefix`. (nullable) (transfer full) */
+static gchar *
 find_group(const gchar *prefix)
 {
-    static const gchar *const groups[] = {"peer", "key", "show"};
-    for (guint i = 0; *prefix && i < G_N_ELEMENTS(groups); i++)
-        if (g_str_has_prefix(groups[i], prefix))
-            return groups[i];
+    for (guint i = 0; *prefix && i < G_N_ELEMENTS(verbs); i++)
+        if (strchr(verbs[i].name, ' ') && !strchr(prefix, ' ') && g_str_has_prefix(verbs[i].name, prefix))
+            return first_word(&verbs[i]);
     return NULL;
 }
 
@@ -406,8 +405,9 @@ run_help(Ctl *ctl, GError **error)
         print_verbs(NULL);
         return SAMI_EXIT_DONE;
     }
-    if (!ctl->args.operands[1] && find_group(ctl->args.operands[0])) {
-        print_verbs(find_group(ctl->args.operands[0]));
+    g_autofree gchar *group = ctl->args.operands[1] ? NULL : find_group(ctl->args.operands[0]);
+    if (group) {
+        print_verbs(group);
         return SAMI_EXIT_DONE;
     }
     const Verb *verb = find_verb(ctl->args.operands, &n, error);
@@ -580,8 +580,9 @@ run(Ctl *ctl, GStrv *argv, GError **error)
         return SAMI_EXIT_DONE;
     }
     /* `samictl peer --help`: a group has help without a second word. */
-    if ((*argv)[2] && g_str_has_prefix((*argv)[2], "-") && find_group((*argv)[1])) {
-        print_verbs(find_group((*argv)[1]));
+    g_autofree gchar *group = (*argv)[2] && g_str_has_prefix((*argv)[2], "-") ? find_group((*argv)[1]) : NULL;
+    if (group) {
+        print_verbs(group);
         return !strcmp((*argv)[2], "--help") || !strcmp((*argv)[2], "-h") ? SAMI_EXIT_DONE
                                                                           : SAMI_EXIT_USAGE;
     }
