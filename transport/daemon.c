@@ -79,7 +79,8 @@ sami_daemon_is_sandboxed(const SamiConfig *config)
 static gboolean
 for_each_file(const SamiConfig *config, gboolean (*func)(const gchar *file, gpointer user_data), gpointer user_data)
 {
-    const gchar *const ours[] = { config->tls_ca, config->key_passphrase_file, sami_private_key_is_uri(config->signing_key) ? NULL : config->signing_key };
+    gboolean has_key_file = config->signing_key && !sami_private_key_is_uri(config->signing_key);
+    const gchar *const ours[] = { config->tls_ca, config->key_passphrase_file, has_key_file ? config->signing_key : NULL };
     gboolean goes_on = TRUE;
     for (guint i = 0; goes_on && i < G_N_ELEMENTS(ours); i++)
         goes_on = !ours[i] || func(ours[i], user_data);
