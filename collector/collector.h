@@ -112,6 +112,7 @@ struct SamiCollectorSession {
     GQueue out;                    /* of GBytes, frames of MESSAGE */
     gsize n_out;                   /* octets of them */
     gint64 say_by_us;              /* by when the peer has to say what is missing: hello, begin, or that it has closed; 0: nothing is */
+    gint64 end_by_us;              /* by when it is as old as session-age lets it be */
     gint64 take_by_us;             /* by when it has to take some of `out`; 0: that is empty */
     gboolean is_closing;           /* CLOSE after `out` is empty */
     gboolean is_peer_done;

@@ -705,26 +705,34 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     session->controls = g_array_new(FALSE, FALSE, sizeof(SamiCollectorControl));
     g_queue_init(&session->out);
     session->say_by_us = by_max_delay(session);
+    session->end_by_us = g_get_monotonic_time() + (gint64) collector->config->session_age_s * G_USEC_PER_SEC;
     g_ptr_array_add(collector->sessions, session);
     collector->n_sessions++;
     session->source = sami_fd_source_new(fd, G_IO_IN, on_ready, session, &session->tag);
+}
+
+static void
+give_up(SamiCollectorSession *session, const gchar *why)
+{
+    session->collector->n_session_errors++;
+    g_message("%s (%s): %s", session->open.name, session->open.address, why);
+    sami_collector_session_drop(session);
 }
 
 /* Nobody is waited for longer than what comes would be taken. */
 static void
 review_time(SamiCollectorSession *session, gint64 now_us)
 {
-    gboolean is_unread = session->take_by_us && now_us >= session->take_by_us;
-    if (!session->source || (!is_unread && (!session->say_by_us || now_us < session->say_by_us)))
+    if (!session->source)
         return;
-    if (is_unread || session->is_closing) {
-        session->collector->n_session_errors++;
-        g_message("%s (%s): %s within max-delay", session->open.name, session->open.address,
-                  is_unread ? "it has not taken its answers" : "it has not closed its session");
-        sami_collector_session_drop(session);
-        return;
-    }
-    sami_collector_session_refuse(session, SAMI_REASON_TOO_LATE, session->has_hello ? "no begin within max-delay" : "no hello within max-delay");
+    if (session->take_by_us && now_us >= session->take_by_us)
+        give_up(session, "it has not taken its answers within max-delay");
+    else if (now_us >= session->end_by_us) /* PROTOCOL §1; the exporter resumes in another one */
+        give_up(session, "its session is older than session-age");
+    else if (session->say_by_us && now_us >= session->say_by_us && session->is_closing)
+        give_up(session, "it has not closed its session within max-delay");
+    else if (session->say_by_us && now_us >= session->say_by_us)
+        sami_collector_session_refuse(session, SAMI_REASON_TOO_LATE, session->has_hello ? "no begin within max-delay" : "no hello within max-delay");
 }
 
 gboolean

@@ -82,6 +82,8 @@ const SamiKey sami_keys[] = {
      "how long a migration outlives a lost connection"},
     {"sami", "reconnect", SAMI_KEY_MS, SAMI(reconnect_ms), "60s", 100, HOUR_MS, NULL,
      "how often a lost session of a running migration is tried again (RFC 7011 10.4.4: not below 60s by default)"},
+    {"sami", "session-age", SAMI_KEY_SECONDS, SAMI(session_age_s), "1d", 5000, 24 * HOUR_MS, NULL,
+     "no session gets older: the exporter begins it anew shortly before"},
     {"sami", "max-delay", SAMI_KEY_MS, SAMI(max_delay_ms), "30s", 1000, HOUR_MS, NULL,
      "a message that was longer on its way is refused"},
     {"sami", "grace", SAMI_KEY_MS, SAMI(grace_ms), "5s", 0, HOUR_MS, NULL,

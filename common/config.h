@@ -103,6 +103,7 @@ typedef struct {
     guint deadline_ms;         /* deadline=: 2s */
     guint lease_s;             /* lease=: 120s */
     guint reconnect_ms;        /* reconnect=: 60s; how often a lost session is tried again */
+    guint session_age_s;       /* session-age=: 24h, the most that PROTOCOL §1 allows */
     guint max_delay_ms;        /* max-delay=: 30s */
     guint grace_ms;            /* grace=: 5s; strict window tracking again after it */
     guint max_migrations;      /* max-migrations=: 32 */

@@ -109,6 +109,7 @@ struct SamiMigration {
     gboolean has_gap;          /* Messages were lost for good: counts of records cannot be compared any more */
     gint64 lost_us;            /* when the session was lost; 0: it stands */
     guint reconnect_timer, lease_timer;
+    guint age_timer;           /* the session is as old as we let one become */
     guint hello_timer;         /* the hello's answer cannot be believed any more */
     guint overflow;            /* idle source: this session is given up */
     guint answer_timer;        /* the lease is over without the answer that is due */
@@ -180,6 +181,8 @@ void sami_migration_attach(SamiMigration *m, int fd_take);
 void sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open);
 /* The Transport Session is gone: resumed within the lease, or the end. */
 void sami_migration_lost(SamiMigration *m, const gchar *why);
+/* It is `session-age` old: begun anew at once, as if it had been lost. FALSE if not now: in a freeze, or without a session that could be resumed. */
+gboolean sami_migration_renew(SamiMigration *m);
 
 /* say.c. Sends a marker, with everything before it. Its counter, 0 after a failure, which has been told. */
 guint64 sami_say_marker(SamiMigration *m, guint8 marker);
@@ -269,6 +272,8 @@ void sami_link_init(SamiMigration *m);
 void sami_link_free(SamiMigration *m);
 void sami_link_start(SamiMigration *m, int fd_take);
 void sami_link_stop(SamiMigration *m);
+/* The same, and the peer is told that this is no accident, if the connector has room for that now. */
+void sami_link_close(SamiMigration *m);
 /* The hello of a Transport Session; what the ring holds goes out when the session is bound. */
 void sami_link_open(SamiMigration *m, const SamiRecord *hello);
 /* FALSE only if the record cannot be encoded: the migration has failed then. */

@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+/* Of session-age: the last part, in which a freeze may end before the collector ends the session. */
+#define AGE_MARGIN 16
+
 typedef struct {
     GBytes *body; /* a whole Message but for its signature Set */
     guint n_records;
@@ -433,6 +436,17 @@ on_ready(GIOCondition condition, gpointer user_data)
     return m->socket_source == source;
 }
 
+/* Looked at again every second until it can be done. */
+static gboolean
+on_age(gpointer user_data)
+{
+    SamiMigration *m = user_data;
+    m->age_timer = 0;
+    if (!sami_migration_renew(m))
+        m->age_timer = g_timeout_add_seconds(1, on_age, m);
+    return G_SOURCE_REMOVE;
+}
+
 void
 sami_link_start(SamiMigration *m, int fd)
 {
@@ -441,6 +455,7 @@ sami_link_start(SamiMigration *m, int fd)
     m->link->has_last = FALSE;
     m->socket = sami_session_socket_new(fd);
     m->socket_source = sami_fd_source_new(fd, G_IO_IN, on_ready, m, &m->socket_tag);
+    m->age_timer = g_timeout_add_seconds(m->config->session_age_s - m->config->session_age_s / AGE_MARGIN, on_age, m);
 }
 
 void
@@ -450,8 +465,16 @@ sami_link_stop(SamiMigration *m)
         g_source_destroy(m->socket_source);
         g_clear_pointer(&m->socket_source, g_source_unref);
     }
+    g_clear_handle_id(&m->age_timer, g_source_remove);
     g_clear_pointer(&m->socket, sami_session_socket_free);
     m->is_bound = FALSE;
     if (m->link) /* over, and freed already */
         m->link->has_opening = FALSE;
+}
+
+void
+sami_link_close(SamiMigration *m)
+{
+    send_frame(m, SAMI_FRAME_CLOSE, NULL, 0);
+    sami_link_stop(m);
 }

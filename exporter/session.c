@@ -76,6 +76,21 @@ sami_migration_lost(SamiMigration *m, const gchar *why)
         m->reconnect_timer = g_timeout_add(config->reconnect_ms, on_reconnect, m);
 }
 
+gboolean
+sami_migration_renew(SamiMigration *m)
+{
+    g_autoptr(GError) error = NULL;
+    if (!m->is_bound || !m->is_known || (m->state != SAMI_STATE_PREPARE && m->state != SAMI_STATE_FOLLOW) || m->is_freeze_asked)
+        return FALSE;
+    g_message("%.8s: the session with %s is as old as session-age=%us lets it be: begun anew", m->hex, m->peer->name, m->config->session_age_s);
+    sami_link_close(m);
+    m->lost_us = g_get_monotonic_time();
+    sami_migration_plan_answer(m);
+    if (!sami_migration_connect(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+    return TRUE;
+}
+
 /* Later than max-delay no answer to the hello would be believed (PROTOCOL §2). */
 static gboolean
 on_hello_timeout(gpointer user_data)

@@ -68,6 +68,7 @@ read -r connector_small exporter_small listener_small collector_small <<<"$PEAKS
 run $MANY
 read -r connector exporter listener collector <<<"$PEAKS"
 
+lab_has_sanitizers && exit 0 # what follows is about memory
 fail=0
 flat() { # NAME SMALL MANY [KiB]
     [ $(($3 - $2)) -le "${4:-$FLAT}" ] || { echo "$1: $2 KiB with $SMALL sessions, $3 KiB with $MANY: not flat"; fail=1; }

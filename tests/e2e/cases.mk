@@ -38,6 +38,7 @@ E2E_TESTS = \
 	tests/e2e/52-collector-refused.sh \
 	tests/e2e/53-collector-silent.sh \
 	tests/e2e/55-command.sh \
+	tests/e2e/59-session-age.sh \
 	tests/e2e/60-limits.sh \
 	tests/e2e/61-expect.sh \
 	tests/e2e/62-reload.sh \

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <glib/gprintf.h>
+
 #include "common/control.h"
 
 #define COUNTER_TIMEOUT_US (5 * G_USEC_PER_SEC)
@@ -27,9 +29,10 @@ die(const gchar *format, ...)
 {
     va_list args;
     va_start(args, format);
-    g_autofree gchar *text = g_strdup_vprintf(format, args);
+    g_printerr("%s%s%s", current_case ? "FAIL " : "", current_case ? current_case : "", current_case ? ": " : "");
+    g_vfprintf(stderr, format, args);
+    g_printerr("\n");
     va_end(args);
-    g_printerr("%s%s%s%s\n", current_case ? "FAIL " : "", current_case ? current_case : "", current_case ? ": " : "", text);
     exit(EXIT_FAILURE);
 }
 
