@@ -403,7 +403,7 @@ on_frame(SamiMigration *m, SamiFrameType type, guint8 *payload, gsize length)
         return;
     case SAMI_FRAME_CLOSE: sami_migration_lost(m, "the collector closed the session"); return;
     default: {
-        g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 1024));
+        g_autofree gchar *said = g_strndup((const gchar *) payload, MIN(length, 1024)), *text = g_strescape(said, NULL);
         g_autofree gchar *named = type == SAMI_FRAME_MALFORMED ? g_strdup_printf("%s: %s", m->peer->name, text) : NULL;
         sami_migration_lost(m, named ? named : text);
     }

@@ -38,6 +38,10 @@ print=$(sed -n 's/.*--fingerprint //p' "$WORK/err")
 run 3 'nothing was written' peer add "$WORK/fw2/fw2.example.peer" --both --allow 10.0.0.0/24 --fingerprint "${print%?}x"
 run 3 'not of fw3.example' peer add "$WORK/fw2/fw2.example.peer" --both --allow 10.0.0.0/24 --fingerprint "$print" --name fw3.example
 nothing "by file"
+# What it says is shown without what a terminal obeys: the escape sequence that begins with U+009B, too.
+printf '[sami-peer]\nversion=1\n\302\2332J\0331m\n' >"$WORK/escape.peer"
+run 1 'which is not a key-value pair' peer add "$WORK/escape.peer" --send
+LC_ALL=C grep -q "$(printf '\302\233\|\033')" "$WORK/out" "$WORK/err" && fail "escape sequences"
 # On a terminal he is asked.
 terminal() { # ANSWER: the exit status
     ns fw1 python3 - "$BUILD/samictl" "$WORK" "$1" <<'PY'
