@@ -17,6 +17,8 @@
 #define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
 /* Forward secrecy and AEAD only. */
 #define DTLS_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
+/* 112 bits (SSL_CTX_set_security_level(3)): no RSA below 2048 bits, no SHA-1, in the handshake and in what a CA signs. */
+#define SECURITY_LEVEL 2
 /* Several records a read(2): at full rate a Message is four or five records. */
 #define READ_BUFFER (64 * 1024)
 
@@ -331,6 +333,8 @@ restrict_context(SSL_CTX *context, gboolean is_dtls)
         SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
         SSL_CTX_clear_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_EXTENDED_MASTER_SECRET);
     }
+    /* A system-wide openssl.cnf may have less, for whatever else still needs that. */
+    SSL_CTX_set_security_level(context, MAX(SSL_CTX_get_security_level(context), SECURITY_LEVEL));
     SSL_CTX_set_options(context,
                         SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */

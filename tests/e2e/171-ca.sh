@@ -75,9 +75,54 @@ cp "$WORK/fw1/tls.key" "$WORK/fw1.key"
 present "$WORK/expired.crt" - 'expired'
 present "$WORK/rogue.crt.1" - 'unknown_ca'
 present "$WORK/other.crt" "$WORK/other/tls.key" 'does not carry the name'
+issue() { # NAME OPTION OF openssl req... -- OPTION OF openssl x509...: another certificate of firewall 1
+    local name=$1 options=()
+    shift
+    while [ "$1" != -- ]; do options+=("$1") && shift; done
+    shift
+    openssl req -new -newkey "${options[@]}" -nodes -keyout "$WORK/$name.key" -out "$WORK/$name.csr" -subj /CN=fw1.example \
+        -addext subjectAltName=DNS:fw1.example 2>"$WORK/out" || fail "no request"
+    sign ca "$WORK/$name.csr" "$WORK/$name.crt" -days 5 "$@"
+    chmod 600 "$WORK/$name.key"
+}
+P256=(ec -pkeyopt ec_paramgen_curve:P-256)
+issue purpose "${P256[@]}" -addext extendedKeyUsage=serverAuth --
+present "$WORK/purpose.crt" "$WORK/purpose.key" 'not made for this purpose'
 cp "$WORK/fw1.crt" "$WORK/fw1/tls.crt" && cp "$WORK/fw1.key" "$WORK/fw1/tls.key"
 ctl 1 peer update "$WORK/fw2/fw2.example.peer" >"$WORK/out" 2>&1 || fail "no reload"
 run 0 'ok:' 1 peer test fw2.example
+# What is weak is refused even where the system's openssl.cnf takes it: the collector is started anew with one that does.
+issue good "${P256[@]}" -- && issue short rsa:1024 -- && issue sha1 "${P256[@]}" -- -sha1
+cat >"$WORK/weak.cnf" <<CONF
+openssl_conf=start
+[start]
+ssl_conf=all
+[all]
+system_default=weak
+[weak]
+CipherString=DEFAULT@SECLEVEL=0
+CONF
+weak() { # NAME
+    sleep 1 | ns fw1 openssl s_client -connect 10.255.0.2:4740 -tls1_3 -cert "$WORK/$1.crt" -key "$WORK/$1.key" -cipher DEFAULT@SECLEVEL=0 >"$WORK/out" 2>&1
+}
+anew() { # ASSIGNMENT...
+    kill "${DAEMONS[0]}"
+    poll 10 test ! -S "$WORK/run2/collector.sock" || fail "the collector does not stop"
+    ip netns exec "${LAB}fw2" env "$@" "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >>"$WORK/collector.log" 2>&1 &
+    DAEMONS[0]=$!
+    disown
+    poll 10 test -S "$WORK/run2/collector.sock" || fail "the collector does not start"
+}
+anew OPENSSL_CONF="$WORK/weak.cnf"
+weak short
+poll 10 grep -q 'by tls-ca: EE certificate key too weak' "$WORK/collector.log" || fail "RSA with 1024 bits"
+weak sha1
+poll 10 grep -q 'by tls-ca: CA signature digest algorithm too weak' "$WORK/collector.log" || fail "SHA-1"
+refusals() { grep -c 'refused a connection' "$WORK/collector.log"; }
+before=$(refusals)
+weak good
+[ "$(refusals)" -eq "$before" ] || fail "a good one is refused"
+
 # A list of what the CA has revoked, in tls-ca, is looked at: as long as it is valid.
 cat >"$WORK/ca.conf" <<CONF
 [ca]
@@ -96,12 +141,7 @@ listed() { # OPTIONS OF THE LIST...
 }
 sed -i "s,^tls-ca=.*,tls-ca=$WORK/listed.crt," "$WORK/fw2/sami.conf"
 cp "$WORK/ca.crt" "$WORK/listed.crt"
-kill "${DAEMONS[0]}"
-poll 10 test ! -S "$WORK/run2/collector.sock" || fail "the collector does not stop"
-ns fw2 "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >>"$WORK/collector.log" 2>&1 &
-DAEMONS[0]=$!
-disown
-poll 10 test -S "$WORK/run2/collector.sock" || fail "the collector does not start"
+anew
 run 0 'ok:' 1 peer test fw2.example
 listed -crldays 5
 run 0 'ok:' 1 peer test fw2.example
