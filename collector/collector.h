@@ -141,7 +141,7 @@ struct SamiCollector {
     GPtrArray *migrations;         /* of SamiCollectorMigration, finished ones too, bounded */
     gboolean is_paused;            /* a session is not read until the injector has drained */
     guint64 n_messages, n_octets, n_sessions, n_session_errors, n_session_overflows;
-    guint n_logged;                /* refused sessions since log_began_us */
+    guint n_logged;                /* sessions that were refused or broke since log_began_us */
     gint64 log_began_us;
     gint64 tidied_us;              /* when journal-dir was looked at last */
     guint64 refused_messages[SAMI_N_REASONS];

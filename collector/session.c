@@ -196,12 +196,17 @@ sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *reco
     sami_collector_session_drop(session);
 }
 
-/* Whoever has a certificate can be refused as often as he likes. */
+/* Whoever has a certificate can be refused, and break his connection, as often as he likes. */
+static gboolean
+is_logged(SamiCollector *collector)
+{
+    return collector->n_logged++ < REFUSALS_LOGGED_PER_MINUTE;
+}
+
 static void
 log_refusal(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
 {
-    SamiCollector *collector = session->collector;
-    if (collector->n_logged++ < REFUSALS_LOGGED_PER_MINUTE)
+    if (is_logged(session->collector))
         g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
                   sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
 }
@@ -661,7 +666,8 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
         g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 512));
         g_autofree gchar *quoted = g_strescape(text, NULL);
         session->collector->n_session_errors++;
-        g_message("%s (%s): %s", session->open.name, session->open.address, quoted);
+        if (is_logged(session->collector))
+            g_message("%s (%s): %s", session->open.name, session->open.address, quoted);
         return FALSE;
     }
     }
@@ -715,7 +721,8 @@ static void
 give_up(SamiCollectorSession *session, const gchar *why)
 {
     session->collector->n_session_errors++;
-    g_message("%s (%s): %s", session->open.name, session->open.address, why);
+    if (is_logged(session->collector))
+        g_message("%s (%s): %s", session->open.name, session->open.address, why);
     sami_collector_session_drop(session);
 }
 
@@ -745,7 +752,7 @@ sami_collector_sessions_watch(gpointer user_data)
     if (now_us - collector->log_began_us < 60 * G_USEC_PER_SEC)
         return G_SOURCE_CONTINUE;
     if (collector->n_logged > REFUSALS_LOGGED_PER_MINUTE)
-        g_warning("%u more sessions were refused in the last minute; samictl stats has the reasons", collector->n_logged - REFUSALS_LOGGED_PER_MINUTE);
+        g_warning("%u more sessions were refused or broke in the last minute; samictl stats has the reasons", collector->n_logged - REFUSALS_LOGGED_PER_MINUTE);
     collector->n_logged = 0;
     collector->log_began_us = now_us;
     return G_SOURCE_CONTINUE;

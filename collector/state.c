@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "collector/collector.h"
+#include "common/trust.h"
 #include "firewall/gate.h"
 #include "transport/daemon.h"
 
@@ -51,8 +52,10 @@ on_channel(GIOCondition condition, gpointer user_data)
 static gboolean
 make_journal_dir(const SamiConfig *config, GError **error)
 {
-    if (!config->journal || g_mkdir_with_parents(config->journal_dir, 0700) == 0)
+    if (!config->journal)
         return TRUE;
+    if (g_mkdir_with_parents(config->journal_dir, 0700) == 0)
+        return sami_trust_directory(config->journal_dir, FALSE, error); /* ledgers are in it, too */
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "journal-dir %s: %s", config->journal_dir, g_strerror(errno));
     return FALSE;
 }
@@ -103,7 +106,7 @@ static gboolean
 open_all(SamiCollector *collector, GError **error)
 {
     const SamiConfig *config = collector->config;
-    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group };
+    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user };
     g_autofree gchar *path = g_build_filename(config->run_dir, "collector.sock", NULL);
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;

@@ -407,7 +407,7 @@ load_directory(SamiConfig *config, const gchar *name,
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, local->message);
         return FALSE;
     }
-    if (!sami_trust_directory(path, error))
+    if (!sami_trust_directory(path, TRUE, error))
         return FALSE;
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     for (const gchar *entry = g_dir_read_name(directory); entry; entry = g_dir_read_name(directory))
@@ -469,7 +469,7 @@ load_main(SamiConfig *config, const gchar *name, GError **error)
         return FALSE;
     }
     g_autofree gchar *directory = g_path_get_dirname(config->path);
-    if (!sami_trust_directory(directory, error) || !source_open(&source, config->path, "sami", "cumulative", error) || !source_read(&source, config, error) ||
+    if (!sami_trust_directory(directory, TRUE, error) || !source_open(&source, config->path, "sami", "cumulative", error) || !source_read(&source, config, error) ||
         !load_cumulatives(config, &source, error))
         return FALSE;
     if (config->name)

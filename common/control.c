@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,20 +15,26 @@
 
 #include "common/control-json.h"
 #include "common/limits.h"
+#include "common/trust.h"
 
 /* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that
  * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
+/* Log lines about those who may not; the rest is counted, and summed up with the next one. */
+#define REFUSALS_LOGGED_PER_MINUTE 20u
 
 typedef struct {
     gboolean is_known;
-    gid_t id;
-} Group;
+    guint32 id;
+} Id;
 
 struct SamiControlServer {
     int fd;
     gchar *path;
-    Group operators, readers;
+    Id operators, readers;      /* groups */
+    Id outsider;                /* a user */
+    guint n_logged, n_unlogged; /* refusals, in this minute */
+    gint64 minute_us;
     gint64 idle_us;
     SamiControlFunc func;
     gpointer user_data;
@@ -131,15 +138,22 @@ has_line(const SamiControlClient *client)
     return client->input->len && memchr(client->input->data, '\n', client->input->len);
 }
 
+/* The next request is for when the answer to the last one is out: who asks and does not read takes no more memory than one answer. */
+static gboolean
+is_served(const SamiControlClient *client)
+{
+    return client->server && !client->is_busy && !client->is_ending && !client->output->len;
+}
+
 /* Which conditions matter now. While a request runs nothing is read, so that a client has one
  * request at a time and input stays bounded; HUP is always reported. */
 static void
 watch(SamiControlClient *client)
 {
-    GIOCondition wanted = client->is_busy || client->is_ending ? 0 : G_IO_IN;
+    GIOCondition wanted = is_served(client) ? G_IO_IN : 0;
     /* A request that waited behind the last one is in the input already and makes no event of its
      * own; a writable socket does. */
-    if (client->output->len || (!client->is_busy && has_line(client)))
+    if (client->output->len || (is_served(client) && has_line(client)))
         wanted |= G_IO_OUT;
     stop_source(&client->source);
     client->source = g_unix_fd_source_new(client->fd, wanted);
@@ -213,6 +227,25 @@ sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer
     queue(client, answer);
 }
 
+/* Whoever may ask can be refused as often as he likes. */
+static gboolean
+is_refusal_logged(SamiControlServer *server)
+{
+    gint64 now_us = g_get_monotonic_time();
+    if (now_us - server->minute_us >= 60 * G_USEC_PER_SEC) {
+        if (server->n_unlogged > 0)
+            g_message("control: %u more were refused in a minute", server->n_unlogged);
+        server->n_logged = server->n_unlogged = 0;
+        server->minute_us = now_us;
+    }
+    if (server->n_logged < REFUSALS_LOGGED_PER_MINUTE) {
+        server->n_logged++;
+        return TRUE;
+    }
+    server->n_unlogged++;
+    return FALSE;
+}
+
 /* One line for each request that can change something: who asked, and for what. */
 static gboolean
 is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObject *request)
@@ -227,7 +260,8 @@ is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObj
                   client->peer.uid, client->peer.pid);
         return TRUE;
     }
-    g_message("control: %s refused for user %u, process %d", command->name, client->peer.uid, client->peer.pid);
+    if (is_refusal_logged(client->server))
+        g_message("control: %s refused for user %u, process %d", command->name, client->peer.uid, client->peer.pid);
     g_autofree gchar *text = g_strdup_printf("'%s' is for root and members of the control group; the monitor group only reads", command->name);
     sami_control_finish(client, SAMI_EXIT_NOT_PERMITTED, NULL, text);
     return FALSE;
@@ -299,25 +333,20 @@ run_line(SamiControlClient *client, const gchar *line, gsize length)
     client->server->func(client, request, client->server->user_data);
 }
 
-/* Works off whole lines until one needs time. */
+/* One request a turn: others wait. */
 static void
 run_input(SamiControlClient *client)
 {
-    while (client->server && !client->is_busy && !client->is_ending) {
-        const guint8 *end =
-            client->input->len ? memchr(client->input->data, '\n', client->input->len) : NULL;
-        if (!end) {
-            if (client->input->len < SAMI_CONTROL_REQUEST_MAX)
-                return;
-            client->is_ending = TRUE;
-            g_autofree gchar *text =
-                g_strdup_printf("the request is longer than %u octets", SAMI_CONTROL_REQUEST_MAX);
-            return reject(client, SAMI_EXIT_USAGE, text);
-        }
+    const guint8 *end = client->input->len ? memchr(client->input->data, '\n', client->input->len) : NULL;
+    if (end) {
         gsize length = (gsize)(end - client->input->data);
         g_autofree gchar *line = g_strndup((const gchar *)client->input->data, length);
         g_byte_array_remove_range(client->input, 0, (guint)length + 1);
         run_line(client, line, length);
+    } else if (client->input->len >= SAMI_CONTROL_REQUEST_MAX) {
+        g_autofree gchar *text = g_strdup_printf("the request is longer than %u octets", SAMI_CONTROL_REQUEST_MAX);
+        client->is_ending = TRUE;
+        reject(client, SAMI_EXIT_USAGE, text);
     }
 }
 
@@ -346,8 +375,10 @@ on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
         hang_up(client);
         return G_SOURCE_REMOVE;
     }
-    run_input(client);
-    if (client->server && !client->is_busy && !client->is_ending && (condition & G_IO_IN))
+    flush(client);
+    if (is_served(client) && has_line(client))
+        run_input(client);
+    else if (is_served(client) && (condition & G_IO_IN))
         read_input(client);
     if (!client->server)
         return G_SOURCE_REMOVE;
@@ -360,7 +391,7 @@ on_client_ready(gint fd, GIOCondition condition, gpointer user_data)
 }
 
 static gboolean
-is_member(const Group *group, const struct ucred *peer, const gid_t *groups, gsize n)
+is_member(const Id *group, const struct ucred *peer, const gid_t *groups, gsize n)
 {
     gboolean is_in = group->is_known && peer->gid == group->id;
     for (gsize i = 0; group->is_known && i < n; i++)
@@ -368,13 +399,23 @@ is_member(const Group *group, const struct ucred *peer, const gid_t *groups, gsi
     return is_in;
 }
 
+/* The network process, which talks to strangers: its user may well have the control group for its own. */
+static gboolean
+is_outsider(SamiControlServer *server, const struct ucred *peer)
+{
+    gboolean is_it = server->outsider.is_known && peer->uid == server->outsider.id;
+    if (is_it && is_refusal_logged(server))
+        g_warning("control: process %d of user %u is turned away: that is the user of the network processes, which have nothing to ask here", peer->pid, peer->uid);
+    return is_it;
+}
+
 /* FALSE: of neither class. */
 static gboolean
-classify(const SamiControlServer *server, SamiControlClient *client)
+classify(SamiControlServer *server, SamiControlClient *client)
 {
     gid_t groups[256];
     socklen_t length = sizeof client->peer, size = sizeof groups;
-    if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length) != 0)
+    if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length) != 0 || is_outsider(server, &client->peer))
         return FALSE;
     gsize n = getsockopt(client->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0 ? size / sizeof groups[0] : 0;
     client->may_change = client->peer.uid == 0 || client->peer.uid == geteuid() || is_member(&server->operators, &client->peer, groups, n);
@@ -467,7 +508,8 @@ open_socket(SamiControlServer *server, GError **error)
                     g_strerror(errno));
         return FALSE;
     }
-    if (!clear_stale(&address, error))
+    /* Whoever can write there could put his own socket in our place, and have us change the mode of what he names. */
+    if (!sami_trust_directory(directory, FALSE, error) || !clear_stale(&address, error))
         return FALSE;
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode &
@@ -489,11 +531,19 @@ open_socket(SamiControlServer *server, GError **error)
 }
 
 /* Without root (a lab) the file cannot be given to another group: then only our own user may. */
-static Group
+static Id
 find_group(const gchar *name)
 {
     const struct group *entry = name && *name && geteuid() == 0 ? getgrnam(name) : NULL;
-    return (Group){.is_known = entry != NULL, .id = entry ? entry->gr_gid : 0};
+    return (Id){.is_known = entry != NULL, .id = entry ? entry->gr_gid : 0};
+}
+
+/* Whoever is not root cannot have given a process to another user. */
+static Id
+find_user(const gchar *name)
+{
+    const struct passwd *entry = name && *name && geteuid() == 0 ? getpwnam(name) : NULL;
+    return (Id){.is_known = entry != NULL, .id = entry ? entry->pw_uid : 0};
 }
 
 SamiControlServer *
@@ -506,6 +556,7 @@ sami_control_server_new(const gchar *path, const SamiControlAccess *access, Sami
     server->user_data = user_data;
     server->operators = find_group(access->operators);
     server->readers = find_group(access->readers);
+    server->outsider = find_user(access->outsider);
     server->idle_us = access->idle_ms ? access->idle_ms * (gint64)1000 : SAMI_CONTROL_IDLE_S * G_USEC_PER_SEC;
     server->clients = g_ptr_array_new_with_free_func((GDestroyNotify)sami_control_client_unref);
     if (!open_socket(server, error)) {

@@ -2,14 +2,14 @@
  *
  * A request has "cmd". Every answer line is either an event ({"event":…}) or the last line of the request, which has
  * "exit" (an exit code of OPERATIONS §2) and, if that is not 0, "error" with the text for the operator. A client sends one
- * request at a time, whose members have the types of control-request.c. At most SAMI_CONTROL_REQUEST_MAX octets a request,
+ * request at a time, whose members have the types of control-request.c; what it asks behind that waits until it has read the answer. At most SAMI_CONTROL_REQUEST_MAX octets a request,
  * SAMI_CONTROL_CLIENTS_MAX clients, of them SAMI_CONTROL_READERS_MAX that may only read; one that has asked for nothing for
  * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only after a connect to it was
  * refused.
  *
  * Who may do what is decided by the credentials that the client had when it connected (SO_PEERCRED): root, the daemon's own user and members of the
- * control group may do all, members of the monitor group only what changes nothing. Whatever may change something is logged, with who
- * asked for it. */
+ * control group may do all, members of the monitor group only what changes nothing, and the user of the network process nothing at all. Whatever may
+ * change something is logged, with who asked for it. */
 #pragma once
 
 #include <json-glib/json-glib.h>
@@ -42,14 +42,15 @@ typedef struct SamiControlClient SamiControlClient;
  * longer than the call takes a reference. Sending to a client that hung up is harmless. */
 typedef void (*SamiControlFunc)(SamiControlClient *client, JsonObject *request, gpointer user_data);
 
-/* The groups of the two classes; NULL, "" or a group that does not exist: nobody. Names are resolved once. */
+/* The groups of the two classes, and the user who is of neither whatever his groups are; NULL, "" or what does not exist: nobody. Names are resolved once. */
 typedef struct {
     const gchar *operators; /* control-group= */
     const gchar *readers;   /* monitor-group= */
+    const gchar *outsider;  /* user= */
     guint idle_ms;          /* 0: SAMI_CONTROL_IDLE_S */
 } SamiControlAccess;
 
-/* Makes the directory if it is missing, binds and listens at once, so it can be called before privileges are dropped. The file's mode is 0660 with
+/* Makes the directory if it is missing, refuses one that others may write, binds and listens at once, so it can be called before privileges are dropped. The file's mode is 0660 with
  * the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
 SamiControlServer *sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data,
                                            GError **error);

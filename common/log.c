@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/value.h"
+
 typedef struct {
     const gchar *program;
     gboolean is_debug;
@@ -59,8 +61,9 @@ make_line(const Writer *writer, const Level *level, const gchar *message)
     g_autofree gchar *time = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S.%fZ");
     gchar *line = g_strdup_printf("%s %s[%d] %s: %s\n", time, writer->program, (int)getpid(),
                                   level->name, message);
+    sami_value_mask_controls(line);
     for (gchar *at = line; at[0] && at[1]; at++)
-        if ((guchar)*at < 0x20 || *at == 0x7f)
+        if (*at == '\n')
             *at = ' ';
     return line;
 }

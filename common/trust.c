@@ -107,14 +107,14 @@ sami_trust_read(const gchar *path, SamiTrust trust, gsize max, gsize *ret_length
 }
 
 gboolean
-sami_trust_directory(const gchar *path, GError **error)
+sami_trust_directory(const gchar *path, gboolean is_each_checked, GError **error)
 {
     struct stat status;
     if (stat(path, &status) != 0)
         return fail(path, errno, error);
     if (!check_owner(path, &status, error))
         return FALSE;
-    if (!(status.st_mode & 022) || (status.st_mode & S_ISVTX))
+    if (!(status.st_mode & 022) || (is_each_checked && (status.st_mode & S_ISVTX)))
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: others may write into it, and so decide whom we believe (mode %04o, allowed 0755); "
                 "next: chmod go-w %s", path, status.st_mode & 07777u, path);

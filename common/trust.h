@@ -20,8 +20,8 @@ int sami_trust_open(const gchar *path, SamiTrust trust, GError **error);
 gchar *sami_trust_read_fd(int fd, const gchar *path, gsize max, gsize *ret_length, GError **error);
 /* Both. (transfer full) */
 gchar *sami_trust_read(const gchar *path, SamiTrust trust, gsize max, gsize *ret_length, GError **error);
-/* A directory whose files are read because they are in it. One that others may write is refused, but for one with the sticky bit: who owns its files
- * is then checked with each. */
-gboolean sami_trust_directory(const gchar *path, GError **error);
+/* A directory whose files are read because they are in it. One that others may write is refused, but for one with the sticky bit where the owner of each
+ * file is checked with it. */
+gboolean sami_trust_directory(const gchar *path, gboolean is_each_checked, GError **error);
 /* free() for secrets: overwrites what was there. NULL is fine. */
 void sami_trust_wipe(gchar *secret, gsize length);

@@ -34,6 +34,17 @@ refuse(GError **error, const gchar *text, const gchar *format, ...)
     return FALSE;
 }
 
+void
+sami_value_mask_controls(gchar *text)
+{
+    for (guchar *at = (guchar *)text; *at; at++) {
+        if ((*at < 0x20 && *at != '\n') || *at == 0x7f)
+            *at = '?';
+        else if (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f)
+            at[0] = at[1] = '?';
+    }
+}
+
 gchar *
 sami_value_duration_print(guint64 ms)
 {

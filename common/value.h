@@ -36,6 +36,9 @@ gboolean sami_value_address(const gchar *text, gboolean has_length, GError **err
 gboolean sami_value_protocol(const gchar *text, guint64 *ret_number, GError **error);
 /* "80" or "8000-8999": first and last port. */
 gboolean sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error);
+/* What a terminal might obey, in a text of somebody else's, becomes '?': control characters, but for a newline, and in UTF-8 those from U+0080 to U+009F,
+ * of which one begins escape sequences, too. */
+void sami_value_mask_controls(gchar *text);
 /* Letters, digits, '-', '_' and '.', at most `max` of them. */
 gboolean sami_value_word(const gchar *text, gsize max, GError **error);
 /* A moment in UTC, "2026-12-31T23:59:59Z", or the beginning of a day, "2026-12-31" (ISO 8601): seconds since 1970, which is later. */

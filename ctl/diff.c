@@ -116,7 +116,8 @@ save(const Table *table, const gchar *path, GError **error)
                                (const gchar *)g_hash_table_lookup(table->flows, words->pdata[i]));
     if (!strcmp(path, "-"))
         return fwrite(text->str, 1, text->len, stdout) == text->len ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
-    return g_file_set_contents(path, text->str, (gssize)text->len, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
+    /* For operators: each connection is in it. */
+    return g_file_set_contents_full(path, text->str, (gssize)text->len, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
 }
 
 static gboolean

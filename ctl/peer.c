@@ -428,10 +428,63 @@ add_us_there(Adding *adding, GError **error)
     return FALSE;
 }
 
+static gchar *
+read_pem(const gchar *path)
+{
+    gchar *pem = NULL;
+    return path && g_file_get_contents(path, &pem, NULL, NULL) ? pem : NULL;
+}
+
+/* A name that another file has would be there twice, and no daemon would start any more. */
+static gboolean
+check_files(const Adding *adding, GError **error)
+{
+    const Ctl *ctl = adding->ctl;
+    const gchar *name = adding->file->name;
+    const struct {
+        File file;
+        gboolean is_there;
+    } parts[] = {{FILE_PEER, ctl->config && sami_config_peer(ctl->config, name)},
+                 {FILE_SIGNER, ctl->config && adding->is_receive && sami_config_signer(ctl->config, name)}};
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree gchar *path = file_path(ctl, parts[i].file, name), *directory = g_path_get_dirname(path);
+        if (!parts[i].is_there || g_file_test(path, G_FILE_TEST_EXISTS))
+            continue;
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: another file there than %s is for this name, and `peer add` changes none that it has not made; "
+                    "edit that one, or move it away; nothing was written", directory, path);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* A key is public, so anybody's file can have anybody's; no collector starts with one of two signers. */
+static gboolean
+check_keys(const Adding *adding, GError **error)
+{
+    const Ctl *ctl = adding->ctl;
+    for (guint i = 0; ctl->config && i < ctl->config->signers->len; i++) {
+        const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
+        for (guint k = 0; strcmp(signer->name, adding->file->name) != 0 && signer->key_files[k]; k++) {
+            g_autofree gchar *pem = read_pem(signer->key_files[k]);
+            g_auto(GStrv) prints = pem ? sami_pki_fingerprints(pem, SAMI_PEM_PUBLIC_KEY, SAMI_KEYS_MAX, NULL) : NULL;
+            for (guint p = 0; prints && prints[p]; p++) {
+                if (!g_strv_contains((const gchar *const *)adding->prints.keys, prints[p]))
+                    continue;
+                g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "the signing key %s in the peer file of %s is that of %s here; a firewall with a new name: samictl peer "
+                            "remove %s; nothing was written", prints[p], adding->file->name, signer->name, signer->name);
+                return FALSE;
+            }
+        }
+    }
+    return TRUE;
+}
+
 static gboolean
 check_peer(const Adding *adding, GError **error)
 {
     const Ctl *ctl = adding->ctl;
+    if (!check_files(adding, error) || (adding->is_receive && !check_keys(adding, error)))
+        return FALSE;
     if (ctl->config && !strcmp(ctl->config->name, adding->file->name)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is this firewall's own name; add the other one's peer file", adding->file->name);
         return FALSE;
@@ -520,7 +573,7 @@ ctl_peer_update(Ctl *ctl, GError **error)
         fail_no_peer(ctl, name, error);
         return SAMI_EXIT_USAGE;
     }
-    if (!make_update(&adding, &is_unchanged, error))
+    if ((sami_config_signer(ctl->config, name) && !check_keys(&adding, error)) || !make_update(&adding, &is_unchanged, error))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_prints_say(&adding.prints, name, adding.file->address);
@@ -544,13 +597,6 @@ ctl_peer_export(Ctl *ctl, GError **error)
     g_autofree gchar *text = sami_peer_file_print(peer);
     ctl_say(stdout, "%s", text);
     return SAMI_EXIT_DONE;
-}
-
-static gchar *
-read_pem(const gchar *path)
-{
-    gchar *pem = NULL;
-    return path && g_file_get_contents(path, &pem, NULL, NULL) ? pem : NULL;
 }
 
 static void

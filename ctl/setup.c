@@ -136,7 +136,7 @@ install_certificate(Setup *setup, GError **error)
     const gchar *file = setup->ctl->args.certificate;
     g_autofree gchar *text = NULL, *old = NULL;
     gint64 expiry_s = 0;
-    if (!ctl_read(file, &text, NULL, error) || !sami_pki_check_identity(own->name, file, own->key, own->passphrase_file, error) ||
+    if (!ctl_read(file, &text, NULL, error) || !sami_pki_check_certificate(own->name, text, file, own->key, own->passphrase_file, error) ||
         !sami_pki_certificate_expiry(text, strlen(text), &expiry_s, error))
         return FALSE;
     if (strstr(text, "PRIVATE KEY")) {

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/value.h"
+
 typedef struct {
     const gchar *name;
     gchar letter;
@@ -248,9 +250,7 @@ ctl_say(FILE *stream, const gchar *format, ...)
     va_start(args, format);
     g_autofree gchar *text = g_strdup_vprintf(format, args);
     va_end(args);
-    for (gchar *at = text; *at; at++)
-        if (((guchar)*at < 0x20 && *at != '\n') || *at == 0x7f)
-            *at = '?';
+    sami_value_mask_controls(text);
     fputs(text, stream);
 }
 

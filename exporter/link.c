@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "common/value.h"
+
 /* Of session-age: the last part, in which a freeze may end before the collector ends the session. */
 #define AGE_MARGIN 16
 
@@ -407,6 +409,8 @@ on_frame(SamiMigration *m, SamiFrameType type, guint8 *payload, gsize length)
     case SAMI_FRAME_CLOSE: sami_migration_lost(m, "the collector closed the session"); return;
     default: {
         g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 1024));
+        sami_value_mask_controls(text);
+        g_strdelimit(text, "\n", ' ');
         g_autofree gchar *named = type == SAMI_FRAME_MALFORMED ? g_strdup_printf("%s: %s", m->peer->name, text) : NULL;
         sami_migration_lost(m, named ? named : text);
     }

@@ -138,7 +138,7 @@ static gboolean
 open_all(SamiExporter *exporter, GError **error)
 {
     const SamiConfig *config = exporter->config;
-    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group };
+    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user };
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
     if (!sami_daemon_load_key(config, &exporter->key, &exporter->key_stamp, error) ||
         !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "common/value.h"
+
 #define EVERY_US (G_USEC_PER_SEC / 5)
 #define CALLS 256u /* between looks at the clock */
 #define WIDTH 32u
@@ -61,9 +63,7 @@ replay_say(FILE *stream, ReplayProgress *progress, const gchar *format, ...)
     va_start(args, format);
     g_autofree gchar *text = g_strdup_vprintf(format, args);
     va_end(args);
-    for (gchar *at = text; *at; at++)
-        if (((guchar) *at < 0x20 && *at != '\n') || *at == 0x7f)
-            *at = '?';
+    sami_value_mask_controls(text);
     replay_progress_hide(progress);
     fputs(text, stream);
 }

@@ -76,17 +76,23 @@ check_numbers(GKeyFile *file, GError **error)
     return FALSE;
 }
 
-/* Blocks of one type and nothing else: all that is carried along is under the fingerprint that somebody compared. */
+/* Blocks of one type; what was around them is left out: all that is carried along is under the fingerprint that somebody compared. */
 static gboolean
-check_pem(const gchar *pem, const gchar *type, const gchar *key, GError **error)
+take_pem(gchar **text, const gchar *type, const gchar *key, GError **error)
 {
     g_autoptr(GError) local = NULL;
+    const gchar *pem = *text;
     if (strstr(pem, "PRIVATE KEY"))
         return refuse(error, "this is a private key, which must never leave its host", key);
     g_auto(GStrv) fingerprints = sami_pki_fingerprints(pem, type, SAMI_PEER_FILE_BLOCKS_MAX, &local);
     if (!fingerprints)
         return refuse(error, local->message, key);
-    return fingerprints[1] && !strcmp(fingerprints[0], fingerprints[1]) ? refuse(error, "is there twice", key) : TRUE;
+    if (fingerprints[1] && !strcmp(fingerprints[0], fingerprints[1]))
+        return refuse(error, "is there twice", key);
+    g_auto(GStrv) blocks = sami_pki_split(pem, type, SAMI_PEER_FILE_BLOCKS_MAX, NULL);
+    g_free(*text);
+    *text = g_strjoinv("", blocks);
+    return TRUE;
 }
 
 static gboolean
@@ -102,7 +108,7 @@ check_names(const SamiPeerFile *peer, GError **error)
 }
 
 static gboolean
-check_values(const SamiPeerFile *peer, GError **error)
+check_values(SamiPeerFile *peer, GError **error)
 {
     g_auto(GStrv) addresses = NULL;
     if (!sami_value_name(peer->name, error) ||
@@ -110,9 +116,9 @@ check_values(const SamiPeerFile *peer, GError **error)
         g_prefix_error(error, "peer file: ");
         return FALSE;
     }
-    return check_pem(peer->signing_key_pem, SAMI_PEM_PUBLIC_KEY, "signing-key", error) &&
+    return take_pem(&peer->signing_key_pem, SAMI_PEM_PUBLIC_KEY, "signing-key", error) &&
            (!peer->certificate_pem ||
-            (check_pem(peer->certificate_pem, SAMI_PEM_CERTIFICATE, "certificate", error) && check_names(peer, error)));
+            (take_pem(&peer->certificate_pem, SAMI_PEM_CERTIFICATE, "certificate", error) && check_names(peer, error)));
 }
 
 SamiPeerFile *

@@ -184,13 +184,10 @@ load_key(const gchar *key_file, const gchar *passphrase_file, GError **error)
     return sami_private_key_load(key_file, passphrase_file, error);
 }
 
-gboolean
-sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
+static gboolean
+check_identity(const gchar *name, BIO *pem, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
 {
-    ERR_clear_error();
-    g_autoptr(BIO) certificate_bio = BIO_new_file(certificate_file, "r");
-    g_autoptr(X509)
-        certificate = certificate_bio ? PEM_read_bio_X509(certificate_bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    g_autoptr(X509) certificate = pem ? PEM_read_bio_X509(pem, NULL, sami_openssl_no_passphrase, NULL) : NULL;
     if (!certificate)
         return fail(certificate_file, error);
     g_autoptr(EVP_PKEY) key = load_key(key_file, passphrase_file, error);
@@ -207,6 +204,22 @@ sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const 
                     "%s is for another name than %s; nothing was changed",
                     certificate_file, name);
     return is_pair && is_named;
+}
+
+gboolean
+sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error)
+{
+    ERR_clear_error();
+    g_autoptr(BIO) pem = BIO_new_file(certificate_file, "r");
+    return check_identity(name, pem, certificate_file, key_file, passphrase_file, error);
+}
+
+gboolean
+sami_pki_check_certificate(const gchar *name, const gchar *pem, const gchar *place, const gchar *key_file, const gchar *passphrase_file, GError **error)
+{
+    ERR_clear_error();
+    g_autoptr(BIO) bio = BIO_new_mem_buf(pem, -1);
+    return check_identity(name, bio, place, key_file, passphrase_file, error);
 }
 
 /* PKCS#8 in PEM, encrypted with AES-256 under PBKDF2 where there is a passphrase. */

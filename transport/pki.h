@@ -9,6 +9,8 @@
 gboolean sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error);
 /* Is the certificate of this key, and for this name? */
 gboolean sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error);
+/* Of a certificate that was read already, from `place`, which may say something else by now. */
+gboolean sami_pki_check_certificate(const gchar *name, const gchar *pem, const gchar *place, const gchar *key_file, const gchar *passphrase_file, GError **error);
 /* A certificate request (PKCS#10) with the name as dNSName and the usages that our own certificates have, and its key unless that is there. Left as it is
  * where it is there. */
 gboolean sami_pki_make_request(const gchar *name, const gchar *request_file, const gchar *key_file, const gchar *passphrase_file, GError **error);

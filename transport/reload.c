@@ -1,6 +1,7 @@
 #include "transport/reload.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -68,7 +69,7 @@ sami_reload_write(const SamiNetworkConfig *config, GError **error)
         return -1;
     const guint8 *data = g_variant_get_data(packed);
     gsize n = g_variant_get_size(packed), at = 0;
-    int fd = n <= RELOAD_MAX ? memfd_create("sami-peers", MFD_CLOEXEC) : -1;
+    int fd = n <= RELOAD_MAX ? memfd_create("sami-peers", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
     if (n > RELOAD_MAX)
         errno = EFBIG;
     while (fd >= 0 && at < n) {
@@ -79,7 +80,8 @@ sami_reload_write(const SamiNetworkConfig *config, GError **error)
             break;
         at += (gsize) written;
     }
-    if (fd >= 0 && at == n)
+    /* The connector may map code from files, and shall have none that it can write. */
+    if (fd >= 0 && at == n && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
         return fd;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "peers for the network process: %s", g_strerror(errno));
     if (fd >= 0)

@@ -123,6 +123,7 @@ static const Call allowed[] = {
     { "fcntl", ALL, IS(1, F_GETFD) },
     { "fcntl", ALL, IS(1, F_SETFD) },
     { "fcntl", BOTH, IS(1, F_DUPFD_CLOEXEC) },
+    { "fcntl", STATE, IS(1, F_ADD_SEALS) },
     { "ioctl", ALL, IS(1, TCGETS) },
     { "ioctl", BOTH, IS(1, FIONREAD) },
     { "ioctl", BOTH, IS(1, FIONBIO) },
@@ -204,6 +205,16 @@ static const Call allowed[] = {
 #endif
 };
 
+/* Of what is allowed. A socket that is closed by whoever has it last, of an abort or not, blocks him for as long as SO_LINGER says, whatever else is
+ * non-blocking: passed to the state process, that would stand still. And a connection that is made by the first octets sent is asked of nobody (Landlock
+ * looks at connect()). */
+static const Call refused[] = {
+    { "setsockopt", BOTH, IS2(1, SOL_SOCKET, 2, SO_LINGER) },
+    { "sendto", BOTH, BITS(3, MSG_FASTOPEN, MSG_FASTOPEN) },
+    { "sendmsg", ALL, BITS(2, MSG_FASTOPEN, MSG_FASTOPEN) },
+    { "sendmmsg", BOTH, BITS(3, MSG_FASTOPEN, MSG_FASTOPEN) },
+};
+
 /* The C library of a later system asks for these first, and takes ENOSYS as the kernel's age. GLib's pools do the same with sched_getattr. */
 static const gchar *const too_new[] = {
     "clone3",     "openat2",     "close_range", "epoll_pwait2",   "futex_waitv",      "futex_wait",  "futex_wake",
@@ -247,7 +258,9 @@ add_all(scmp_filter_ctx filter, guint32 action, const gchar *const *names, guint
 static gboolean
 fill_new(scmp_filter_ctx filter, SamiSandbox sandbox)
 {
-    (void) sandbox;
+    for (guint i = 0; i < G_N_ELEMENTS(refused); i++)
+        if ((refused[i].sandboxes & (1u << sandbox)) && !add(filter, SCMP_ACT_ERRNO(EPERM), refused[i].name, refused[i].n, refused[i].arguments))
+            return FALSE;
     return add_all(filter, SCMP_ACT_ERRNO(ENOSYS), too_new, G_N_ELEMENTS(too_new));
 }
 
@@ -284,7 +297,8 @@ load(SamiSandbox sandbox, guint32 rest, gboolean is_logged, gboolean (*fill_in)(
     return result == 0;
 }
 
-/* Two filters, of which the stricter answer counts: every thread that is made asks for clone3 first, which is no news for the kernel's log. */
+/* Two filters, of which the stricter answer counts: every thread that is made asks for clone3 first, which is no news for the kernel's log. And a filter
+ * cannot say of a call both that it is allowed and that with some arguments it is not. */
 gboolean
 sami_sandbox_filter(SamiSandbox sandbox, GError **error)
 {

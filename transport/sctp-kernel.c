@@ -399,11 +399,9 @@ receive(SamiSctpAssoc *base, const guint8 **ret_message, gsize *ret_n, guint16 *
     return SAMI_SCTP_OVER;
 }
 
-static SamiSctpResult
-send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n, gboolean is_urgent)
+static ssize_t
+send_with(const Assoc *assoc, const struct sctp_sndinfo *info, const guint8 *message, gsize n)
 {
-    Assoc *assoc = (Assoc *) base;
-    const struct sctp_sndinfo info = { .snd_sid = stream, .snd_flags = is_urgent ? SCTP_SACK_IMMEDIATELY : 0 };
     union {
         struct cmsghdr header;
         guint8 octets[CMSG_SPACE(sizeof(struct sctp_sndinfo))];
@@ -412,9 +410,17 @@ send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n
     struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.octets, .msg_controllen = sizeof(control) };
     control.header.cmsg_level = IPPROTO_SCTP;
     control.header.cmsg_type = SCTP_SNDINFO;
-    control.header.cmsg_len = CMSG_LEN(sizeof(info));
-    memcpy(CMSG_DATA(&control.header), &info, sizeof(info));
-    ssize_t sent = sendmsg(assoc->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    control.header.cmsg_len = CMSG_LEN(sizeof(*info));
+    memcpy(CMSG_DATA(&control.header), info, sizeof(*info));
+    return sendmsg(assoc->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static SamiSctpResult
+send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n, gboolean is_urgent)
+{
+    Assoc *assoc = (Assoc *) base;
+    const struct sctp_sndinfo info = { .snd_sid = stream, .snd_flags = is_urgent ? SCTP_SACK_IMMEDIATELY : 0 };
+    ssize_t sent = send_with(assoc, &info, message, n);
     if (sent == (ssize_t) n)
         return SAMI_SCTP_DONE;
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -490,9 +496,9 @@ static void
 assoc_free(SamiSctpAssoc *base)
 {
     Assoc *assoc = (Assoc *) base;
-    const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+    const struct sctp_sndinfo now = { .snd_flags = SCTP_ABORT };
     if (base->state != SAMI_SCTP_CLOSED)
-        setsockopt(assoc->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        send_with(assoc, &now, NULL, 0); /* RFC 6458 §5.3.4: an ABORT, as SO_LINGER would have close() do, which the sandbox does not have */
     g_source_destroy(assoc->fd_source);
     g_source_unref(assoc->fd_source);
     close(assoc->fd);

@@ -17,6 +17,8 @@
 #define EKM_LABEL "EXPERIMENTAL-SAMI-IPFIX-v1"
 /* Forward secrecy and AEAD only. */
 #define DTLS_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
+/* 112 bits (SSL_CTX_set_security_level(3)): no RSA below 2048 bits, no SHA-1, in the handshake and in what a CA signs. */
+#define SECURITY_LEVEL 2
 /* Several records a read(2): at full rate a Message is four or five records. */
 #define READ_BUFFER (64 * 1024)
 
@@ -28,6 +30,8 @@ typedef struct {
 /* An old certificate and a new one, and room. */
 #define PINS_MAX 4u
 #define CERTIFICATES_MAX (256u * 1024u)
+/* The CAs of any system, and lists of what they have revoked. */
+#define CA_MAX (16u * 1024u * 1024u)
 
 struct SamiTls {
     SSL_CTX *context;
@@ -277,41 +281,40 @@ load_identity(SSL_CTX *context, const SamiNetworkConfig *config, int key_fd, int
     return is_loaded;
 }
 
-/* As X509_STORE_load_file() does with a file: certificates and revocation lists, at least one of them. */
+/* As X509_STORE_load_file() does with a file: certificates and revocation lists, at least one of them. With a list there has to be one for each peer's
+ * certificate, that is valid now and does not have it: whoever put one there did not want it passed over. */
 static gboolean
 add_certificates(X509_STORE *store, const gchar *text)
 {
     BIO *bio = BIO_new_mem_buf(text, -1);
     STACK_OF(X509_INFO) *all = PEM_X509_INFO_read_bio(bio, NULL, sami_openssl_no_passphrase, NULL);
-    int n = 0;
+    int n = 0, n_lists = 0;
     for (int i = 0; i < sk_X509_INFO_num(all); i++) {
         const X509_INFO *one = sk_X509_INFO_value(all, i);
-        n += (one->x509 && X509_STORE_add_cert(store, one->x509) == 1) || (one->crl && X509_STORE_add_crl(store, one->crl) == 1);
+        n += one->x509 && X509_STORE_add_cert(store, one->x509) == 1;
+        n_lists += one->crl && X509_STORE_add_crl(store, one->crl) == 1;
     }
     sk_X509_INFO_pop_free(all, X509_INFO_free);
     BIO_free(bio);
-    return n > 0;
+    return n + n_lists > 0 && (n_lists == 0 || X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1);
 }
 
 static X509_STORE *
 load_ca(const SamiNetworkConfig *config, GError **error)
 {
-    int fd = config->ca_file && !config->ca ? sami_trust_open(config->ca_file, SAMI_TRUST_PUBLIC, error) : -1;
-    if (config->ca_file && !config->ca && fd < 0) {
+    gsize length;
+    gboolean is_file = config->ca_file && !config->ca;
+    g_autofree gchar *text = is_file ? sami_trust_read(config->ca_file, SAMI_TRUST_PUBLIC, CA_MAX, &length, error) : g_strdup(config->ca);
+    if (is_file && !text) {
         g_prefix_error(error, "tls-ca ");
         return NULL;
     }
-    if (fd >= 0)
-        close(fd);
     ERR_clear_error();
     X509_STORE *store = X509_STORE_new();
-    gboolean is_loaded = config->ca        ? add_certificates(store, config->ca)
-                         : config->ca_file ? X509_STORE_load_file(store, config->ca_file) == 1
-                                           : TRUE;
-    if (is_loaded)
+    if (store && (!text || add_certificates(store, text)))
         return store;
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: %s", config->ca_file ? config->ca_file : "",
-                sami_openssl_take_reason());
+    ERR_clear_error();
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "tls-ca %s: no certificate in PEM form", config->ca_file ? config->ca_file : "");
     X509_STORE_free(store);
     return NULL;
 }
@@ -330,6 +333,8 @@ restrict_context(SSL_CTX *context, gboolean is_dtls)
         SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
         SSL_CTX_clear_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_EXTENDED_MASTER_SECRET);
     }
+    /* A system-wide openssl.cnf may have less, for whatever else still needs that. */
+    SSL_CTX_set_security_level(context, MAX(SSL_CTX_get_security_level(context), SECURITY_LEVEL));
     SSL_CTX_set_options(context,
                         SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */

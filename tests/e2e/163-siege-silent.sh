@@ -19,3 +19,28 @@ for ((i = 0; i < TIMES; i++)); do
     siege begun $((MANY_MIGRATIONS + 2)) siege_counted refused_limit_total "$(more refused_limit_total 4)"
     [ "$(siege_peer migrations)" -le $MANY_MIGRATIONS ] || siege_fail "$(siege_peer migrations) migrations run"
 done
+
+# One that breaks its connection again and again is counted, and logged no more often than what is refused: a log has room for others.
+ATTACK=broken
+logged() { grep -c 'fw3.example (.*: TLS: ' "$WORK/collector2.log"; }
+before=$(logged) wanted=$(more session_errors_total 200)
+ns fw3 python3 - "$WORK/fw3" <<'PYTHON' &
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.load_cert_chain(sys.argv[1] + "/tls.crt", sys.argv[1] + "/tls.key")
+while True:
+    try:
+        connection = context.wrap_socket(socket.create_connection(("10.255.0.2", 4740)))
+        connection.shutdown(socket.SHUT_WR)  # without close_notify
+        connection.close()
+    except OSError:
+        pass
+PYTHON
+BREAKER=$!
+poll 60 siege_counted session_errors_total "$wanted" || siege_fail "it is not counted"
+siege_honest
+kill $BREAKER
+wait $BREAKER 2>/dev/null
+echo "broken: $(($(siege_counter session_errors_total) - wanted + 200)) sessions, $(($(logged) - before)) lines"
+[ $(($(logged) - before)) -le 130 ] || siege_fail "$(($(logged) - before)) lines" # two minutes' worth at most

@@ -38,6 +38,26 @@ print=$(sed -n 's/.*--fingerprint //p' "$WORK/err")
 run 3 'nothing was written' peer add "$WORK/fw2/fw2.example.peer" --both --allow 10.0.0.0/24 --fingerprint "${print%?}x"
 run 3 'not of fw3.example' peer add "$WORK/fw2/fw2.example.peer" --both --allow 10.0.0.0/24 --fingerprint "$print" --name fw3.example
 nothing "by file"
+# What it says is shown without what a terminal obeys: the escape sequence that begins with U+009B, too.
+printf '[sami-peer]\nversion=1\n\302\2332J\0331m\n' >"$WORK/escape.peer"
+run 1 'which is not a key-value pair' peer add "$WORK/escape.peer" --send
+LC_ALL=C grep -q "$(printf '\302\233\|\033')" "$WORK/out" "$WORK/err" && fail "escape sequences"
+# A name that a file of another name has: two files for it are a configuration that no daemon reads.
+printf '[peer]\nname=fw2.example\ncertificate=../tls.crt\n' >"$WORK/fw1/peers.d/other.conf"
+run 1 'peers.d: another file there than' peer add "$WORK/fw2/fw2.example.peer" --send --yes
+rm "$WORK/fw1/peers.d/other.conf"
+printf '[signer]\nname=fw2.example\nkeys=../signing.pub\n' >"$WORK/fw1/signers.d/other.conf"
+run 1 'signers.d: another file there than' peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24
+rm "$WORK/fw1/signers.d/other.conf"
+nothing "beside another file"
+# Another firewall's key under a name of one's own: no collector starts with two signers of one key.
+ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw9" setup --name fw9.example >"$WORK/out" 2>&1 || fail "setup of another"
+cp "$WORK/fw2/signing.pub" "$WORK/fw9/signing.pub"
+ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw9" setup >"$WORK/out" 2>&1 || fail "its peer file"
+ctl 1 -q peer add "$WORK/fw9/fw9.example.peer" --both --yes --allow 10.0.0.0/24 || fail "the one who has it first"
+run 3 'is that of fw9.example here' peer add "$WORK/fw2/fw2.example.peer" --receive --yes --allow 10.0.0.0/24
+ctl 1 -q peer remove fw9.example || fail "peer remove"
+nothing "with another's key"
 # On a terminal he is asked.
 terminal() { # ANSWER: the exit status
     ns fw1 python3 - "$BUILD/samictl" "$WORK" "$1" <<'PY'

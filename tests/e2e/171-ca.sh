@@ -15,7 +15,7 @@ run() { # STATUS WORD FIREWALL ARGUMENTS...
 }
 for name in ca rogue; do
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$WORK/$name.key" -out "$WORK/$name.crt" -subj "/CN=$name" -days 10 \
-        -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign' 2>"$WORK/out" || fail "no CA"
+        -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign' 2>"$WORK/out" || fail "no CA"
 done
 # sign CA REQUEST CERTIFICATE [OPTIONS...]: as a CA does that copies what the request asks for
 sign() {
@@ -75,10 +75,84 @@ cp "$WORK/fw1/tls.key" "$WORK/fw1.key"
 present "$WORK/expired.crt" - 'expired'
 present "$WORK/rogue.crt.1" - 'unknown_ca'
 present "$WORK/other.crt" "$WORK/other/tls.key" 'does not carry the name'
+issue() { # NAME OPTION OF openssl req... -- OPTION OF openssl x509...: another certificate of firewall 1
+    local name=$1 options=()
+    shift
+    while [ "$1" != -- ]; do options+=("$1") && shift; done
+    shift
+    openssl req -new -newkey "${options[@]}" -nodes -keyout "$WORK/$name.key" -out "$WORK/$name.csr" -subj /CN=fw1.example \
+        -addext subjectAltName=DNS:fw1.example 2>"$WORK/out" || fail "no request"
+    sign ca "$WORK/$name.csr" "$WORK/$name.crt" -days 5 "$@"
+    chmod 600 "$WORK/$name.key"
+}
+P256=(ec -pkeyopt ec_paramgen_curve:P-256)
+issue purpose "${P256[@]}" -addext extendedKeyUsage=serverAuth --
+present "$WORK/purpose.crt" "$WORK/purpose.key" 'not made for this purpose'
 cp "$WORK/fw1.crt" "$WORK/fw1/tls.crt" && cp "$WORK/fw1.key" "$WORK/fw1/tls.key"
 ctl 1 peer update "$WORK/fw2/fw2.example.peer" >"$WORK/out" 2>&1 || fail "no reload"
 run 0 'ok:' 1 peer test fw2.example
+# What is weak is refused even where the system's openssl.cnf takes it: the collector is started anew with one that does.
+issue good "${P256[@]}" -- && issue short rsa:1024 -- && issue sha1 "${P256[@]}" -- -sha1
+cat >"$WORK/weak.cnf" <<CONF
+openssl_conf=start
+[start]
+ssl_conf=all
+[all]
+system_default=weak
+[weak]
+CipherString=DEFAULT@SECLEVEL=0
+CONF
+weak() { # NAME
+    sleep 1 | ns fw1 openssl s_client -connect 10.255.0.2:4740 -tls1_3 -cert "$WORK/$1.crt" -key "$WORK/$1.key" -cipher DEFAULT@SECLEVEL=0 >"$WORK/out" 2>&1
+}
+anew() { # ASSIGNMENT...
+    kill "${DAEMONS[0]}"
+    poll 10 test ! -S "$WORK/run2/collector.sock" || fail "the collector does not stop"
+    ip netns exec "${LAB}fw2" env "$@" "$BUILD/sami-collector" -c "$WORK/fw2/sami.conf" -f >>"$WORK/collector.log" 2>&1 &
+    DAEMONS[0]=$!
+    disown
+    poll 10 test -S "$WORK/run2/collector.sock" || fail "the collector does not start"
+}
+anew OPENSSL_CONF="$WORK/weak.cnf"
+weak short
+poll 10 grep -q 'by tls-ca: EE certificate key too weak' "$WORK/collector.log" || fail "RSA with 1024 bits"
+weak sha1
+poll 10 grep -q 'by tls-ca: CA signature digest algorithm too weak' "$WORK/collector.log" || fail "SHA-1"
+refusals() { grep -c 'refused a connection' "$WORK/collector.log"; }
+before=$(refusals)
+weak good
+[ "$(refusals)" -eq "$before" ] || fail "a good one is refused"
+
+# A list of what the CA has revoked, in tls-ca, is looked at: as long as it is valid.
+cat >"$WORK/ca.conf" <<CONF
+[ca]
+default_ca=ca_here
+[ca_here]
+database=$WORK/ca.index
+crlnumber=$WORK/ca.number
+default_md=sha256
+CONF
+: >"$WORK/ca.index" && echo 01 >"$WORK/ca.number"
+authority() { openssl ca -config "$WORK/ca.conf" -cert "$WORK/ca.crt" -keyfile "$WORK/ca.key" "$@" 2>"$WORK/out" || fail "openssl ca $*"; }
+listed() { # OPTIONS OF THE LIST...
+    authority -gencrl -out "$WORK/ca.crl" "$@"
+    cat "$WORK/ca.crt" "$WORK/ca.crl" >"$WORK/listed.crt"
+    ctl 2 peer update "$WORK/fw1/fw1.example.peer" >"$WORK/out" 2>&1 || fail "no reload"
+}
+sed -i "s,^tls-ca=.*,tls-ca=$WORK/listed.crt," "$WORK/fw2/sami.conf"
+cp "$WORK/ca.crt" "$WORK/listed.crt"
+anew
+run 0 'ok:' 1 peer test fw2.example
+listed -crldays 5
+run 0 'ok:' 1 peer test fw2.example
+listed -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z
+run 1 'refused our certificate' 1 peer test fw2.example
+authority -revoke "$WORK/fw1.crt"
+listed -crldays 5
+run 1 'it is revoked' 1 peer test fw2.example
+grep -q 'by tls-ca: certificate revoked' "$WORK/collector.log" || fail "not said why"
 # A renewed one takes effect without a restart.
 sign ca "$WORK/fw1/tls.csr" "$WORK/renewed.crt" -days 6
-run 0 "$WORK/fw1/tls.crt" 1 setup --certificate "$WORK/renewed.crt"
+run 0 "$WORK/fw1/tls.crt" 1 setup --certificate <(cat "$WORK/renewed.crt") # what is read once is what is looked at, and installed
+cmp -s "$WORK/renewed.crt" "$WORK/fw1/tls.crt" || fail "another one was installed"
 exit 0

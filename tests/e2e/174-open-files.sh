@@ -33,6 +33,19 @@ refused g+w peers.d/fw1.example.crt 'others may write' exporter no
 refused g+r signing.key 'a secret must not be accessible' collector reload
 refused o+r tls.key 'a secret must not be accessible' exporter no
 refused nobody tls.key 'belongs to user' exporter no
+# What the daemons write into, which the sticky bit does not protect: another's file would be there already.
+cp -a "$D" "$WORK/fw3"
+sed -i '/^\(listen\|run-dir\|journal-dir\) *=/d' "$WORK/fw3/sami.conf"
+printf '%s\n' listen=127.0.0.1:4799 "run-dir=$WORK/run3" "journal-dir=$WORK/journal3" >>"$WORK/fw3/sami.conf"
+for place in run3 journal3; do
+    for wrong in 0775 1777 nobody; do
+        mkdir -p "$WORK/run3" "$WORK/journal3" && chmod 755 "$WORK/run3" "$WORK/journal3"
+        case $wrong in nobody) chown nobody "$WORK/$place" ;; *) chmod $wrong "$WORK/$place" ;; esac
+        G_DEBUG='' timeout 30 ip netns exec "${LAB}fw1" "$BUILD/sami-collector" -c "$WORK/fw3/sami.conf" -f >"$WORK/out" 2>&1 </dev/null
+        [ $? -eq 1 ] && grep -q "$place: \(others may write into it\|belongs to user\)" "$WORK/out" || fail "$place $wrong is not refused"
+        rm -r "$WORK/run3" "$WORK/journal3"
+    done
+done
 # What they protect: an unchanged reload is taken, and the firewalls still know each other.
 kill -HUP "$COLLECTOR"
 poll 10 grep -q 'reloaded: 1 signers' "$WORK/collector.log" || fail "not reloaded"

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Who may do what at the control sockets: the control group everything, the monitor group only read, and nobody else anything. Broken requests
-# of either neither change anything nor end a daemon.
+# Who may do what at the control sockets: the control group everything, the monitor group only read, and nobody else anything, the network process not
+# even where its user has the control group for its own. Broken requests of either neither change anything nor end a daemon, and one who asks without
+# reading takes no memory.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
 for n in 1 2; do printf 'control-group=daemon\nmonitor-group=mail\n' >>"$WORK/fw$n/sami.conf"; done
 sami_start || exit 1
 fail() { echo "$*"; cat "$WORK/out" "$WORK"/*.log; exit 1; }
-# As nobody with this group: STATUS FW GROUP WORD...
+# As somebody with this group: STATUS FW GROUP WORD...
+WHO=65533
 as() {
     local want=$1 n=$2 group=$3
     shift 3
-    ns "fw$n" setpriv --reuid=65534 --regid=65534 --groups="$group" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@" >"$WORK/out" 2>&1
+    ns "fw$n" setpriv --reuid="$WHO" --regid=65533 --groups="$group" "$BUILD/samictl" --config-dir "$WORK/fw$n" "$@" >"$WORK/out" 2>&1
     local status=$?
     [ $status -eq "$want" ] || fail "wanted $want, got $status: $group $*"
 }
@@ -29,9 +31,39 @@ as 10 2 mail takeover
 as 10 1 mail check --vm $VM4
 as 10 1 mail diff --save "$WORK/table"
 as 10 1 games migrate --vm $VM4 --to fw2.example --now
-grep -q 'control: migrate refused for user 65534' "$WORK/exporter.log" || fail "a refusal is not logged"
+grep -q 'control: migrate refused for user 65533' "$WORK/exporter.log" || fail "a refusal is not logged"
 as 0 1 daemon migrate --vm $VM4 --to fw2.example --now
-grep -q 'control: migrate by user 65534, process' "$WORK/exporter.log" || fail "a request is not logged"
+grep -q 'control: migrate by user 65533, process' "$WORK/exporter.log" || fail "a request is not logged"
+
+# `useradd sami` makes a user whose group is called like control-group's default.
+grep -q '^user=nobody' "$WORK/fw1/sami.conf" || fail "another user of the network process"
+for group in daemon mail; do
+    WHO=$(id -u nobody) as 10 1 $group status
+    WHO=$(id -u nobody) as 10 2 $group expect --vm $VM4 --from any-peer
+done
+grep -q 'of user 65534 is turned away' "$WORK/collector.log" || fail "it is not said"
+
+# A monitor that only asks: what it asks waits for it, not what it is answered.
+read -ra children <"/proc/${DAEMONS[0]}/task/${DAEMONS[0]}/children" # the network process, the state process
+memory() { awk '/^VmRSS/ { print $2 }' "/proc/${children[1]}/status"; }
+before=$(memory)
+ns fw2 python3 - "$WORK/run2/collector.sock" <<'PYTHON' || fail "the monitor"
+import grp, os, select, socket, sys, time
+os.setgroups([grp.getgrnam("mail").gr_gid])
+os.setresgid(65533, 65533, 65533)
+os.setresuid(65533, 65533, 65533)
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.setblocking(False)
+text, end, n = b'{"cmd":"metrics"}\n' * 4096, time.monotonic() + 5, 0
+while time.monotonic() < end and n < len(text):
+    if select.select([], [s], [], 0.2)[1]:
+        n += s.send(text[n:n + 65536])
+PYTHON
+after=$(memory)
+echo "a monitor that does not read: $before KiB, $after KiB"
+lab_has_sanitizers || [ "$after" -lt $((before + 16384)) ] || fail "answers that nobody reads: $before KiB, then $after KiB"
+as 0 2 mail status
 
 # Every command with members of every type that they may not have, from both classes.
 cat >"$WORK/broken.py" <<'PYTHON'

@@ -492,6 +492,9 @@ test_values(void)
     }
     value = 7;
     CU_ASSERT_FALSE(sami_value_duration("", 0, 10, &value, NULL));
+    gchar said[] = "a\033[2J\tb\x7f\n\xc2\x9b" "31m\xc2\x80\xc2\xa0\xc3\xa9\xc2";
+    sami_value_mask_controls(said);
+    CU_ASSERT_STRING_EQUAL(said, "a?[2J?b?\n??31m??\xc2\xa0\xc3\xa9\xc2");
     CU_ASSERT_FALSE(sami_value_uint("0x", 0, 10, &value, NULL));
     CU_ASSERT_EQUAL(value, 7); /* untouched */
     CU_ASSERT_TRUE(sami_value_uint("0xff", 0, 255, &value, NULL));

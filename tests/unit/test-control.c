@@ -17,6 +17,8 @@
 #include "common/limits.h"
 #include "tests/unit/harness.h"
 
+#define BIG (1024u * 1024u) /* an answer that is larger than what a socket takes */
+
 static gchar *directory, *path;
 static SamiControlServer *server;
 static SamiControlClient *kept; /* of "keep" */
@@ -61,6 +63,11 @@ on_request(SamiControlClient *client, JsonObject *request, gpointer user_data)
     }
     if (!strcmp(cmd, "select")) {
         answer_select(client, request);
+        return;
+    }
+    if (!strcmp(cmd, "big")) {
+        g_autofree gchar *pad = g_strnfill(BIG, 'x');
+        sami_control_finish(client, SAMI_EXIT_FAILED, NULL, pad);
         return;
     }
     for (gint64 i = 0; i < json_object_get_int_member_with_default(request, "at", 0); i++) {
@@ -329,6 +336,36 @@ test_bad(void)
     turn();
 }
 
+/* Who asks and asks and does not read makes no more than one answer wait; when he reads he gets all of them. */
+static void
+test_greedy(void)
+{
+    static const gchar request[] = "{\"cmd\":\"big\"}\n";
+    enum { N = 20 };
+    g_autoptr(GString) all = g_string_new(NULL);
+    gchar *buffer = g_malloc(BIG);
+    gsize n_lines = 0;
+    guint before = n_requests;
+    int fd = open_raw();
+    for (guint i = 0; i < N; i++)
+        g_string_append(all, request);
+    CU_ASSERT_EQUAL(send(fd, all->str, all->len, 0), (gssize)all->len);
+    turn();
+    CU_ASSERT_EQUAL(n_requests, before + 1);
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    while (n_lines < N && g_get_monotonic_time() < end) {
+        g_main_context_iteration(NULL, FALSE);
+        gssize n = recv(fd, buffer, BIG, MSG_DONTWAIT);
+        for (gssize i = 0; i < n; i++)
+            n_lines += buffer[i] == '\n';
+        CU_ASSERT(n_requests <= before + n_lines + 1);
+    }
+    CU_ASSERT_EQUAL(n_lines, N);
+    g_free(buffer);
+    close(fd);
+    turn();
+}
+
 static void
 test_too_long(void)
 {
@@ -432,6 +469,18 @@ test_socket_file(void)
     CU_ASSERT_TRUE(g_file_test(plain, G_FILE_TEST_EXISTS));
     g_clear_error(&error);
     g_remove(plain);
+    /* Where others may write they could change what is ours. */
+    g_autofree gchar *shared = g_build_filename(directory, "shared", NULL), *in_shared = g_build_filename(shared, "x.sock", NULL);
+    CU_ASSERT_EQUAL(g_mkdir(shared, 0755), 0);
+    for (guint i = 0; i < 3; i++) {
+        static const mode_t modes[] = {0775, 0757, 01777};
+        CU_ASSERT_EQUAL(chmod(shared, modes[i]), 0);
+        CU_ASSERT_PTR_NULL(sami_control_server_new(in_shared, &nobody, on_request, NULL, &error));
+        CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "others may write into it") : NULL);
+        CU_ASSERT_FALSE(g_file_test(in_shared, G_FILE_TEST_EXISTS));
+        g_clear_error(&error);
+    }
+    g_rmdir(shared);
     /* A socket without a listener is stale. */
     g_autofree gchar *stale = g_build_filename(directory, "stale", NULL);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -493,7 +542,7 @@ on_classed(SamiControlClient *client, JsonObject *request, gpointer user_data)
         sami_control_finish(client, SAMI_EXIT_DONE, NULL, NULL);
 }
 
-enum { OPERATORS = 1, READERS = 8, STRANGERS = 65533 }; /* daemon and mail, of every Debian */
+enum { OPERATORS = 1, READERS = 8, OUTSIDER = 5, STRANGERS = 65533 }; /* daemon and mail; games, the user: of every Debian */
 
 /* In a process of its own: its exit status is that of the request, 99 if there was no answer. */
 static pid_t
@@ -527,7 +576,8 @@ wait_for(pid_t pid)
 static void
 test_classes(void)
 {
-    static const SamiControlAccess access = {.operators = "daemon", .readers = "mail"}, closed = {.operators = "daemon"};
+    static const SamiControlAccess access = {.operators = "daemon", .readers = "mail", .outsider = "games"},
+                                   closed = {.operators = "daemon", .outsider = "games"};
     static const struct {
         uid_t uid;
         gid_t gid, other;
@@ -546,6 +596,9 @@ test_classes(void)
         {65534, READERS, 0, "{\"cmd\":\"change\",\"op\":\"add\"}\n", 10, 98},
         {65534, READERS, 0, "{\"cmd\":\"look\",\"op\":\"add\"}\n", 0, 98},
         {65534, STRANGERS, 0, "{\"cmd\":\"look\"}\n", 10, 98},
+        {OUTSIDER, OPERATORS, 0, "{\"cmd\":\"change\"}\n", 10, 10},
+        {OUTSIDER, STRANGERS, OPERATORS, "{\"cmd\":\"look\"}\n", 10, 10},
+        {OUTSIDER, READERS, 0, "{\"cmd\":\"look\"}\n", 10, 98},
     };
     if (geteuid() != 0)
         return;
@@ -624,6 +677,7 @@ main(void)
         {"one by a prefix of its id", test_select},
         {"a slow client", test_slow},
         {"bad requests", test_bad},
+        {"requests without reading", test_greedy},
         {"a long request", test_too_long},
         {"hanging up", test_hangup},
         {"many clients", test_many},

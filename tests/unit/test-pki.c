@@ -248,6 +248,13 @@ test_peer_file_of_two(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(parsed);
     CU_ASSERT_STRING_EQUAL(parsed->signing_key_pem, keys);
     CU_ASSERT_STRING_EQUAL(parsed->certificate_pem, certificates);
+    /* What is around the blocks is under no fingerprint, and goes no further. */
+    g_autofree gchar *around = g_strconcat("before\033[2J\n", spki, "between\n", spki2, "behind", NULL);
+    peer.signing_key_pem = around;
+    g_autofree gchar *talking = sami_peer_file_print(&peer);
+    g_autoptr(SamiPeerFile) bare = sami_peer_file_parse(talking, strlen(talking), NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bare);
+    CU_ASSERT_STRING_EQUAL(bare->signing_key_pem, keys);
     g_auto(GStrv) prints = sami_pki_fingerprints(keys, SAMI_PEM_PUBLIC_KEY, 2, NULL);
     g_autofree gchar *first = sami_pki_fingerprint(spki, strlen(spki), NULL), *second = sami_pki_fingerprint(spki2, strlen(spki2), NULL);
     CU_ASSERT_FATAL(prints && g_strv_length(prints) == 2);

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@
 static const gchar *const names[SAMI_N_SANDBOXES] = { "listener", "connector", "collector", "exporter", "supervisor" };
 
 static gchar *directory;       /* conf, journal and other in it */
-static int tcp[2], server = -1; /* sockets from before the sandbox; one that listens */
+static int tcp[3], server = -1; /* sockets from before the sandbox, the last one made anew for each attempt; one that listens */
+static int control = -1;        /* another, at other/socket */
 static struct sockaddr_in address;
 static gboolean has_ports;
 
@@ -154,6 +156,47 @@ try_make_pair(void)
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0 ? errno : 0;
 }
 
+/* Landlock does not ask who connects to a file's socket: the control sockets do (test-control, 67-control-classes). */
+static int
+try_connect_file(void)
+{
+    struct sockaddr_un place = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_strlcpy(place.sun_path, in("other/socket"), sizeof place.sun_path);
+    return fd < 0 || connect(fd, (const struct sockaddr *) &place, sizeof place) != 0 ? errno : 0;
+}
+
+/* What closes a socket with this set waits, and that may be another process, to which it was passed. */
+static int
+try_set_linger(void)
+{
+    const struct linger hour = { .l_onoff = 1, .l_linger = 3600 };
+    return setsockopt(tcp[2], SOL_SOCKET, SO_LINGER, &hour, sizeof hour) < 0 ? errno : 0;
+}
+
+/* The level with more than 32 bits, of which the kernel takes 32. */
+static int
+try_set_linger_wide(void)
+{
+    const struct linger hour = { .l_onoff = 1, .l_linger = 3600 };
+    return syscall(SYS_setsockopt, tcp[2], 0x100000000l + SOL_SOCKET, 0x100000000l + SO_LINGER, &hour, sizeof hour) < 0 ? errno : 0;
+}
+
+/* A connection without connect(). */
+static int
+try_send_connect(void)
+{
+    return sendto(tcp[2], "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (const struct sockaddr *) &address, sizeof address) < 0 ? errno : 0;
+}
+
+static int
+try_send_connect_message(void)
+{
+    struct iovec part = { (void *) "x", 1 };
+    const struct msghdr message = { .msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &part, .msg_iovlen = 1 };
+    return sendmsg(tcp[2], &message, MSG_FASTOPEN | MSG_NOSIGNAL) < 0 ? errno : 0;
+}
+
 static int
 map(int protection, int flags, int fd)
 {
@@ -249,8 +292,20 @@ static const Attempt attempts[] = {
     A(remove_config, "-----"), A(read_journal, "--++-"),  A(write_journal, "--++-"), A(make_journal, "--++-"), A(rename_journal, "--++-"),
     A(take_config, "-----"),   A(list_conf, "--++-"),     A(list_other, "-----"),    A(read_other, "-----"),   A(read_shadow, "-----"),
     A(read_passwd, "-----"),   A(read_hosts, "-+---"),    A(write_hosts, "-----"),   A(write_null, "--++-"),
-    A(replace_file, "--++-"),  A(look_up, "-+---"),
+    A(replace_file, "--++-"),  A(look_up, "-+---"),       A(set_linger, "-----"),    A(set_linger_wide, "-----"),
+    A(connect_file, "-++--"),  A(send_connect, "-----"),  A(send_connect_message, "-----"),
 };
+
+static pid_t
+fork_attempt(void)
+{
+    pid_t pid;
+    tcp[2] = socket(AF_INET, SOCK_STREAM, 0);
+    pid = fork();
+    if (pid != 0)
+        close(tcp[2]);
+    return pid;
+}
 
 /* As the daemons enter it. */
 static gboolean
@@ -273,7 +328,7 @@ static gchar
 run(const Attempt *attempt, SamiSandbox sandbox)
 {
     int status = 0;
-    pid_t pid = fork();
+    pid_t pid = fork_attempt();
     if (pid == 0) {
         prctl(PR_SET_DUMPABLE, 0);
         if (!enter(sandbox))
@@ -321,12 +376,13 @@ static void
 test_without(void)
 {
     static const gchar *const work[] = { "inet_stream", "unix_stream", "netfilter", "make_process", "fchmodat", "map_code", "read_key",
-                                         "read_other", "read_passwd", "bind_tcp", "signal_parent", "set_dumpable", "memfd_create", "execve" };
+                                         "read_other", "read_passwd", "bind_tcp", "signal_parent", "set_dumpable", "memfd_create", "execve",
+                                         "set_linger", "set_linger_wide", "send_connect", "send_connect_message" };
     for (guint i = 0; i < G_N_ELEMENTS(attempts); i++) {
         int status = 0;
         if (!g_strv_contains(work, attempts[i].name))
             continue;
-        pid_t pid = fork();
+        pid_t pid = fork_attempt();
         if (pid == 0)
             _exit(attempts[i].attempt());
         waitpid(pid, &status, 0);
@@ -392,6 +448,8 @@ test_reload(void)
     put("conf/tls.crt", "our own\n");
     int fd = sami_reload_write(&config, &error);
     CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT(pwrite(fd, "x", 1, 0) == -1 && errno == EPERM); /* whoever gets it can put nothing in */
+    CU_ASSERT(ftruncate(fd, 0) == -1 && errno == EPERM);
     CU_ASSERT_TRUE_FATAL(sami_reload_read(fd, &list, &limits, &text, &own, &error));
     CU_ASSERT_EQUAL_FATAL(list->len, 2);
     CU_ASSERT_EQUAL(limits.sessions, 9);
@@ -444,6 +502,11 @@ set_up(void)
     g_file_set_contents(in("conf/sami.conf"), "[sami]\n", -1, NULL);
     g_file_set_contents(in("journal/file"), "x", -1, NULL);
     g_file_set_contents(in("other/file"), "x", -1, NULL);
+    struct sockaddr_un place = { .sun_family = AF_UNIX };
+    g_strlcpy(place.sun_path, in("other/socket"), sizeof place.sun_path);
+    control = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (bind(control, (const struct sockaddr *) &place, sizeof place) != 0 || listen(control, 16) != 0)
+        return 1;
     server = socket(AF_INET, SOCK_STREAM, 0);
     tcp[0] = socket(AF_INET, SOCK_STREAM, 0);
     tcp[1] = socket(AF_INET, SOCK_STREAM, 0);
@@ -455,7 +518,7 @@ set_up(void)
 static int
 tear_down(void)
 {
-    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "journal/file", "journal/set", "other/file",
+    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "journal/file", "journal/set", "other/file", "other/socket",
                                           "conf", "journal", "other", "" };
     for (guint i = 0; i < G_N_ELEMENTS(files); i++)
         remove(in(files[i]));
