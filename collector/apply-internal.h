@@ -17,6 +17,8 @@ void sami_apply_degrade(SamiApply *apply, SamiReason reason, const SamiFlowKey *
 void sami_apply_count_held(SamiApply *apply, gint64 n);
 /* The entry is not, or no longer, ours in the kernel. */
 void sami_apply_let_go(SamiApply *apply, SamiLedgerEntry *entry);
+/* Is it the VM's? */
+gboolean sami_apply_is_vm(const SamiApply *apply, guint8 family, const SamiAddress *address);
 /* The entry is what this record says: digest, timeout, state, generation, and the flags that come from the record. */
 void sami_apply_remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiApplyItem *item);
 /* LIFECYCLE §7: the kernel's timeout in seconds is the backstop for when this process is dead. */

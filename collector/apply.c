@@ -21,6 +21,7 @@ sami_apply_new(guint32 lease_s, SamiBudget *all, SamiBudget *signer)
     apply->refusals = g_array_new(FALSE, TRUE, sizeof(SamiRefusal));
     apply->refused_keys = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
     apply->replacements = g_array_new(FALSE, FALSE, sizeof(SamiReplacement));
+    apply->vm = g_array_new(FALSE, FALSE, sizeof(SamiPrefix));
     return apply;
 }
 
@@ -73,6 +74,21 @@ sami_apply_set_map(SamiApply *apply, SamiMap *map)
 }
 
 void
+sami_apply_set_vm(SamiApply *apply, const SamiPrefix *vm, guint n)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
+    g_array_set_size(apply->vm, 0);
+    if (n > 0)
+        g_array_append_vals(apply->vm, vm, n);
+}
+
+gboolean
+sami_apply_is_vm(const SamiApply *apply, guint8 family, const SamiAddress *address)
+{
+    return sami_prefixes_contain((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, family, address);
+}
+
+void
 sami_apply_set_expectation_budget(SamiApply *apply, SamiBudget *budget)
 {
     apply->expectation_budget = sami_budget_ref(budget);
@@ -91,6 +107,7 @@ sami_apply_free(SamiApply *apply)
     g_array_unref(apply->refusals);
     g_hash_table_unref(apply->refused_keys);
     g_array_unref(apply->replacements);
+    g_array_unref(apply->vm);
     sami_children_clear(apply);
     g_clear_pointer(&apply->expectations, g_array_unref);
     sami_budget_unref(apply->expectation_budget);

@@ -80,6 +80,7 @@ struct SamiApply {
     SamiMap *map;           /* (nullable) a reference: of the records, back to what refusals name */
     guint compact_at;       /* entries of the ledger, gone ones included, at which it is looked at whether most are gone; 0: SAMI_LEDGER_COMPACT */
     GHashTable *refused_keys; /* of SamiFlowKey: counted and listed already */
+    GArray *vm;             /* of SamiPrefix: whose flows these are; none: nobody's */
     GArray *refusals;       /* of SamiRefusal not yet sent; at most SAMI_REFUSALS_PER_RULE a rule */
     gboolean is_truncated;
 };
@@ -113,6 +114,8 @@ void sami_apply_set_map(SamiApply *apply, SamiMap *map);
 /* From the ledger's file, after a restart: an entry that this migration had created, or merged. */
 void sami_apply_recall_created(SamiApply *apply, const SamiFlowKey *key, const guint64 window[2]);
 void sami_apply_recall_gone(SamiApply *apply, const SamiFlowKey *key);
+/* A copy; likewise. */
+void sami_apply_set_vm(SamiApply *apply, const SamiPrefix *vm, guint n);
 /* Before the creation that replaced it is recalled. */
 void sami_apply_recall_replaced(SamiApply *apply, const SamiFlowKey *key, const SamiSession *old, guint64 seen_ns);
 void sami_apply_recall_merged(SamiApply *apply, const SamiFlowKey *key, const guint8 old_tcp_flags[2]);
@@ -136,7 +139,7 @@ gboolean sami_apply_thaw(SamiApply *apply, GError **error);
 typedef struct {
     SamiExpectation expectation;
     guint16 reason; /* SamiReason of the record rules */
-    guint8 vm_ends; /* sami_expectation_vm_ends() */
+    guint8 facts;   /* sami_expectation_facts() */
 } SamiExpectationItem;
 void sami_apply_judge_expectation(const SamiMap *map, const SamiPolicy *policy, const SamiExpectation *record, SamiExpectationItem *ret);
 void sami_apply_expect(SamiApply *apply, const SamiExpectationItem *items, guint n, guint64 counter, guint64 signed_ms);

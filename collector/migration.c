@@ -141,6 +141,8 @@ sami_collector_migration_set_policy(SamiCollectorMigration *m, SamiSigner *signe
     }
     m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
     sami_signer_fill_policy(signer, &m->collector->host, &m->policy);
+    if (m->apply)
+        sami_apply_set_vm(m->apply, m->policy.vm, m->policy.n_vm);
     sami_signer_unref(old);
 }
 
@@ -171,6 +173,7 @@ sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *
     m->freeze_mode = SAMI_FREEZE_EVENTS;
     m->apply = sami_apply_new(m->lease_s, collector->budget, signer ? signer->budget : NULL);
     m->apply->on_conflict = sami_collector_conflict_of(signer);
+    sami_apply_set_vm(m->apply, open->vm, open->n_vm);
     sami_apply_set_expectation_budget(m->apply, signer ? signer->expectations : NULL);
     sami_apply_set_map(m->apply, signer ? signer->map : NULL);
     m->started_us = g_get_monotonic_time();

@@ -143,9 +143,16 @@ SamiReason sami_validate_session(const SamiSession *session, const SamiPolicy *p
 /* The same for an expectation, which opens a port for a flow to come: whose addresses, no wider than helpers make them, no longer than an
  * hour. Whether its master is a flow of this migration, and a translated end is that flow's, only the collector's ledger and kernel tell. */
 SamiReason sami_validate_expectation(const SamiExpectation *expectation, const SamiPolicy *policy);
-/* Which of its addresses are the VM's: SAMI_EXPECT_END_* bits. */
-enum { SAMI_EXPECT_END_SRC = 1 << 0, SAMI_EXPECT_END_DST = 1 << 1, SAMI_EXPECT_END_NAT = 1 << 2 };
-guint8 sami_expectation_vm_ends(const SamiExpectation *expectation, const SamiPolicy *policy);
+/* What a policy says of an expectation of which only the kernel's master tells where it goes. */
+enum {
+    SAMI_EXPECT_SRC_VM = 1 << 0,      /* its source is fixed, and the VM's */
+    SAMI_EXPECT_DST_LISTED = 1 << 1,  /* its destination is in nat-addresses: another one may be behind it */
+    SAMI_EXPECT_PORT_VM = 1 << 2,     /* the port that it goes to is one of the VM's ports, */
+    SAMI_EXPECT_PORT_REMOTE = 1 << 3, /* or one of the other end's */
+};
+guint8 sami_expectation_facts(const SamiExpectation *expectation, const SamiPolicy *policy);
+/* And of where it goes to: one end has to be the VM. */
+SamiReason sami_expectation_judge(guint8 facts, gboolean is_target_vm, gboolean is_translated);
 /* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, time beyond that of this kernel. A fixed timeout
  * that is cut is not fixed any more: it would end the flow under its packets. Returns the groups that went, or were cut (SamiHas). */
 guint32 sami_policy_strip(const SamiPolicy *policy, SamiSession *session);

@@ -1,6 +1,7 @@
 /* hostile CONFIG TO CASE [CERTIFICATE KEY | none]: misbehaves in one way and says what the collector answered.
  * hostile CONFIG TO resume:ID | claim:ID: wants to go on with the migration of somebody else, or to begin it as its own.
  * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
+ * hostile CONFIG TO aimed: one migration with expectations that would let somebody in to where the policy lets nobody in; each has to be refused.
  * hostile CONFIG TO octets:REASON:FILE: sends what is in a file, as it is.
  * hostile CONFIG TO elsewhere:PEER: what one collector has taken is sent to another, as it was.
  * hostile CONFIG TO export-time:SECONDS: a clock that is off by as much, which is no offence.
@@ -14,6 +15,7 @@
 #include "common/cursor.h"
 #include "templates/rules.h"
 #include "tests/hostile/hostile.h"
+#include "tests/tools/changes.h"
 
 static Client *
 run_honest(Client *c, const Case *self)
@@ -89,6 +91,42 @@ run_stream(Client *c, const Case *self)
 
 static const Case stream = { "stream", STAGE_BEGUN, run_stream, NULL, 0, NULL, NULL };
 
+#define AIMED_PORT 5000u
+
+/* Each of a flow of its own: the helper of FTP gives one flow one expectation. */
+static Client *
+run_aimed(Client *c, const Case *self)
+{
+    guint n = 0;
+    c->may_accept = TRUE;
+    for (const Case *at = aimed_cases; at->name; at++, n++) {
+        SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (AIMED_PORT + n)) };
+        SamiSession *master = &record.session;
+        master->key.orig.dst_port = 21;
+        sami_flow_key_mirror(&master->key, &master->reply);
+        master->reply.dst = record_address("192.0.2.9");
+        master->has |= SAMI_HAS_HELPER;
+        memcpy(master->helper, "ftp", 4);
+        client_add(c, &record);
+        SamiExpectation expectation = honest_expectation();
+        expectation.master = master->key;
+        expectation.key.orig.dst_port = (guint16) (AIMED_PORT + n);
+        at->change_expected(&expectation);
+        record = (SamiRecord){ .kind = SAMI_RECORD_EXPECTATION, .expectation = expectation };
+        client_add(c, &record);
+        c->may_expect += !at->reason;
+    }
+    add_marker(c, SAMI_MARKER_FREEZE, n);
+    gboolean is_right = TRUE;
+    for (const Case *at = aimed_cases; at->name; at++)
+        is_right &= at->reason == NULL || strstr(c->answers->str, at->reason) != NULL;
+    if (!is_right)
+        die("not all of them were refused for their reason: %s", c->answers->str);
+    return c;
+}
+
+static const Case aimed = { "aimed", STAGE_BEGUN, run_aimed, NULL, 0, NULL, NULL };
+
 static const Case *const lists[] = { message_cases, template_cases, record_cases };
 
 static const Case *
@@ -103,6 +141,8 @@ find_case(const gchar *name)
             return &of_others[i];
     if (g_str_equal(name, "stream"))
         return &stream;
+    if (g_str_equal(name, "aimed"))
+        return &aimed;
     if (!g_str_equal(name, "honest"))
         die("there is no case '%s'", name);
     return &honest;
@@ -129,11 +169,12 @@ play(const Case *what, const Identity *identity, const guint8 *migration_id, gbo
         client_send(c);
     }
     Client *answered = what->run(c, what);
-    if (what != &stream) /* which has read its answers */
+    gboolean has_read = what == &stream || what == &aimed;
+    if (!has_read)
         client_answer(answered);
     const gchar *reason = answered->reason ? answered->reason : "-";
     gchar *answers = g_strdup(answered->answers->str);
-    *ret_is_right = what == &honest || what == &stream || g_str_equal(reason, what->reason);
+    *ret_is_right = what == &honest || has_read || g_str_equal(reason, what->reason);
     if (answered != c)
         client_free(answered);
     client_free(c);

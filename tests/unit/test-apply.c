@@ -12,6 +12,7 @@
 static SamiFirewall *world;
 static SamiApply *apply;
 static GPtrArray *others;
+static const SamiPrefix vm[] = { { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } };
 
 static int
 set_up(void)
@@ -25,6 +26,7 @@ begin(void)
     SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
     world = sami_firewall_fake_new(0);
     apply = sami_apply_new(60, all, signer);
+    sami_apply_set_vm(apply, vm, G_N_ELEMENTS(vm));
     sami_budget_unref(all);
     sami_budget_unref(signer);
     others = g_ptr_array_new();
@@ -324,10 +326,13 @@ expectation(guint16 port)
     return e;
 }
 
+/* As of a signer that may have every port, and no address but the VM's. */
+static guint8 facts = SAMI_EXPECT_SRC_VM | SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE;
+
 static void
 say_expected(SamiExpectation e, guint32 age_s)
 {
-    SamiExpectationItem item = { .expectation = e };
+    SamiExpectationItem item = { .expectation = e, .facts = facts };
     sami_apply_expect(apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000 - age_s * 1000);
 }
 
@@ -435,6 +440,38 @@ test_refused_expectations(void)
     check_refused(helpless, TRUE, expectation(40000), 0, SAMI_REASON_EXPECTATION_HELPER);
     check_refused(master_flow(), TRUE, expectation(40000), 101, SAMI_REASON_EXPECTATION_LATE);
     check_refused(master_flow(), TRUE, elsewhere, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+}
+
+/* Where it goes is what its function makes of the master that is here, not what the record says. */
+static void
+test_aimed_expectations(void)
+{
+    const guint8 before = facts;
+    SamiSession master = master_flow(), found;
+    SamiExpectation e = expectation(40000), mine;
+    master.reply.dst = e.key.orig.dst = (SamiAddress){ { 192, 0, 2, 9 } };
+    memset(&e.key.orig.src, 0, sizeof e.key.orig.src);
+    memset(&e.mask_src, 0, sizeof e.mask_src);
+    facts = SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE | SAMI_EXPECT_DST_LISTED;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+    e.has |= SAMI_EXPECT_HAS_FUNCTION | SAMI_EXPECT_HAS_NAT;
+    g_strlcpy(e.function, "nat-follow-master", sizeof e.function);
+    e.nat_address = vm[0].address;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED); /* to the server */
+    e.nat_direction = 1;
+    facts &= (guint8) ~SAMI_EXPECT_PORT_VM;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_PORT_NOT_ALLOWED);
+    facts = SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_NAT_ADDRESS);
+    facts |= SAMI_EXPECT_DST_LISTED;
+    begin();
+    say(master, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(get(&master, &found));
+    say_expected(e, 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&mine), 1);
+    end();
+    facts = before;
 }
 
 /* The flow was here, and its helper waits for something that packets here have announced: that stays. */
@@ -596,6 +633,7 @@ main(void)
         { "expectations come at the marker, and go", test_expectations },
         { "an expectation that was made anew stays", test_expected_anew },
         { "refused expectations", test_refused_expectations },
+        { "where expectations go to", test_aimed_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
         { "flows that come and go leave nothing", test_fleeting },
