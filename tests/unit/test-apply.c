@@ -511,6 +511,86 @@ test_evicted_expectation(void)
     end();
 }
 
+/* From outside, translated by firewalls to somebody behind an address that several share. */
+static SamiSession
+shared_flow(guint8 behind, guint32 mark)
+{
+    SamiSession s = flow(IPPROTO_UDP, SAMI_IPS_SEEN_REPLY);
+    s.key.orig = (SamiTuple){ .src = { { 198, 51, 100, 1 } }, .dst = { { 192, 0, 2, 9 } }, .src_port = 1000, .dst_port = 53 };
+    sami_flow_key_mirror(&s.key, &s.reply);
+    s.reply.src = (SamiAddress){ { 10, 0, 0, behind } };
+    s.has |= SAMI_HAS_MARK;
+    s.mark = mark;
+    return s;
+}
+
+/* Ours has ended here, and another VM has a flow with these addresses: no record changes or ends that one. */
+static void
+test_not_ours_any_more(void)
+{
+    SamiSession mine = shared_flow(13, 1), other = shared_flow(77, 9), found;
+    SamiReadBack reading = { 0 };
+    guint at = 0;
+    begin();
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    g_usleep(2000); /* past the window of its batch */
+    other.timeout_s = 20;
+    add_foreign(other);
+    mine.mark = 2;
+    say(mine, SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.mark, 9);
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    say(mine, SAMI_ACTION_DELETED);
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.mark, 9);
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+    end();
+    begin();
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    g_usleep(2000);
+    add_foreign(other);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    mine.timeout_s = 200;
+    say(mine, SAMI_ACTION_CREATED); /* the audit */
+    CU_ASSERT_TRUE(sami_apply_renew(apply, &at, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_TRUE(found.timeout_s <= 20);
+    for (at = 0; at < sami_ledger_size(apply->ledger);)
+        CU_ASSERT_TRUE_FATAL(sami_apply_read_back(apply, &at, &reading, NULL));
+    sami_read_back_clear(&reading);
+    CU_ASSERT_EQUAL(apply->degraded[SAMI_REASON_UNVERIFIED], 1);
+    end();
+}
+
+/* on-conflict=replace is about the VM's own flows. */
+static void
+test_replace_others(void)
+{
+    SamiSession mine = shared_flow(13, 1), other = shared_flow(77, 9), elsewhere = shared_flow(13, 9), found;
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    add_foreign(other);
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_NAT_MISMATCH], 1);
+    end();
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    elsewhere.reply.src_port = 5353;
+    add_foreign(elsewhere);
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src_port, 53);
+    CU_ASSERT_EQUAL(apply->n_replaced, 1);
+    end();
+}
+
 /* A window that ends before what was made in it proves nothing. */
 static void
 test_clock(void)
@@ -633,6 +713,8 @@ main(void)
         { "expectations come at the marker, and go", test_expectations },
         { "an expectation that was made anew stays", test_expected_anew },
         { "refused expectations", test_refused_expectations },
+        { "what is not ours any more", test_not_ours_any_more },
+        { "replace is no way to others' flows", test_replace_others },
         { "where expectations go to", test_aimed_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
