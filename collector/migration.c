@@ -244,12 +244,21 @@ sami_collector_migration_free(SamiCollectorMigration *m)
     g_free(m);
 }
 
+/* Nothing that comes now would be taken back. */
+static gboolean
+is_going(const SamiCollectorMigration *m)
+{
+    return m->phase == SAMI_PHASE_ROLLBACK || m->phase == SAMI_PHASE_ABORTED;
+}
+
 void
 sami_collector_migration_records(SamiCollectorMigration *m, GArray *items, guint64 counter)
 {
     SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_RECORDS, NULL);
     job->items = g_memdup2(items->data, items->len * sizeof(SamiApplyItem));
     job->n = items->len;
+    for (guint i = 0; i < job->n && is_going(m); i++)
+        job->items[i].reason = job->items[i].reason ? job->items[i].reason : SAMI_REASON_ABORTED;
     job->messages = sami_apply_build(job->items, job->n, m->lease_s, m->is_redumping);
     job->counter = counter;
     job->signed_ms = (guint64) (g_get_monotonic_time() / 1000) - m->session->stream->age_ms;
@@ -259,6 +268,8 @@ sami_collector_migration_records(SamiCollectorMigration *m, GArray *items, guint
 void
 sami_collector_migration_epoch(SamiCollectorMigration *m, const SamiEpoch *epoch)
 {
+    if (is_going(m) || sami_collector_is_over(m->phase))
+        return;
     m->is_redumping = epoch->phase == 1;
     if (m->replication)
         sami_collector_replication_epoch(m, epoch);

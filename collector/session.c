@@ -488,6 +488,8 @@ on_record(const SamiRecord *record, gpointer user_data)
     if (session->refusal != SAMI_REASON_NONE || !session->source)
         return;
     session->n_taken++;
+    if (session->counter == 0 && (record->kind != SAMI_RECORD_HELLO || session->n_taken > 1)) /* no nonce of ours is in this Message's binding */
+        return stop(session, SAMI_REASON_PROTOCOL, "the first Message has one hello, and nothing else");
     switch (record->kind) {
     case SAMI_RECORD_HELLO: on_hello(session, &record->hello); return;
     case SAMI_RECORD_VM_ADDRESS4:

@@ -25,4 +25,8 @@ for count in 'degraded mark-cut: 1' 'refused protocol-not-allowed: [1-9]' 'refus
     grep -q "^count $count" "$WORK/answer" || die "not counted: $count"
 done
 grep '^count' "$WORK/answer"
+# What comes behind an abort is of no migration any more: a rollback leaves nothing.
+ns fw1 timeout 60 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example behind-an-abort >"$WORK/answer" 2>&1 || die "hostile ended with $?"
+grep -q '^receipt 4' "$WORK/answer" || die "the abort is not answered"
+[ -z "$(ns fw2 conntrack -L -p tcp 2>/dev/null | grep "src=$VM4 dst=$CLI4 sport=60[0-9][0-9] ")" ] || die "sessions behind an abort are there"
 honest_migration 1001

@@ -2,6 +2,7 @@
  * hostile CONFIG TO resume:ID | claim:ID: wants to go on with the migration of somebody else, or to begin it as its own.
  * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
  * hostile CONFIG TO aimed: one migration with expectations that would let somebody in to where the policy lets nobody in; each has to be refused.
+ * hostile CONFIG TO behind-an-abort: sessions behind the abort of their migration; they must not be there afterwards.
  * hostile CONFIG TO octets:REASON:FILE: sends what is in a file, as it is.
  * hostile CONFIG TO elsewhere:PEER: what one collector has taken is sent to another, as it was.
  * hostile CONFIG TO export-time:SECONDS: a clock that is off by as much, which is no offence.
@@ -127,6 +128,34 @@ run_aimed(Client *c, const Case *self)
 
 static const Case aimed = { "aimed", STAGE_BEGUN, run_aimed, NULL, 0, NULL, NULL };
 
+#define BEHIND_PORT 6000u
+#define BEHIND_MESSAGES 4u
+
+/* All in one piece, so that the collector has read it before anything of the abort is done. */
+static Client *
+run_behind_an_abort(Client *c, const Case *self)
+{
+    g_autoptr(GByteArray) octets = g_byte_array_new();
+    SamiRecord abort = { .kind = SAMI_RECORD_ABORT, .abort = { .reason = SAMI_ABORT_OPERATOR } };
+    c->may_accept = TRUE;
+    client_add(c, &abort);
+    for (guint i = 0; i < BEHIND_MESSAGES; i++) {
+        for (guint k = 0; k < 10; k++) {
+            SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (BEHIND_PORT + 10 * i + k)) };
+            client_add(c, &record);
+        }
+        client_prepare(c);
+        client_seal(c);
+        g_byte_array_append(octets, c->body->data, c->body->len);
+        c->sequence += c->n_next;
+    }
+    client_transmit_octets(c, octets->data, octets->len);
+    client_answer(c);
+    return c;
+}
+
+static const Case behind_an_abort = { "behind-an-abort", STAGE_BEGUN, run_behind_an_abort, NULL, 0, NULL, NULL };
+
 static const Case *const lists[] = { message_cases, template_cases, record_cases };
 
 static const Case *
@@ -143,6 +172,8 @@ find_case(const gchar *name)
         return &stream;
     if (g_str_equal(name, "aimed"))
         return &aimed;
+    if (g_str_equal(name, "behind-an-abort"))
+        return &behind_an_abort;
     if (!g_str_equal(name, "honest"))
         die("there is no case '%s'", name);
     return &honest;
@@ -169,7 +200,7 @@ play(const Case *what, const Identity *identity, const guint8 *migration_id, gbo
         client_send(c);
     }
     Client *answered = what->run(c, what);
-    gboolean has_read = what == &stream || what == &aimed;
+    gboolean has_read = what == &stream || what == &aimed || what == &behind_an_abort;
     if (!has_read)
         client_answer(answered);
     const gchar *reason = answered->reason ? answered->reason : "-";
