@@ -25,6 +25,13 @@ for count in 'degraded mark-cut: 1' 'refused protocol-not-allowed: [1-9]' 'refus
     grep -q "^count $count" "$WORK/answer" || die "not counted: $count"
 done
 grep '^count' "$WORK/answer"
+# The journal has all of it as it came; who reads it sees no octet that his terminal would obey.
+for options in "" --wide "--json"; do
+    # shellcheck disable=SC2086
+    "$BUILD/sami-replay" dump $options "$WORK"/journal2/*.ipfix >"$WORK/dump" 2>&1 || die "dump $options ended with $?"
+    grep -q '\\[0-9a-z]*\[2J' "$WORK/dump" || die "dump $options does not show the helper with an escape"
+    ! LC_ALL=C grep -q $'[\001-\010\013-\037]\|\302[\200-\237]' "$WORK/dump" || die "dump $options prints control characters"
+done
 # What comes behind an abort is of no migration any more: a rollback leaves nothing.
 ns fw1 timeout 60 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example behind-an-abort >"$WORK/answer" 2>&1 || die "hostile ended with $?"
 grep -q '^receipt 4' "$WORK/answer" || die "the abort is not answered"

@@ -23,6 +23,7 @@ static void udp_with_synproxy(SamiSession *s) { record_of_protocol(s, IPPROTO_UD
 static void helper_nameless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; }
 static void helper_endless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memset(s->helper, 'f', sizeof s->helper); }
 static void helper_escape(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\33[2J", 8); }
+static void helper_c1(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\302\233""2J", 8); }
 static void helper_and_more(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\0x", 6); }
 static void helper_info_only(SamiSession *s) { s->has |= SAMI_HAS_HELPER_INFO; }
 static void two_zones(SamiSession *s) { s->has |= SAMI_HAS_REPLY_ZONE; s->reply_zone = 0; }
@@ -196,6 +197,7 @@ const Case record_cases[] = {
     RECORD("helper-without-name", helper_nameless, "state-range"),
     RECORD("helper-name-without-end", helper_endless, "state-range"),
     RECORD("helper-name-with-escape", helper_escape, "state-range"),
+    RECORD("helper-name-with-c1-escape", helper_c1, "state-range"),
     RECORD("helper-name-and-more", helper_and_more, "state-range"),
     RECORD("helper-info-without-helper", helper_info_only, "field-missing"),
     RECORD("own-master", change_own_master, "tuple-inconsistent"),
