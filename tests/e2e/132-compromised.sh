@@ -36,4 +36,17 @@ done
 ns fw1 timeout 60 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example behind-an-abort >"$WORK/answer" 2>&1 || die "hostile ended with $?"
 grep -q '^receipt 4' "$WORK/answer" || die "the abort is not answered"
 [ -z "$(ns fw2 conntrack -L -p tcp 2>/dev/null | grep "src=$VM4 dst=$CLI4 sport=60[0-9][0-9] ")" ] || die "sessions behind an abort are there"
+reloaded() { ctl 2 stats --json | tr -d ' "\n' | grep -q "reloads_total:$1[,}]"; }
+reload() { kill -HUP "$COLLECTOR" && poll 10 reloaded "$1" || die "no reload"; }
+# A session that was open when its signer lost a VM cannot begin with it any more.
+ns fw1 timeout 60 "$BUILD/hostile" "$WORK/fw1/sami.conf" fw2.example "begin-after:$WORK/go" >"$WORK/answer" 2>&1 &
+hostile=$!
+poll 10 grep -q waits "$WORK/answer" || die "hostile does not wait"
+cp "$WORK/fw2/signers.d/fw1.example.conf" "$WORK/signer"
+sed -i 's/^allow-prefixes *=.*/allow-prefixes=10.0.1.0\/24/' "$WORK/fw2/signers.d/fw1.example.conf"
+reload 1
+touch "$WORK/go"
+wait $hostile || die "a VM that is not allowed any more has begun"
+cp "$WORK/signer" "$WORK/fw2/signers.d/fw1.example.conf"
+reload 2
 honest_migration 1001

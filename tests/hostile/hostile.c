@@ -3,6 +3,7 @@
  * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
  * hostile CONFIG TO aimed: one migration with expectations that would let somebody in to where the policy lets nobody in; each has to be refused.
  * hostile CONFIG TO behind-an-abort: sessions behind the abort of their migration; they must not be there afterwards.
+ * hostile CONFIG TO begin-after:FILE: hello and address, and begin when there is such a file: the VM must not be allowed any more.
  * hostile CONFIG TO octets:REASON:FILE: sends what is in a file, as it is.
  * hostile CONFIG TO elsewhere:PEER: what one collector has taken is sent to another, as it was.
  * hostile CONFIG TO export-time:SECONDS: a clock that is off by as much, which is no offence.
@@ -10,6 +11,7 @@
  * collector's counters at its control SOCKET, and the connection table in NETNS.
  *
  * Exit status 0: refused for its reason (or, for the case "honest", whatever was answered). 1: anything else. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -306,10 +308,33 @@ play_export_time(const Identity *identity, const gchar *operand)
     return EXIT_SUCCESS;
 }
 
+/* FILE */
+static int
+play_begin_after(const Identity *identity, const gchar *operand)
+{
+    Client *c = connect_or_die(identity, NULL);
+    SamiRecord record = { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } };
+    client_hello(c);
+    client_add(c, &record);
+    client_send(c);
+    g_print("waits\n");
+    fflush(stdout);
+    while (!g_file_test(operand, G_FILE_TEST_EXISTS))
+        g_usleep(20000);
+    record = (SamiRecord){ .kind = SAMI_RECORD_BEGIN, .begin = { .n_addresses = 1, .lease_s = 30, .kinds = SAMI_KIND_SESSION } };
+    g_strlcpy(record.begin.destination, identity->peer->name, sizeof record.begin.destination);
+    client_add(c, &record);
+    record = (SamiRecord){ .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_SNAPSHOT } }; /* which is answered, if begin is not refused */
+    client_add(c, &record);
+    client_send(c);
+    return judge(c, "vm-not-allowed");
+}
+
 static const struct {
     const gchar *word;
     int (*play)(const Identity *identity, const gchar *operand);
-} plays[] = { { "octets:", play_octets }, { "elsewhere:", play_elsewhere }, { "export-time:", play_export_time } };
+} plays[] = { { "octets:", play_octets }, { "elsewhere:", play_elsewhere }, { "export-time:", play_export_time },
+             { "begin-after:", play_begin_after } };
 
 /* ---- every case ---- */
 
