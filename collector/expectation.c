@@ -155,9 +155,12 @@ check_master(SamiApply *apply, const Expected *x, const SamiSession *master, gbo
     const SamiExpectation *e = &x->expectation;
     const SamiAddress *ends[] = { &e->key.orig.src, &e->key.orig.dst, &e->nat_address };
     guint8 family = e->key.family;
-    if (!is_found || !sami_apply_is_master(apply, &e->master))
+    const SamiLedgerEntry *entry = is_found && sami_apply_is_master(apply, &e->master) ? sami_ledger_find(apply->ledger, &e->master) : NULL;
+    if (!entry || ((entry->flags & SAMI_LEDGER_CREATED) && !sami_apply_is_ours(apply, entry, master)))
         return SAMI_REASON_EXPECTATION_MASTER;
-    if (!(master->has & SAMI_HAS_HELPER))
+    /* The kernel takes class and policy from the master's helper, and the signer's policy has judged the one that is named. */
+    gboolean is_named = (e->has & SAMI_EXPECT_HAS_HELPER) != 0;
+    if (!(master->has & SAMI_HAS_HELPER) || (is_named && strncmp(master->helper, e->helper, sizeof e->helper) != 0))
         return SAMI_REASON_EXPECTATION_HELPER;
     for (guint i = 0; i < G_N_ELEMENTS(ends); i++)
         if (!sami_apply_is_vm(apply, family, ends[i]) && !is_end_of(e, master, ends[i]))

@@ -73,7 +73,7 @@
     X(OFFLOADED, 66, "offloaded", "nf_conntrack_netlink.c ctnetlink_dump_info(): neither timeout nor protocol state of an entry in a flowtable", "the flow was in a flowtable at the source: state and timeout are given by rule, not known") \
     X(NO_MASTER, 67, "no-master", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): ENOENT without the master", "the flow that this one is a child of is not here: it goes on by itself") \
     X(EXPECTATION_MASTER, 70, "expectation-master", "nf_conntrack_netlink.c ctnetlink_create_expect(): ENOENT without the master", "the flow that expects it is not one that this migration brought") \
-    X(EXPECTATION_HELPER, 71, "expectation-helper", "nf_conntrack_netlink.c ctnetlink_create_expect(): EOPNOTSUPP for a master without helper", "the flow that expects it has no helper here") \
+    X(EXPECTATION_HELPER, 71, "expectation-helper", "nf_conntrack_netlink.c ctnetlink_create_expect(): EOPNOTSUPP for a master without helper", "the flow that expects it has no helper here, or another one") \
     X(EXPECTATION_LATE, 72, "expectation-expired", "sami-protocol(7), Masters, children and expectations", "its time was over before it was here") \
     X(EXPECTATION_FUNCTION, 73, "expectation-function", "nf_conntrack_netlink.c ctnetlink_create_expect(): EINVAL for a class beyond the helper's, or a function that no module has", "this kernel has no such class or function of an expectation") \
     X(EXPECTATION_CLASH, 74, "expectation-clash", "nf_conntrack_expect.c __nf_ct_expect_check(): EBUSY where another expectation overlaps", "another flow expects the same here") \

@@ -440,6 +440,21 @@ test_refused_expectations(void)
     check_refused(helpless, TRUE, expectation(40000), 0, SAMI_REASON_EXPECTATION_HELPER);
     check_refused(master_flow(), TRUE, expectation(40000), 101, SAMI_REASON_EXPECTATION_LATE);
     check_refused(master_flow(), TRUE, elsewhere, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+    SamiExpectation by_another = expectation(40000), found;
+    by_another.has |= SAMI_EXPECT_HAS_HELPER;
+    memcpy(by_another.helper, "sip", 4);
+    check_refused(master_flow(), TRUE, by_another, 0, SAMI_REASON_EXPECTATION_HELPER);
+    SamiSession ended = master_flow(); /* and traffic has made another one */
+    begin();
+    say(ended, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &ended.key));
+    g_usleep(2000);
+    add_foreign(ended);
+    say_expected(expectation(40000), 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    check_counts(0, 0, SAMI_REASON_EXPECTATION_MASTER);
+    end();
 }
 
 /* Where it goes is what its function makes of the master that is here, not what the record says. */
