@@ -204,6 +204,8 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
                             .vm = (SamiPrefix *) (void *) session->vm->data, .n_vm = session->vm->len };
     memcpy(open.id, session->stream->migration_id, 16);
     *ret_reason = sami_collector_migration_may_begin(session, begin);
+    if (*ret_reason == SAMI_REASON_NONE && config->journal && sami_ledger_file_is_closed(config->journal_dir, open.id))
+        *ret_reason = SAMI_REASON_REPLAYED; /* forgotten here, and not by its file */
     if (*ret_reason != SAMI_REASON_NONE)
         return NULL;
     if (config->journal && !(file = sami_ledger_file_new(config->journal_dir, &open, &error))) {
