@@ -17,6 +17,8 @@ void sami_apply_degrade(SamiApply *apply, SamiReason reason, const SamiFlowKey *
 void sami_apply_count_held(SamiApply *apply, gint64 n);
 /* The entry is not, or no longer, ours in the kernel. */
 void sami_apply_let_go(SamiApply *apply, SamiLedgerEntry *entry);
+/* Is it the VM's? */
+gboolean sami_apply_is_vm(const SamiApply *apply, guint8 family, const SamiAddress *address);
 /* The entry is what this record says: digest, timeout, state, generation, and the flags that come from the record. */
 void sami_apply_remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiApplyItem *item);
 /* LIFECYCLE §7: the kernel's timeout in seconds is the backstop for when this process is dead. */
@@ -33,6 +35,9 @@ SamiReason sami_apply_reason_of(int result);
 /* Look-up of up to SAMI_APPLY_BATCH keys into the batch's own memory. */
 gboolean sami_apply_look_up(SamiApply *apply, const SamiFlowKey *keys, guint n, SamiSession *ret, gboolean *found, GError **error);
 gboolean sami_apply_is_touched(const SamiSession *found);
+/* Is what the kernel has under the entry's addresses the entry that this migration created? By its start time, and its id if that is known (LIFECYCLE §8);
+ * without start times it is taken for it. */
+gboolean sami_apply_is_ours(const SamiApply *apply, const SamiLedgerEntry *entry, const SamiSession *found);
 /* The status bits that a flow gains in its life, as the record or the ledger has them: without SEEN_REPLY the next packet of the original
  * direction is NEW, and a strict ruleset drops it. */
 #define SAMI_APPLY_GROWING (SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED)

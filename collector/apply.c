@@ -21,6 +21,7 @@ sami_apply_new(guint32 lease_s, SamiBudget *all, SamiBudget *signer)
     apply->refusals = g_array_new(FALSE, TRUE, sizeof(SamiRefusal));
     apply->refused_keys = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
     apply->replacements = g_array_new(FALSE, FALSE, sizeof(SamiReplacement));
+    apply->vm = g_array_new(FALSE, FALSE, sizeof(SamiPrefix));
     return apply;
 }
 
@@ -73,6 +74,21 @@ sami_apply_set_map(SamiApply *apply, SamiMap *map)
 }
 
 void
+sami_apply_set_vm(SamiApply *apply, const SamiPrefix *vm, guint n)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&apply->lock);
+    g_array_set_size(apply->vm, 0);
+    if (n > 0)
+        g_array_append_vals(apply->vm, vm, n);
+}
+
+gboolean
+sami_apply_is_vm(const SamiApply *apply, guint8 family, const SamiAddress *address)
+{
+    return sami_prefixes_contain((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, family, address);
+}
+
+void
 sami_apply_set_expectation_budget(SamiApply *apply, SamiBudget *budget)
 {
     apply->expectation_budget = sami_budget_ref(budget);
@@ -91,6 +107,7 @@ sami_apply_free(SamiApply *apply)
     g_array_unref(apply->refusals);
     g_hash_table_unref(apply->refused_keys);
     g_array_unref(apply->replacements);
+    g_array_unref(apply->vm);
     sami_children_clear(apply);
     g_clear_pointer(&apply->expectations, g_array_unref);
     sami_budget_unref(apply->expectation_budget);
@@ -454,6 +471,14 @@ sami_apply_is_touched(const SamiSession *found)
     return (found->has & SAMI_HAS_COUNTERS) && (found->packets[0] || found->packets[1]);
 }
 
+gboolean
+sami_apply_is_ours(const SamiApply *apply, const SamiLedgerEntry *entry, const SamiSession *found)
+{
+    SamiFlowKey key = sami_apply_kernel_key(entry);
+    return sami_flow_key_equal(&found->key, &key) &&
+           (!(found->has & SAMI_HAS_START) || sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns));
+}
+
 /* After the deletion: a crash between the two leaves an entry that is looked for and not found, never one that nobody looks for. */
 static gboolean
 tell_gone(SamiApply *apply, const SamiFlowKey *key, GError **error)
@@ -461,13 +486,21 @@ tell_gone(SamiApply *apply, const SamiFlowKey *key, GError **error)
     return !apply->file || sami_ledger_file_gone(apply->file, key, 1, error);
 }
 
+/* By the id that it has here, not the source's. */
+static void
+push_deletion(SamiApply *apply, Batch *batch, const SamiApplyItem *item, const SamiLedgerEntry *entry, const SamiSession *found)
+{
+    SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
+    copy->has = (copy->has & ~(guint32) SAMI_HAS_ID) | (found->has & SAMI_HAS_ID);
+    copy->flow_id = found->flow_id;
+}
+
 static gboolean
-recreate(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyItem *item, guint64 counter, GError **error)
+recreate(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyItem *item, const SamiSession *found, guint64 counter, GError **error)
 {
     guint position = sami_ledger_position(apply->ledger, entry);
     guint32 replaces = entry->flags & SAMI_LEDGER_REPLACE;
-    SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
-    copy->has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
+    push_deletion(apply, batch, item, entry, found);
     if (!flush(apply, batch, counter, error) || !tell_gone(apply, &item->session.key, error))
         return FALSE;
     entry = sami_ledger_at(apply->ledger, position);
@@ -496,11 +529,11 @@ look_ahead(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, 
     guint n_looks = 0;
     for (guint i = 0; i < n; i++) {
         const SamiSession *s = &items[i].session;
-        gboolean is_wanted = items[i].reason == SAMI_REASON_NONE && s->action != SAMI_ACTION_DELETED &&
-                             (apply->generation > 0 || s->action == SAMI_ACTION_UPDATE);
+        gboolean is_deletion = s->action == SAMI_ACTION_DELETED;
+        gboolean is_wanted = items[i].reason == SAMI_REASON_NONE && (apply->generation > 0 || is_deletion || s->action == SAMI_ACTION_UPDATE);
         const SamiLedgerEntry *entry = is_wanted ? sami_ledger_find(apply->ledger, &s->key) : NULL;
         batch->look_of[i] = 0;
-        if (!entry || !(entry->flags & SAMI_LEDGER_CREATED) || is_unchanged(entry, &items[i]))
+        if (!entry || !(entry->flags & SAMI_LEDGER_CREATED) || (!is_deletion && is_unchanged(entry, &items[i])))
             continue;
         batch->keys[n_looks] = s->key;
         batch->look_at[n_looks].position = sami_ledger_position(apply->ledger, entry);
@@ -556,7 +589,7 @@ update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyIt
     gboolean is_found = FALSE;
     if (!look_at(apply, batch, entry, &found, &is_found, error))
         return FALSE;
-    if (is_found && sami_apply_is_touched(&found)) {
+    if (is_found && (sami_apply_is_touched(&found) || !sami_apply_is_ours(apply, entry, &found))) {
         entry->generation = apply->generation;
         apply->n_unchanged++;
         return TRUE;
@@ -564,13 +597,33 @@ update(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyIt
     sami_apply_remember(apply, entry, item);
     /* A flow without events may have ended and begun anew between two dumps, with the same addresses. */
     if (is_found && !sami_session_same_fixed(&found, s, sami_apply_without(entry)))
-        return recreate(apply, batch, entry, item, counter, error);
+        return recreate(apply, batch, entry, item, &found, counter, error);
     if (is_found) {
         push_copy(apply, batch, SAMI_OP_UPDATE_GROWN, item, entry, sami_apply_backstop(s, apply->lease_s))->status |= found.status;
         return TRUE;
     }
     push(apply, batch, SAMI_OP_CREATE, item, entry);
     entry->flags = (entry->flags & ~(SAMI_LEDGER_CREATED | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_PENDING;
+    return TRUE;
+}
+
+/* What has these addresses in the meantime, of traffic or of somebody else, is another entry and stays. */
+static gboolean
+end_one(SamiApply *apply, Batch *batch, SamiLedgerEntry *entry, const SamiApplyItem *item, guint64 counter, GError **error)
+{
+    SamiSession found;
+    gboolean is_found = FALSE;
+    if (!look_at(apply, batch, entry, &found, &is_found, error))
+        return FALSE;
+    if (!is_found || !sami_apply_is_ours(apply, entry, &found)) {
+        apply->n_foreign += is_found ? 1 : 0;
+        sami_apply_let_go(apply, entry);
+        return tell_gone(apply, &item->session.key, error);
+    }
+    push_deletion(apply, batch, item, entry, &found);
+    if (apply->file)
+        return flush(apply, batch, counter, error) && tell_gone(apply, &item->session.key, error);
+    entry->flags |= SAMI_LEDGER_PENDING;
     return TRUE;
 }
 
@@ -599,14 +652,8 @@ apply_one(SamiApply *apply, Batch *batch, const SamiApplyItem *item, guint64 cou
     }
     apply->n_records++;
     if (s->action == SAMI_ACTION_DELETED) {
-        if (entry && (entry->flags & SAMI_LEDGER_CREATED) && !apply->is_ready) {
-            SamiSession *copy = push_copy(apply, batch, SAMI_OP_DELETE, item, entry, 0);
-            copy->has &= ~(guint32) SAMI_HAS_ID; /* the source's id, not ours */
-            if (apply->file)
-                return flush(apply, batch, counter, error) && tell_gone(apply, &s->key, error);
-            entry->flags |= SAMI_LEDGER_PENDING;
-            return TRUE;
-        }
+        if (entry && (entry->flags & SAMI_LEDGER_CREATED) && !apply->is_ready)
+            return end_one(apply, batch, entry, item, counter, error);
         if (entry && !(entry->flags & SAMI_LEDGER_LENIENT) && !apply->is_ready)
             sami_apply_give_up_plan(apply, entry);
         apply->n_foreign++;
@@ -673,7 +720,7 @@ audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint
         }
         apply->n_records++;
         entry->generation = apply->generation;
-        gboolean is_moved_on = !is_found[i] || sami_apply_is_touched(&found[i]) ||
+        gboolean is_moved_on = !is_found[i] || sami_apply_is_touched(&found[i]) || !sami_apply_is_ours(apply, entry, &found[i]) ||
                                (s->key.protocol == IPPROTO_TCP && found[i].tcp_state != s->tcp_state);
         entry->flags |= SAMI_LEDGER_AUDITED;
         if (!entry->digest) /* from before a restart: this is what is known of it */

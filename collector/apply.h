@@ -23,7 +23,10 @@ typedef enum { SAMI_CONFLICT_MERGE, SAMI_CONFLICT_KEEP, SAMI_CONFLICT_REPLACE } 
 
 /* What a creation of `s` that found something there comes to: NONE, it is merged, kept or replaced, or why it is refused. `found` is the entry that the
  * original tuple of `s` finds; there is none if only its reply tuple is taken. Pure. */
-SamiReason sami_conflict_judge(SamiConflict on_conflict, const SamiSession *s, const SamiSession *found, gboolean is_found, gboolean *ret_is_reversed);
+SamiReason sami_conflict_judge(SamiConflict on_conflict, const SamiPrefix *vm, guint n_vm, const SamiSession *s, const SamiSession *found, gboolean is_found,
+                               gboolean *ret_is_reversed);
+/* Is what is there the VM's flow? One with the same original tuple may be translated to somebody else, where they share an address. */
+gboolean sami_conflict_may_replace(const SamiPrefix *vm, guint n_vm, const SamiSession *found);
 
 /* What a removal came to. */
 typedef struct {
@@ -77,6 +80,7 @@ struct SamiApply {
     guint64 n_repaired;     /* closing flows that had got a long timeout */
     guint64 refused[SAMI_N_REASONS];
     guint64 degraded[SAMI_N_REASONS];
+    GArray *vm;             /* of SamiPrefix: whose flows these are; none: nobody's */
     SamiMap *map;           /* (nullable) a reference: of the records, back to what refusals name */
     guint compact_at;       /* entries of the ledger, gone ones included, at which it is looked at whether most are gone; 0: SAMI_LEDGER_COMPACT */
     GHashTable *refused_keys; /* of SamiFlowKey: counted and listed already */
@@ -110,6 +114,8 @@ void sami_apply_leave_budgets(SamiApply *apply);
 void sami_apply_set_expectation_budget(SamiApply *apply, SamiBudget *budget);
 /* Takes a reference; NULL is fine. From the main loop; waits for a running job. */
 void sami_apply_set_map(SamiApply *apply, SamiMap *map);
+/* A copy; likewise. */
+void sami_apply_set_vm(SamiApply *apply, const SamiPrefix *vm, guint n);
 /* From the ledger's file, after a restart: an entry that this migration had created, or merged. */
 void sami_apply_recall_created(SamiApply *apply, const SamiFlowKey *key, const guint64 window[2]);
 void sami_apply_recall_gone(SamiApply *apply, const SamiFlowKey *key);
@@ -136,7 +142,7 @@ gboolean sami_apply_thaw(SamiApply *apply, GError **error);
 typedef struct {
     SamiExpectation expectation;
     guint16 reason; /* SamiReason of the record rules */
-    guint8 vm_ends; /* sami_expectation_vm_ends() */
+    guint8 facts;   /* sami_expectation_facts() */
 } SamiExpectationItem;
 void sami_apply_judge_expectation(const SamiMap *map, const SamiPolicy *policy, const SamiExpectation *record, SamiExpectationItem *ret);
 void sami_apply_expect(SamiApply *apply, const SamiExpectationItem *items, guint n, guint64 counter, guint64 signed_ms);

@@ -167,7 +167,7 @@ count_one(SamiCollectorCheck *check, const SamiApplyItem *item, const SamiSessio
         count_new(check, item);
         return;
     }
-    reason = sami_conflict_judge(check->on_conflict, s, found, is_found, &is_reversed);
+    reason = sami_conflict_judge(check->on_conflict, check->policy.vm, check->policy.n_vm, s, found, is_found, &is_reversed);
     if (reason != SAMI_REASON_NONE) {
         refuse(check, reason, s);
     } else if (check->on_conflict == SAMI_CONFLICT_REPLACE) {

@@ -50,15 +50,23 @@ is_reversed(const SamiSession *s, const SamiSession *found)
            memcmp(&found->key.orig, &s->reply, sizeof mirror) == 0 && memcmp(&found->reply, &s->key.orig, sizeof mirror) == 0;
 }
 
+gboolean
+sami_conflict_may_replace(const SamiPrefix *vm, guint n_vm, const SamiSession *found)
+{
+    return sami_prefixes_contain(vm, n_vm, found->key.family, &found->key.orig.src) ||
+           sami_prefixes_contain(vm, n_vm, found->key.family, &found->reply.src);
+}
+
 SamiReason
-sami_conflict_judge(SamiConflict on_conflict, const SamiSession *s, const SamiSession *found, gboolean is_found, gboolean *ret_is_reversed)
+sami_conflict_judge(SamiConflict on_conflict, const SamiPrefix *vm, guint n_vm, const SamiSession *s, const SamiSession *found, gboolean is_found,
+                    gboolean *ret_is_reversed)
 {
     gboolean is_same_way = is_found && sami_flow_key_equal(&found->key, &s->key);
     gboolean is_same = is_same_way && memcmp(&found->reply, &s->reply, sizeof s->reply) == 0;
     *ret_is_reversed = is_found && !is_same_way && is_reversed(s, found);
     if (!is_found)
         return SAMI_REASON_NAT_CLASH;
-    if (is_same || *ret_is_reversed || (is_same_way && on_conflict == SAMI_CONFLICT_REPLACE))
+    if (is_same || *ret_is_reversed || (is_same_way && on_conflict == SAMI_CONFLICT_REPLACE && sami_conflict_may_replace(vm, n_vm, found)))
         return SAMI_REASON_NONE;
     return is_same_way ? SAMI_REASON_NAT_MISMATCH : SAMI_REASON_REVERSED;
 }
@@ -68,7 +76,7 @@ sami_apply_resolve_conflict(SamiApply *apply, const SamiApplyItem *item, const S
 {
     const SamiSession *s = &item->session;
     gboolean is_other_way;
-    SamiReason reason = sami_conflict_judge(apply->on_conflict, s, found, is_found, &is_other_way);
+    SamiReason reason = sami_conflict_judge(apply->on_conflict, (const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, s, found, is_found, &is_other_way);
     guint32 flags = (is_other_way ? SAMI_LEDGER_REVERSED : 0) | (apply->on_conflict == SAMI_CONFLICT_KEEP ? SAMI_LEDGER_KEPT : 0);
     if (reason != SAMI_REASON_NONE)
         sami_apply_refuse(apply, reason, &s->key, counter, is_found ? NULL : "another flow has its reply tuple");

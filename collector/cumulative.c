@@ -695,10 +695,12 @@ take_back(const State *state, const Target *target, Undo *undo, gint64 at_ms)
         e->octets -= undo->octets;
         e->quota_used -= undo->quota;
     }
-    if (undo->is_made && (is_blacklist || (e->packets == 0 && e->octets == 0 && e->quota_used == 0)))
+    /* A rule here has given it another time since, or has made it anew: who is blacklisted here is not let out by an abort. */
+    gboolean is_renewed = undo->new_end_ms && ABS(end_ms - undo->new_end_ms) > 2 * TOLERANCE_MS;
+    if (undo->is_made && (is_blacklist ? !is_renewed : e->packets == 0 && e->octets == 0 && e->quota_used == 0))
         undo->is_going = !pass_on(state, target, undo);
     /* Prolonged by us, and by no packet since. */
-    if (undo->is_made || !undo->old_end_ms || ABS(end_ms - undo->new_end_ms) > 2 * TOLERANCE_MS)
+    if (undo->is_made || !undo->old_end_ms || is_renewed)
         return;
     if (undo->old_end_ms <= at_ms)
         undo->is_going = TRUE;

@@ -12,7 +12,7 @@ typedef struct {
     SamiExpectation expectation;
     guint64 until_ms; /* monotonic clock: its time runs on while it waits */
     guint64 counter;
-    guint8 vm_ends;
+    guint8 facts; /* sami_expectation_facts() */
     gboolean is_sent;    /* the kernel has said yes */
     gboolean is_created; /* by us, and seen; then `expectation` has the id of it */
 } Expected;
@@ -43,7 +43,7 @@ sami_apply_judge_expectation(const SamiMap *map, const SamiPolicy *policy, const
     ret->reason = (guint16) sami_map_expectation(map, &ret->expectation);
     if (ret->reason == SAMI_REASON_NONE)
         ret->reason = (guint16) sami_validate_expectation(&ret->expectation, policy);
-    ret->vm_ends = sami_expectation_vm_ends(&ret->expectation, policy);
+    ret->facts = sami_expectation_facts(&ret->expectation, policy);
 }
 
 static void
@@ -74,7 +74,7 @@ static void
 expect_one(SamiApply *apply, const SamiExpectationItem *item, guint64 counter, guint64 signed_ms)
 {
     const SamiExpectation *e = &item->expectation;
-    Expected x = { *e, signed_ms + (guint64) e->timeout_s * 1000, counter, item->vm_ends, FALSE, FALSE };
+    Expected x = { *e, signed_ms + (guint64) e->timeout_s * 1000, counter, item->facts, FALSE, FALSE };
     apply->expected.n_records++;
     SamiReason reason = item->reason != SAMI_REASON_NONE ? (SamiReason) item->reason : apply->is_ready ? SAMI_REASON_PROTOCOL : SAMI_REASON_NONE;
     if (reason == SAMI_REASON_NONE)
@@ -136,20 +136,37 @@ is_end_of(const SamiExpectation *e, const SamiSession *master, const SamiAddress
            memcmp(address, &master->reply.src, sizeof *address) == 0 || memcmp(address, &master->reply.dst, sizeof *address) == 0;
 }
 
+/* Where the kernel sends it. It may have seen the master's other side first. */
+static const SamiAddress *
+target_of(const SamiExpectation *e, const SamiSession *master)
+{
+    gboolean is_turned = !sami_flow_key_equal(&master->key, &e->master);
+    switch (sami_expectation_target(e)) {
+    case SAMI_EXPECT_TO_MASTER: return (e->nat_direction != 0) != is_turned ? &master->key.orig.src : &master->reply.src;
+    case SAMI_EXPECT_TO_SAVED: return &e->nat_address;
+    default: return &e->key.orig.dst;
+    }
+}
+
 /* What of the master speaks against it. */
 static SamiReason
 check_master(SamiApply *apply, const Expected *x, const SamiSession *master, gboolean is_found)
 {
     const SamiExpectation *e = &x->expectation;
     const SamiAddress *ends[] = { &e->key.orig.src, &e->key.orig.dst, &e->nat_address };
-    if (!is_found || !sami_apply_is_master(apply, &e->master))
+    guint8 family = e->key.family;
+    const SamiLedgerEntry *entry = is_found && sami_apply_is_master(apply, &e->master) ? sami_ledger_find(apply->ledger, &e->master) : NULL;
+    if (!entry || ((entry->flags & SAMI_LEDGER_CREATED) && !sami_apply_is_ours(apply, entry, master)))
         return SAMI_REASON_EXPECTATION_MASTER;
-    if (!(master->has & SAMI_HAS_HELPER))
+    /* The kernel takes class and policy from the master's helper, and the signer's policy has judged the one that is named. */
+    gboolean is_named = (e->has & SAMI_EXPECT_HAS_HELPER) != 0;
+    if (!(master->has & SAMI_HAS_HELPER) || (is_named && strncmp(master->helper, e->helper, sizeof e->helper) != 0))
         return SAMI_REASON_EXPECTATION_HELPER;
     for (guint i = 0; i < G_N_ELEMENTS(ends); i++)
-        if (!(x->vm_ends & 1u << i) && !is_end_of(e, master, ends[i]))
+        if (!sami_apply_is_vm(apply, family, ends[i]) && !is_end_of(e, master, ends[i]))
             return SAMI_REASON_ADDRESS_NOT_ALLOWED;
-    return SAMI_REASON_NONE;
+    const SamiAddress *target = target_of(e, master);
+    return sami_expectation_judge(x->facts, sami_apply_is_vm(apply, family, target), memcmp(target, &e->key.orig.dst, sizeof *target) != 0);
 }
 
 static SamiReason

@@ -60,6 +60,30 @@ sami_collector_gate_close(SamiCollectorMigration *m, guint timeout_ms, GError **
     return FALSE;
 }
 
+static gboolean
+shares_address(const SamiCollectorMigration *a, const SamiCollectorMigration *b)
+{
+    for (guint i = 0; i < a->vm->len; i++)
+        for (guint k = 0; k < b->vm->len; k++) {
+            const SamiPrefix *one = &g_array_index(a->vm, SamiPrefix, i), *other = &g_array_index(b->vm, SamiPrefix, k);
+            if (sami_prefix_covers(one, other) || sami_prefix_covers(other, one))
+                return TRUE;
+        }
+    return FALSE;
+}
+
+/* Another migration of the same VM, perhaps of another signer, may still need it: the set has one element for both. */
+static void
+close_again(const SamiCollectorMigration *m)
+{
+    for (guint i = 0; i < m->collector->migrations->len; i++) {
+        SamiCollectorMigration *other = g_ptr_array_index(m->collector->migrations, i);
+        gint64 left_ms = sami_collector_gate_left_ms(other);
+        if (other != m && left_ms > 0 && shares_address(m, other))
+            close_for(other, (guint) left_ms);
+    }
+}
+
 void
 sami_collector_gate_open(SamiCollectorMigration *m)
 {
@@ -71,13 +95,15 @@ sami_collector_gate_open(SamiCollectorMigration *m)
         m->collector->n_gate_failures++;
         g_warning("%.8s: packets of the VM are held back until the element's timeout: %s", m->hex, error->message);
     }
+    if (was_closed && m->collector->gate)
+        close_again(m);
 }
 
 void
 sami_collector_gate_follow(SamiCollectorMigration *m)
 {
     const SamiConfig *config = m->collector->config;
-    if (m->collector->gate && m->phase < SAMI_PHASE_FREEZE && g_str_equal(config->gate_from, "snapshot"))
+    if (m->collector->gate && !m->replication && m->phase < SAMI_PHASE_FREEZE && g_str_equal(config->gate_from, "snapshot"))
         close_for(m, m->lease_s * 1000); /* renewed with the entries */
 }
 

@@ -118,13 +118,26 @@ put_key(SamiWriter *w, const SamiFlowKey *key)
     sami_writer_octets(w, octets, sizeof octets);
 }
 
-SamiLedgerFile *
-sami_ledger_file_new(const gchar *directory, const SamiLedgerOpen *o, GError **error)
+static gchar *
+path_of(const gchar *directory, const guint8 id[16], const gchar *suffix)
 {
     gchar hex[33];
     for (guint i = 0; i < 16; i++)
-        g_snprintf(hex + 2 * i, 3, "%02x", o->id[i]);
-    g_autofree gchar *path = g_strdup_printf("%s/%s.ledger", directory, hex);
+        g_snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    return g_strdup_printf("%s/%s.%s", directory, hex, suffix);
+}
+
+gboolean
+sami_ledger_file_is_closed(const gchar *directory, const guint8 id[16])
+{
+    g_autofree gchar *path = path_of(directory, id, "closed");
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+SamiLedgerFile *
+sami_ledger_file_new(const gchar *directory, const SamiLedgerOpen *o, GError **error)
+{
+    g_autofree gchar *path = path_of(directory, o->id, "ledger");
     g_autoptr(SamiLedgerFile) file = open_file(path, O_CREAT | O_EXCL, error);
     if (!file)
         return NULL;

@@ -42,6 +42,8 @@ typedef struct {
 /* Phases are written by the main loop while the injecting thread writes what it does: calls exclude each other. */
 typedef struct SamiLedgerFile SamiLedgerFile;
 
+/* Is there one of a migration with this id that is over? Then a restart would take a ledger of the same id for what is left of that one. */
+gboolean sami_ledger_file_is_closed(const gchar *directory, const guint8 id[16]);
 /* Makes the file, mode 0600, never over an existing one. The directory has to be there. SAMI_ERROR_FAILED names the path and the cause. */
 SamiLedgerFile *sami_ledger_file_new(const gchar *directory, const SamiLedgerOpen *open, GError **error);
 /* Goes on with a file that has been read. */

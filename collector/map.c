@@ -156,11 +156,11 @@ static SamiReason
 map_zone(const SamiMap *map, const SamiSession *s, guint16 *ret_zone)
 {
     guint16 reply_zone = (s->has & SAMI_HAS_REPLY_ZONE) ? s->reply_zone : 0;
+    if (reply_zone && sami_vlans_of_zone(map->vlans, reply_zone))
+        return SAMI_REASON_ZONE_OF_VLAN;
     if (s->has & SAMI_HAS_VLAN)
         return sami_vlans_zone(map->vlans, s->vlan, ret_zone) ? SAMI_REASON_NONE : SAMI_REASON_VLAN_UNKNOWN;
-    if (reply_zone ? sami_vlans_of_zone(map->vlans, reply_zone) : sami_vlans_of_zone(map->vlans, s->key.zone))
-        return SAMI_REASON_ZONE_OF_VLAN;
-    return SAMI_REASON_NONE;
+    return !reply_zone && sami_vlans_of_zone(map->vlans, s->key.zone) ? SAMI_REASON_ZONE_OF_VLAN : SAMI_REASON_NONE;
 }
 
 static SamiReason

@@ -141,6 +141,8 @@ sami_collector_migration_set_policy(SamiCollectorMigration *m, SamiSigner *signe
     }
     m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
     sami_signer_fill_policy(signer, &m->collector->host, &m->policy);
+    if (m->apply)
+        sami_apply_set_vm(m->apply, m->policy.vm, m->policy.n_vm);
     sami_signer_unref(old);
 }
 
@@ -171,6 +173,7 @@ sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *
     m->freeze_mode = SAMI_FREEZE_EVENTS;
     m->apply = sami_apply_new(m->lease_s, collector->budget, signer ? signer->budget : NULL);
     m->apply->on_conflict = sami_collector_conflict_of(signer);
+    sami_apply_set_vm(m->apply, open->vm, open->n_vm);
     sami_apply_set_expectation_budget(m->apply, signer ? signer->expectations : NULL);
     sami_apply_set_map(m->apply, signer ? signer->map : NULL);
     m->started_us = g_get_monotonic_time();
@@ -201,6 +204,8 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
                             .vm = (SamiPrefix *) (void *) session->vm->data, .n_vm = session->vm->len };
     memcpy(open.id, session->stream->migration_id, 16);
     *ret_reason = sami_collector_migration_may_begin(session, begin);
+    if (*ret_reason == SAMI_REASON_NONE && config->journal && sami_ledger_file_is_closed(config->journal_dir, open.id))
+        *ret_reason = SAMI_REASON_REPLAYED; /* forgotten here, and not by its file */
     if (*ret_reason != SAMI_REASON_NONE)
         return NULL;
     if (config->journal && !(file = sami_ledger_file_new(config->journal_dir, &open, &error))) {
@@ -241,12 +246,21 @@ sami_collector_migration_free(SamiCollectorMigration *m)
     g_free(m);
 }
 
+/* Nothing that comes now would be taken back. */
+static gboolean
+is_going(const SamiCollectorMigration *m)
+{
+    return m->phase == SAMI_PHASE_ROLLBACK || m->phase == SAMI_PHASE_ABORTED;
+}
+
 void
 sami_collector_migration_records(SamiCollectorMigration *m, GArray *items, guint64 counter)
 {
     SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_RECORDS, NULL);
     job->items = g_memdup2(items->data, items->len * sizeof(SamiApplyItem));
     job->n = items->len;
+    for (guint i = 0; i < job->n && is_going(m); i++)
+        job->items[i].reason = job->items[i].reason ? job->items[i].reason : SAMI_REASON_ABORTED;
     job->messages = sami_apply_build(job->items, job->n, m->lease_s, m->is_redumping);
     job->counter = counter;
     job->signed_ms = (guint64) (g_get_monotonic_time() / 1000) - m->session->stream->age_ms;
@@ -256,6 +270,8 @@ sami_collector_migration_records(SamiCollectorMigration *m, GArray *items, guint
 void
 sami_collector_migration_epoch(SamiCollectorMigration *m, const SamiEpoch *epoch)
 {
+    if (is_going(m) || sami_collector_is_over(m->phase))
+        return;
     m->is_redumping = epoch->phase == 1;
     if (m->replication)
         sami_collector_replication_epoch(m, epoch);

@@ -43,6 +43,18 @@ judge(const SamiCollectorMigration *m, const SamiSigner *now, gchar **ret_detail
     return SAMI_REASON_VM_NOT_ALLOWED;
 }
 
+/* What has not begun yet begins by the signer's policy that is loaded. A dry run, which changes nothing, has borrowed from the one that it began with. */
+static void
+renew_signer(SamiCollectorSession *session, SamiSigner *now, SamiKey *key)
+{
+    SamiSigner *old = session->signer;
+    if (session->check)
+        return;
+    session->stream->peer_key = key; /* the same one, as the new signer has it */
+    session->signer = sami_signer_ref(now);
+    sami_signer_unref(old);
+}
+
 static void
 review_session(SamiCollectorSession *session)
 {
@@ -51,11 +63,13 @@ review_session(SamiCollectorSession *session)
     g_autofree gchar *detail = NULL;
     if (!session->source || !session->signer || session->refusal != SAMI_REASON_NONE)
         return;
-    const SamiSigner *now = sami_signers_find(session->collector->signers, sami_key_id(session->stream->peer_key), &key);
+    SamiSigner *now = sami_signers_find(session->collector->signers, sami_key_id(session->stream->peer_key), &key);
     gboolean is_same = now && g_str_equal(now->config->name, session->signer->config->name) && sami_signer_may_use(now, session->open.name);
     SamiReason reason = judge(m, is_same ? now : NULL, &detail);
-    if (reason == SAMI_REASON_NONE)
+    if (reason == SAMI_REASON_NONE) {
+        renew_signer(session, now, key);
         return;
+    }
     sami_collector_session_refuse(session, reason, detail);
     if (!m)
         return;

@@ -313,7 +313,8 @@ resolve(SamiApply *apply, Run *run, guint i, const SamiSession *found, gboolean 
         verify(entry, found);
         return TRUE;
     }
-    if (yielded_ns && (found->has & SAMI_HAS_START) && found->start_ns < yielded_ns) {
+    gboolean is_theirs = sami_conflict_may_replace((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, found);
+    if (yielded_ns && is_theirs && (found->has & SAMI_HAS_START) && found->start_ns < yielded_ns) {
         SamiSession old = *found, new = item->session;
         SamiOp ops[2] = { { .kind = SAMI_OP_DELETE, .session = &old }, { .kind = SAMI_OP_CREATE, .session = &new } };
         old.has = SAMI_HAS_ID;
@@ -361,6 +362,23 @@ flush(SamiApply *apply, Run *run, guint64 counter, GError **error)
     return TRUE;
 }
 
+/* A flow that the peer may not bring is no master of one that it brings: then the child comes alone. One that is not there is none, as the kernel will say. */
+static gboolean
+check_master(SamiApply *apply, const SamiApplyItem **item, GError **error)
+{
+    const SamiSession *s = &(*item)->session;
+    SamiSession master;
+    gboolean is_found = FALSE;
+    if (s->action == SAMI_ACTION_DELETED || !(s->has & SAMI_HAS_MASTER) || sami_apply_is_master(apply, &s->master))
+        return TRUE;
+    if (!sami_firewall_get(apply->firewall, &s->master, 1, &master, &is_found, error))
+        return FALSE;
+    if (is_found && !sami_apply_is_vm(apply, master.key.family, &master.key.orig.src) &&
+        !sami_apply_is_vm(apply, master.key.family, &master.reply.src))
+        *item = sami_children_orphan(apply, *item);
+    return TRUE;
+}
+
 /* PENDING marks the flows of the running batch: another record of one of them begins a new batch. */
 static gboolean
 take(SamiApply *apply, Run *run, const SamiApplyItem *item, guint64 counter, GError **error)
@@ -372,6 +390,8 @@ take(SamiApply *apply, Run *run, const SamiApplyItem *item, guint64 counter, GEr
         sami_apply_refuse_record(apply, item, counter);
         return TRUE;
     }
+    if (!check_master(apply, &item, error))
+        return FALSE;
     SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, key);
     if ((run->n == BATCH || (entry && (entry->flags & SAMI_LEDGER_PENDING))) && !flush(apply, run, counter, error))
         return FALSE;
@@ -403,7 +423,9 @@ take_all(SamiApply *apply, const SamiApplyItem *items, guint n, guint64 counter,
     for (guint i = 0; i < n; i++)
         if (!take(apply, run, &items[i], counter, error))
             return FALSE;
-    return flush(apply, run, counter, error);
+    gboolean is_done = flush(apply, run, counter, error);
+    sami_children_sweep(apply);
+    return is_done;
 }
 
 /* The end of an epoch. What it did not name is over, unless it has become ours; the rest is known by its id and start time from now on, so

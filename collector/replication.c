@@ -127,6 +127,7 @@ make_apply(const SamiCollectorMigration *m)
     SamiApply *apply = sami_replica_new(m->lease_s, m->collector->origin, all, m->signer->budget);
     apply->replica->n_peers = count_peers(m->collector);
     sami_apply_set_map(apply, m->signer->map);
+    sami_apply_set_vm(apply, m->policy.vm, m->policy.n_vm);
     return apply;
 }
 

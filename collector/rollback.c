@@ -52,6 +52,7 @@ sami_apply_take_over(SamiApply *apply)
         if (!(entry->flags & SAMI_LEDGER_MERGED) || !(owned = find_other(apply, &entry->key, SAMI_LEDGER_CREATED, &owner)))
             continue;
         inherit(apply, entry, owner, owned);
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&owner->lock); /* the main loop may take it out of its budgets just now */
         owned->flags = SAMI_LEDGER_MERGED;
         owner->has_given = TRUE;
         sami_apply_count_held(owner, -1);
@@ -89,6 +90,7 @@ decide(SamiApply *apply, SamiRemoval *removal, SamiLedgerEntry *entry, const Sam
     }
     SamiLedgerEntry *heir = find_other(apply, &entry->key, SAMI_LEDGER_MERGED, &other);
     if (heir) {
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&other->lock);
         inherit(other, heir, apply, entry);
         removal->n_passed++;
         return FALSE;

@@ -369,6 +369,8 @@ on_begin(SamiCollectorSession *session, const SamiBegin *begin)
     gboolean is_replication = (begin->kinds & SAMI_KIND_REPLICATION) != 0; /* without addresses: unscoped */
     if (!session->has_hello || session->migration || (session->vm->len == 0 && !is_replication) || begin->n_addresses != session->vm->len)
         return stop(session, reason, "begin does not fit what came before it");
+    if (!sami_signer_allows(session->signer, (const SamiPrefix *) (const void *) session->vm->data, session->vm->len)) /* it did when they came */
+        return stop(session, SAMI_REASON_VM_NOT_ALLOWED, NULL);
     g_autofree gchar *missing = session->signer->config->require_expect ? print_missing(session, g_get_real_time() / G_USEC_PER_SEC) : NULL;
     if (missing)
         return stop(session, SAMI_REASON_NOT_EXPECTED, missing);
@@ -493,6 +495,8 @@ on_record(const SamiRecord *record, gpointer user_data)
     if (session->refusal != SAMI_REASON_NONE || !session->source)
         return;
     session->n_taken++;
+    if (session->counter == 0 && (record->kind != SAMI_RECORD_HELLO || session->n_taken > 1)) /* no nonce of ours is in this Message's binding */
+        return stop(session, SAMI_REASON_PROTOCOL, "the first Message has one hello, and nothing else");
     switch (record->kind) {
     case SAMI_RECORD_HELLO: on_hello(session, &record->hello); return;
     case SAMI_RECORD_VM_ADDRESS4:

@@ -125,7 +125,8 @@ prolong_untouched(SamiApply *apply, guint n, const guint *positions, const SamiS
     guint n_ops = 0;
     for (guint i = 0; i < n; i++) {
         gboolean is_leased = apply->lease_s == 0 || found[i].timeout_s <= apply->lease_s;
-        gboolean is_ours = is_found[i] && !sami_apply_is_touched(&found[i]) && is_leased;
+        gboolean is_ours = is_found[i] && !sami_apply_is_touched(&found[i]) && is_leased &&
+                           sami_apply_is_ours(apply, sami_ledger_at(apply->ledger, positions[i]), &found[i]);
         guint32 timeout_s = is_ours ? (*get_time)(apply, sami_ledger_at(apply->ledger, positions[i]), &found[i]) : 0;
         if (timeout_s == 0)
             continue;

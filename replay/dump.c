@@ -121,8 +121,10 @@ append_session(GString *out, const SamiSession *s)
     }
     if ((s->has & SAMI_HAS_MARK) && s->mark)
         g_string_append_printf(out, "  mark 0x%x", s->mark);
-    if (s->has & SAMI_HAS_HELPER)
-        g_string_append_printf(out, "  helper %.*s", (int) sizeof s->helper, s->helper);
+    if (s->has & SAMI_HAS_HELPER) { /* a journal has what was refused, too */
+        g_autofree gchar *name = g_strndup(s->helper, sizeof s->helper), *quoted = g_strescape(name, NULL);
+        g_string_append_printf(out, "  helper %s", quoted);
+    }
     if (s->flags & SAMI_SESSION_LATE)
         g_string_append(out, "  late");
 }

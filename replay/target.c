@@ -70,6 +70,7 @@ replay_target_new(const ReplaySink *sink, ReplayTrust trust, SamiSigner *signer,
     target->apply->batch = sink->batch;
     target->apply->on_conflict = conflict_of(sink->on_conflict || !signer ? sink->on_conflict : signer->config->on_conflict);
     sami_apply_set_map(target->apply, signer ? signer->map : NULL);
+    sami_apply_set_vm(target->apply, target->policy.vm, target->policy.n_vm);
     target->items = g_array_new(FALSE, FALSE, sizeof(SamiApplyItem));
     target->expectations = g_array_new(FALSE, FALSE, sizeof(SamiExpectationItem));
     target->elements = g_array_new(FALSE, FALSE, sizeof(SamiCumulative));

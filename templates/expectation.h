@@ -44,5 +44,14 @@ typedef struct {
 
 /* Do both expect the same flow: tuple, mask, zone and master? */
 gboolean sami_expectation_is_same(const SamiExpectation *a, const SamiExpectation *b);
+/* Where the kernel sends the flow to come, after translation. A function does it, and without one nothing does: what the record says of a translation is
+ * an argument of the function. */
+typedef enum {
+    SAMI_EXPECT_TO_ITSELF,  /* to its destination */
+    SAMI_EXPECT_TO_MASTER,  /* to the source of the master in the direction that nat_direction is not */
+    SAMI_EXPECT_TO_SAVED,   /* to nat_address */
+    SAMI_EXPECT_TO_UNKNOWN, /* a function that none of ours knows */
+} SamiExpectTarget;
+SamiExpectTarget sami_expectation_target(const SamiExpectation *expectation);
 /* Is the address an end of the master's original tuple? */
 gboolean sami_expectation_is_of_master(const SamiExpectation *expectation, const SamiAddress *address);

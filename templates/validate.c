@@ -354,21 +354,65 @@ check_expected_addresses(const SamiExpectation *e, const SamiPolicy *policy, gbo
     return !has_address || is_end_allowed(e, policy, &e->nat_address) ? SAMI_REASON_NONE : SAMI_REASON_NAT_ADDRESS;
 }
 
-/* Where the flow to come ends, which is what it opens. A port that is left open does not matter where the VM opens the flow; where somebody else does,
- * it may be any. */
+/* Where the flow to come ends is what it opens. A port that is left open does not matter where the VM opens the flow; where somebody else does, it may be
+ * any. */
 static SamiReason
-check_expected_ports(const SamiExpectation *e, const SamiPolicy *policy)
+check_expected_source(const SamiExpectation *e, const SamiPolicy *policy, gboolean is_vm)
 {
-    guint8 ends = sami_expectation_vm_ends(e, policy);
-    gboolean is_vm_source = ends & SAMI_EXPECT_END_SRC, is_translated = !(ends & SAMI_EXPECT_END_DST) && (ends & SAMI_EXPECT_END_NAT);
-    gboolean is_vm_destination = (ends & (SAMI_EXPECT_END_DST | SAMI_EXPECT_END_NAT)) != 0, is_free = e->mask_src_port == 0;
-    guint16 port = is_translated && e->nat_port ? e->nat_port : e->key.orig.dst_port;
-    if ((!policy->ports && !policy->remote_ports) || !has_port_numbers(e->key.protocol))
+    if (!has_port_numbers(e->key.protocol))
         return SAMI_REASON_NONE;
-    gboolean is_source_allowed = is_free ? is_vm_source || !policy->remote_ports
-                                         : has_bit(is_vm_source ? policy->ports : policy->remote_ports, e->key.orig.src_port);
-    return is_source_allowed && has_bit(is_vm_destination ? policy->ports : policy->remote_ports, port) ? SAMI_REASON_NONE
-                                                                                                        : SAMI_REASON_PORT_NOT_ALLOWED;
+    if (e->mask_src_port == 0)
+        return is_vm || !policy->remote_ports ? SAMI_REASON_NONE : SAMI_REASON_PORT_NOT_ALLOWED;
+    return has_bit(is_vm ? policy->ports : policy->remote_ports, e->key.orig.src_port) ? SAMI_REASON_NONE : SAMI_REASON_PORT_NOT_ALLOWED;
+}
+
+static gboolean
+is_vm(const SamiPolicy *policy, guint8 family, const SamiAddress *address)
+{
+    return sami_prefixes_contain(policy->vm, policy->n_vm, family, address);
+}
+
+guint8
+sami_expectation_facts(const SamiExpectation *e, const SamiPolicy *policy)
+{
+    guint8 family = e->key.family, facts = 0;
+    gboolean has_port = has_port_numbers(e->key.protocol);
+    guint16 port = (e->has & SAMI_EXPECT_HAS_FUNCTION) ? e->nat_port : e->key.orig.dst_port;
+    facts |= !is_nothing(&e->mask_src) && is_vm(policy, family, &e->key.orig.src) ? SAMI_EXPECT_SRC_VM : 0;
+    facts |= sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, family, &e->key.orig.dst) ? SAMI_EXPECT_DST_LISTED : 0;
+    facts |= !has_port || has_bit(policy->ports, port) ? SAMI_EXPECT_PORT_VM : 0;
+    facts |= !has_port || has_bit(policy->remote_ports, port) ? SAMI_EXPECT_PORT_REMOTE : 0;
+    return facts;
+}
+
+SamiReason
+sami_expectation_judge(guint8 facts, gboolean is_target_vm, gboolean is_translated)
+{
+    if (!(facts & SAMI_EXPECT_SRC_VM) && !is_target_vm)
+        return SAMI_REASON_ADDRESS_NOT_ALLOWED;
+    if (is_translated && !(facts & SAMI_EXPECT_DST_LISTED))
+        return SAMI_REASON_NAT_ADDRESS;
+    return facts & (is_target_vm ? SAMI_EXPECT_PORT_VM : SAMI_EXPECT_PORT_REMOTE) ? SAMI_REASON_NONE : SAMI_REASON_PORT_NOT_ALLOWED;
+}
+
+/* As far as the record alone tells where it goes. */
+static SamiReason
+check_expected_target(const SamiExpectation *e, const SamiPolicy *policy)
+{
+    guint8 facts = sami_expectation_facts(e, policy), family = e->key.family;
+    SamiExpectTarget target = sami_expectation_target(e);
+    const SamiAddress *address = target == SAMI_EXPECT_TO_ITSELF                          ? &e->key.orig.dst
+                                 : target == SAMI_EXPECT_TO_SAVED                         ? &e->nat_address
+                                 : target == SAMI_EXPECT_TO_MASTER && e->nat_direction == 1 ? &e->master.orig.src
+                                                                                          : NULL;
+    SamiReason reason = check_expected_source(e, policy, facts & SAMI_EXPECT_SRC_VM);
+    if (target == SAMI_EXPECT_TO_UNKNOWN)
+        return SAMI_REASON_EXPECTATION_FUNCTION;
+    if (reason != SAMI_REASON_NONE || !address)
+        return reason;
+    if (is_own(policy, family, address))
+        return SAMI_REASON_ADDRESS_OWN;
+    return sami_expectation_judge(facts, is_vm(policy, family, address), memcmp(address, &e->key.orig.dst, sizeof *address) != 0);
 }
 
 static gboolean
@@ -378,17 +422,6 @@ is_helper_allowed(const SamiPolicy *policy, const gchar helper[SAMI_HELPER_NAME_
         if (strncmp(policy->helpers[i], helper, SAMI_HELPER_NAME_MAX) == 0)
             return TRUE;
     return !policy->helpers;
-}
-
-guint8
-sami_expectation_vm_ends(const SamiExpectation *e, const SamiPolicy *policy)
-{
-    const SamiAddress *ends[] = { &e->key.orig.src, &e->key.orig.dst, &e->nat_address };
-    guint8 bits = 0;
-    for (guint i = 0; i < G_N_ELEMENTS(ends); i++)
-        if (sami_prefixes_contain(policy->vm, policy->n_vm, e->key.family, ends[i]))
-            bits |= (guint8) (1u << i);
-    return bits;
 }
 
 static gboolean
@@ -424,7 +457,7 @@ sami_validate_expectation(const SamiExpectation *e, const SamiPolicy *policy)
     reason = check_width(e, &is_any);
     if (reason == SAMI_REASON_NONE)
         reason = check_expected_addresses(e, policy, is_any);
-    return reason != SAMI_REASON_NONE ? reason : check_expected_ports(e, policy);
+    return reason != SAMI_REASON_NONE ? reason : check_expected_target(e, policy);
 }
 
 static gboolean

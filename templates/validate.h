@@ -73,7 +73,7 @@
     X(OFFLOADED, 66, "offloaded", "nf_conntrack_netlink.c ctnetlink_dump_info(): neither timeout nor protocol state of an entry in a flowtable", "the flow was in a flowtable at the source: state and timeout are given by rule, not known") \
     X(NO_MASTER, 67, "no-master", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): ENOENT without the master", "the flow that this one is a child of is not here: it goes on by itself") \
     X(EXPECTATION_MASTER, 70, "expectation-master", "nf_conntrack_netlink.c ctnetlink_create_expect(): ENOENT without the master", "the flow that expects it is not one that this migration brought") \
-    X(EXPECTATION_HELPER, 71, "expectation-helper", "nf_conntrack_netlink.c ctnetlink_create_expect(): EOPNOTSUPP for a master without helper", "the flow that expects it has no helper here") \
+    X(EXPECTATION_HELPER, 71, "expectation-helper", "nf_conntrack_netlink.c ctnetlink_create_expect(): EOPNOTSUPP for a master without helper", "the flow that expects it has no helper here, or another one") \
     X(EXPECTATION_LATE, 72, "expectation-expired", "sami-protocol(7), Masters, children and expectations", "its time was over before it was here") \
     X(EXPECTATION_FUNCTION, 73, "expectation-function", "nf_conntrack_netlink.c ctnetlink_create_expect(): EINVAL for a class beyond the helper's, or a function that no module has", "this kernel has no such class or function of an expectation") \
     X(EXPECTATION_CLASH, 74, "expectation-clash", "nf_conntrack_expect.c __nf_ct_expect_check(): EBUSY where another expectation overlaps", "another flow expects the same here") \
@@ -143,9 +143,16 @@ SamiReason sami_validate_session(const SamiSession *session, const SamiPolicy *p
 /* The same for an expectation, which opens a port for a flow to come: whose addresses, no wider than helpers make them, no longer than an
  * hour. Whether its master is a flow of this migration, and a translated end is that flow's, only the collector's ledger and kernel tell. */
 SamiReason sami_validate_expectation(const SamiExpectation *expectation, const SamiPolicy *policy);
-/* Which of its addresses are the VM's: SAMI_EXPECT_END_* bits. */
-enum { SAMI_EXPECT_END_SRC = 1 << 0, SAMI_EXPECT_END_DST = 1 << 1, SAMI_EXPECT_END_NAT = 1 << 2 };
-guint8 sami_expectation_vm_ends(const SamiExpectation *expectation, const SamiPolicy *policy);
+/* What a policy says of an expectation of which only the kernel's master tells where it goes. */
+enum {
+    SAMI_EXPECT_SRC_VM = 1 << 0,      /* its source is fixed, and the VM's */
+    SAMI_EXPECT_DST_LISTED = 1 << 1,  /* its destination is in nat-addresses: another one may be behind it */
+    SAMI_EXPECT_PORT_VM = 1 << 2,     /* the port that it goes to is one of the VM's ports, */
+    SAMI_EXPECT_PORT_REMOTE = 1 << 3, /* or one of the other end's */
+};
+guint8 sami_expectation_facts(const SamiExpectation *expectation, const SamiPolicy *policy);
+/* And of where it goes to: one end has to be the VM. */
+SamiReason sami_expectation_judge(guint8 facts, gboolean is_target_vm, gboolean is_translated);
 /* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, time beyond that of this kernel. A fixed timeout
  * that is cut is not fixed any more: it would end the flow under its packets. Returns the groups that went, or were cut (SamiHas). */
 guint32 sami_policy_strip(const SamiPolicy *policy, SamiSession *session);

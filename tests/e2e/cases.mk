@@ -97,6 +97,7 @@ E2E_TESTS = \
 	tests/e2e/130-policy.sh \
 	tests/e2e/131-policy-limits.sh \
 	tests/e2e/132-compromised.sh \
+	tests/e2e/133-expected.sh \
 	tests/e2e/150-privileges.sh \
 	tests/e2e/151-compromised.sh \
 	tests/e2e/160-refused-elsewhere.sh \

@@ -338,7 +338,7 @@ on_record(const SamiRecord *record, gpointer user_data)
         c->is_answered = TRUE;
         return;
     case SAMI_RECORD_KIND_COUNT:
-        if (record->kind_count.n_applied)
+        if (record->kind_count.n_applied > c->may_expect)
             die("the collector expects what it had to refuse: %s", c->answers->str);
         return;
     case SAMI_RECORD_REASON_COUNT:

@@ -1,6 +1,9 @@
 /* hostile CONFIG TO CASE [CERTIFICATE KEY | none]: misbehaves in one way and says what the collector answered.
  * hostile CONFIG TO resume:ID | claim:ID: wants to go on with the migration of somebody else, or to begin it as its own.
  * hostile CONFIG TO stream: one migration with everything that a record case would like to have, between honest records; says what was answered.
+ * hostile CONFIG TO aimed: one migration with expectations that would let somebody in to where the policy lets nobody in; each has to be refused.
+ * hostile CONFIG TO behind-an-abort: sessions behind the abort of their migration; they must not be there afterwards.
+ * hostile CONFIG TO begin-after:FILE: hello and address, and begin when there is such a file: the VM must not be allowed any more.
  * hostile CONFIG TO octets:REASON:FILE: sends what is in a file, as it is.
  * hostile CONFIG TO elsewhere:PEER: what one collector has taken is sent to another, as it was.
  * hostile CONFIG TO export-time:SECONDS: a clock that is off by as much, which is no offence.
@@ -8,12 +11,14 @@
  * collector's counters at its control SOCKET, and the connection table in NETNS.
  *
  * Exit status 0: refused for its reason (or, for the case "honest", whatever was answered). 1: anything else. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/cursor.h"
 #include "templates/rules.h"
 #include "tests/hostile/hostile.h"
+#include "tests/tools/changes.h"
 
 static Client *
 run_honest(Client *c, const Case *self)
@@ -89,6 +94,70 @@ run_stream(Client *c, const Case *self)
 
 static const Case stream = { "stream", STAGE_BEGUN, run_stream, NULL, 0, NULL, NULL };
 
+#define AIMED_PORT 5000u
+
+/* Each of a flow of its own: the helper of FTP gives one flow one expectation. */
+static Client *
+run_aimed(Client *c, const Case *self)
+{
+    guint n = 0;
+    c->may_accept = TRUE;
+    for (const Case *at = aimed_cases; at->name; at++, n++) {
+        SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (AIMED_PORT + n)) };
+        SamiSession *master = &record.session;
+        master->key.orig.dst_port = 21;
+        sami_flow_key_mirror(&master->key, &master->reply);
+        master->reply.dst = record_address("192.0.2.9");
+        master->has |= SAMI_HAS_HELPER;
+        memcpy(master->helper, "ftp", 4);
+        client_add(c, &record);
+        SamiExpectation expectation = honest_expectation();
+        expectation.master = master->key;
+        expectation.key.orig.dst_port = (guint16) (AIMED_PORT + n);
+        at->change_expected(&expectation);
+        record = (SamiRecord){ .kind = SAMI_RECORD_EXPECTATION, .expectation = expectation };
+        client_add(c, &record);
+        c->may_expect += !at->reason;
+    }
+    add_marker(c, SAMI_MARKER_FREEZE, n);
+    gboolean is_right = TRUE;
+    for (const Case *at = aimed_cases; at->name; at++)
+        is_right &= at->reason == NULL || strstr(c->answers->str, at->reason) != NULL;
+    if (!is_right)
+        die("not all of them were refused for their reason: %s", c->answers->str);
+    return c;
+}
+
+static const Case aimed = { "aimed", STAGE_BEGUN, run_aimed, NULL, 0, NULL, NULL };
+
+#define BEHIND_PORT 6000u
+#define BEHIND_MESSAGES 4u
+
+/* All in one piece, so that the collector has read it before anything of the abort is done. */
+static Client *
+run_behind_an_abort(Client *c, const Case *self)
+{
+    g_autoptr(GByteArray) octets = g_byte_array_new();
+    SamiRecord abort = { .kind = SAMI_RECORD_ABORT, .abort = { .reason = SAMI_ABORT_OPERATOR } };
+    c->may_accept = TRUE;
+    client_add(c, &abort);
+    for (guint i = 0; i < BEHIND_MESSAGES; i++) {
+        for (guint k = 0; k < 10; k++) {
+            SamiRecord record = { .kind = SAMI_RECORD_SESSION, .session = honest_session_of((guint16) (BEHIND_PORT + 10 * i + k)) };
+            client_add(c, &record);
+        }
+        client_prepare(c);
+        client_seal(c);
+        g_byte_array_append(octets, c->body->data, c->body->len);
+        c->sequence += c->n_next;
+    }
+    client_transmit_octets(c, octets->data, octets->len);
+    client_answer(c);
+    return c;
+}
+
+static const Case behind_an_abort = { "behind-an-abort", STAGE_BEGUN, run_behind_an_abort, NULL, 0, NULL, NULL };
+
 static const Case *const lists[] = { message_cases, template_cases, record_cases };
 
 static const Case *
@@ -103,6 +172,10 @@ find_case(const gchar *name)
             return &of_others[i];
     if (g_str_equal(name, "stream"))
         return &stream;
+    if (g_str_equal(name, "aimed"))
+        return &aimed;
+    if (g_str_equal(name, "behind-an-abort"))
+        return &behind_an_abort;
     if (!g_str_equal(name, "honest"))
         die("there is no case '%s'", name);
     return &honest;
@@ -129,11 +202,12 @@ play(const Case *what, const Identity *identity, const guint8 *migration_id, gbo
         client_send(c);
     }
     Client *answered = what->run(c, what);
-    if (what != &stream) /* which has read its answers */
+    gboolean has_read = what == &stream || what == &aimed || what == &behind_an_abort;
+    if (!has_read)
         client_answer(answered);
     const gchar *reason = answered->reason ? answered->reason : "-";
     gchar *answers = g_strdup(answered->answers->str);
-    *ret_is_right = what == &honest || what == &stream || g_str_equal(reason, what->reason);
+    *ret_is_right = what == &honest || has_read || g_str_equal(reason, what->reason);
     if (answered != c)
         client_free(answered);
     client_free(c);
@@ -234,10 +308,33 @@ play_export_time(const Identity *identity, const gchar *operand)
     return EXIT_SUCCESS;
 }
 
+/* FILE */
+static int
+play_begin_after(const Identity *identity, const gchar *operand)
+{
+    Client *c = connect_or_die(identity, NULL);
+    SamiRecord record = { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } };
+    client_hello(c);
+    client_add(c, &record);
+    client_send(c);
+    g_print("waits\n");
+    fflush(stdout);
+    while (!g_file_test(operand, G_FILE_TEST_EXISTS))
+        g_usleep(20000);
+    record = (SamiRecord){ .kind = SAMI_RECORD_BEGIN, .begin = { .n_addresses = 1, .lease_s = 30, .kinds = SAMI_KIND_SESSION } };
+    g_strlcpy(record.begin.destination, identity->peer->name, sizeof record.begin.destination);
+    client_add(c, &record);
+    record = (SamiRecord){ .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_SNAPSHOT } }; /* which is answered, if begin is not refused */
+    client_add(c, &record);
+    client_send(c);
+    return judge(c, "vm-not-allowed");
+}
+
 static const struct {
     const gchar *word;
     int (*play)(const Identity *identity, const gchar *operand);
-} plays[] = { { "octets:", play_octets }, { "elsewhere:", play_elsewhere }, { "export-time:", play_export_time } };
+} plays[] = { { "octets:", play_octets }, { "elsewhere:", play_elsewhere }, { "export-time:", play_export_time },
+             { "begin-after:", play_begin_after } };
 
 /* ---- every case ---- */
 

@@ -42,6 +42,7 @@ typedef struct {
     gboolean is_answered;
     gboolean is_cut;        /* nothing more can be written */
     gboolean may_accept;    /* among what it sends is something honest */
+    guint64 may_expect;     /* of its expectations so many are honest */
 } Client;
 
 /* Connected, TLS finished on our side; a TLS 1.3 server speaks its verdict on our certificate only afterwards. NULL after an alert, whose
@@ -90,3 +91,5 @@ struct Case {
 };
 
 extern const Case message_cases[], template_cases[], record_cases[]; /* the last one has no name */
+/* Expectations of honest masters, in one migration: hostile CONFIG TO aimed. Reason NULL: it may be. */
+extern const Case aimed_cases[];

@@ -246,6 +246,38 @@ run_unannounced(Client *c, const Case *self)
     return c;
 }
 
+/* Hello and one more record in one Message, under the opening's binding, which no nonce of the collector is in. argument: an address of a new migration, or
+ * the freeze of one that is resumed */
+static Client *
+run_more_than_hello(Client *c, const Case *self)
+{
+    g_autoptr(GByteArray) sets = g_byte_array_new();
+    SamiRecord records[2] = { { 0 }, { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } } };
+    gboolean is_resume = self->argument == SAMI_OPENING_RESUME;
+    SamiSignature fields = { 0 };
+    if (is_resume)
+        wait_for_receipt(c);
+    Client *other = is_resume ? another(c, TRUE) : c;
+    client_fill_hello(other, &records[0]);
+    records[0].hello.opening = (guint8) self->argument;
+    if (is_resume)
+        records[1] = (SamiRecord){ .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_FREEZE, .freeze_mode = SAMI_FREEZE_EVENTS } };
+    for (guint i = 0; i < G_N_ELEMENTS(records); i++) {
+        client_add(other, &records[i]);
+        client_prepare(other);
+        if (i == 0)
+            fields = other->fields;
+        g_byte_array_append(sets, other->body->data + SAMI_MESSAGE_HEADER, other->body->len - SAMI_MESSAGE_HEADER);
+    }
+    client_set_body(other, sets->data, sets->len, G_N_ELEMENTS(records));
+    other->fields = fields;
+    client_seal(other);
+    client_transmit(other);
+    for (gint i = 0; i < (is_resume ? 2 : 1); i++) /* what the hello is answered by, before what is behind it is read */
+        client_answer(other);
+    return other;
+}
+
 /* ---- a dry run ---- */
 
 enum { CHECK_NO_BEGIN, CHECK_REPLICATION, CHECK_BEGIN_TWICE, CHECK_ABORT, CHECK_FREEZE, CHECK_MISCOUNTED, CHECK_MORE, CHECK_ADDRESS };
@@ -546,6 +578,8 @@ const Case message_cases[] = {
     { "hello-to-another", STAGE_CONNECTED, run_hello, "destination-name", HELLO_DESTINATION, NULL, NULL },
     { "pen-in-hello", STAGE_CONNECTED, run_hello, "pen-mismatch", HELLO_PEN, NULL, NULL },
     { "pen-of-another-build", STAGE_CONNECTED, run_other_build, "pen-mismatch", 0, NULL, NULL },
+    { "hello-and-address", STAGE_CONNECTED, run_more_than_hello, "protocol", SAMI_OPENING_NEW, NULL, NULL },
+    { "hello-and-freeze", STAGE_BEGUN, run_more_than_hello, "protocol", SAMI_OPENING_RESUME, NULL, NULL },
     { "hello-twice", STAGE_GREETED, run_hello_again, "protocol", 0, NULL, NULL },
     { "session-before-hello", STAGE_CONNECTED, run_session_now, "protocol", 0, NULL, NULL },
     { "session-before-begin", STAGE_GREETED, run_session_now, "protocol", 0, NULL, NULL },

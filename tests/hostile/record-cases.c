@@ -23,6 +23,7 @@ static void udp_with_synproxy(SamiSession *s) { record_of_protocol(s, IPPROTO_UD
 static void helper_nameless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; }
 static void helper_endless(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memset(s->helper, 'f', sizeof s->helper); }
 static void helper_escape(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\33[2J", 8); }
+static void helper_c1(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\302\233""2J", 8); }
 static void helper_and_more(SamiSession *s) { s->has |= SAMI_HAS_HELPER; memcpy(s->helper, "ftp\0x", 6); }
 static void helper_info_only(SamiSession *s) { s->has |= SAMI_HAS_HELPER_INFO; }
 static void two_zones(SamiSession *s) { s->has |= SAMI_HAS_REPLY_ZONE; s->reply_zone = 0; }
@@ -114,6 +115,9 @@ static void expected_at_translated_port(SamiExpectation *e)
     e->has |= SAMI_EXPECT_HAS_NAT;
     e->nat_address = record_address("10.0.0.13");
     e->nat_port = 60000;
+    e->nat_direction = 1;
+    e->has |= SAMI_EXPECT_HAS_FUNCTION;
+    g_strlcpy(e->function, "nat-follow-master", sizeof e->function);
 }
 static void expected_from_own(SamiExpectation *e) { e->key.orig.src = record_address("10.255.0.2"); }
 static void another_helper(SamiExpectation *e) { memcpy(e->helper, "tftp", 5); }
@@ -193,6 +197,7 @@ const Case record_cases[] = {
     RECORD("helper-without-name", helper_nameless, "state-range"),
     RECORD("helper-name-without-end", helper_endless, "state-range"),
     RECORD("helper-name-with-escape", helper_escape, "state-range"),
+    RECORD("helper-name-with-c1-escape", helper_c1, "state-range"),
     RECORD("helper-name-and-more", helper_and_more, "state-range"),
     RECORD("helper-info-without-helper", helper_info_only, "field-missing"),
     RECORD("own-master", change_own_master, "tuple-inconsistent"),
@@ -242,5 +247,58 @@ const Case record_cases[] = {
     { "expected-by-no-flow", STAGE_BEGUN, run_expected_frozen, "expectation-master", 0, NULL, of_nothing },
     { "expected-by-a-flow-not-ours", STAGE_BEGUN, run_expected_frozen, "expectation-master", 0, NULL, of_another_flow },
     { "max-expectations", STAGE_BEGUN, run_expected_twice, "max-expectations", 0, NULL, another_one },
+    { NULL, 0, NULL, NULL, 0, NULL, NULL },
+};
+
+/* Expectations of a master that is honest, SNATed to a listed address, and has its helper; `change` may give it another translation. Each would let
+ * somebody in to where the policy lets nobody in. */
+static void from_anybody(SamiExpectation *e)
+{
+    memset(&e->key.orig.src, 0, sizeof e->key.orig.src);
+    memset(&e->mask_src, 0, sizeof e->mask_src);
+}
+static void by_function(SamiExpectation *e, const gchar *name, guint8 direction, guint16 port)
+{
+    e->has |= SAMI_EXPECT_HAS_FUNCTION | SAMI_EXPECT_HAS_NAT;
+    g_strlcpy(e->function, name, sizeof e->function);
+    e->nat_direction = direction;
+    e->nat_port = port;
+}
+static void anybody_to_the_remote(SamiExpectation *e) { from_anybody(e); e->key.orig.dst = e->master.orig.dst; }
+static void remote_to_the_translated(SamiExpectation *e) { e->key.orig.dst = record_address("192.0.2.9"); }
+static void anybody_to_the_translated(SamiExpectation *e) { remote_to_the_translated(e); from_anybody(e); }
+static void said_to_be_for_the_vm(SamiExpectation *e) /* and goes to the master's other end */
+{
+    anybody_to_the_translated(e);
+    by_function(e, "nat-follow-master", 0, 22);
+    e->nat_address = record_address("10.0.0.13");
+}
+static void not_translated_at_all(SamiExpectation *e) /* no function does it */
+{
+    anybody_to_the_translated(e);
+    e->has |= SAMI_EXPECT_HAS_NAT;
+    e->nat_address = record_address("10.0.0.13");
+    e->nat_direction = 1;
+}
+static void to_a_port_behind(SamiExpectation *e) { anybody_to_the_translated(e); by_function(e, "nat-follow-master", 1, 60000); }
+static void away_from_the_remote(SamiExpectation *e) /* who wants to connect to it comes to the VM */
+{
+    anybody_to_the_remote(e);
+    by_function(e, "nat-follow-master", 1, 4000);
+}
+static void by_an_unknown_function(SamiExpectation *e) { anybody_to_the_translated(e); by_function(e, "nat-somewhere", 1, 4000); }
+static void as_it_should_be(SamiExpectation *e) { anybody_to_the_translated(e); by_function(e, "nat-follow-master", 1, 4000); }
+
+#define AIMED(name, change, reason) { name, STAGE_BEGUN, NULL, reason, 0, NULL, change }
+const Case aimed_cases[] = {
+    AIMED("anybody-to-the-remote-end", anybody_to_the_remote, "address-not-allowed"),
+    AIMED("remote-end-to-a-translated-address", remote_to_the_translated, "address-not-allowed"),
+    AIMED("anybody-to-a-translated-address", anybody_to_the_translated, "address-not-allowed"),
+    AIMED("translated-to-the-remote-end", said_to_be_for_the_vm, "address-not-allowed"),
+    AIMED("translated-by-no-function", not_translated_at_all, "address-not-allowed"),
+    AIMED("to-a-port-behind-the-translation", to_a_port_behind, "port-not-allowed"),
+    AIMED("away-from-the-remote-end", away_from_the_remote, "nat-address"),
+    AIMED("by-an-unknown-function", by_an_unknown_function, "expectation-function"),
+    AIMED("as-a-helper-makes-it", as_it_should_be, NULL),
     { NULL, 0, NULL, NULL, 0, NULL, NULL },
 };

@@ -20,7 +20,7 @@ EXTRA_DIST += tests/data/flowtable/tcp.nlmsg tests/data/flowtable/tcp.txt tests/
 check_PROGRAMS += test-gate
 TESTS += test-gate
 test_gate_SOURCES = tests/unit/test-gate.c tests/unit/harness.h
-test_gate_LDADD = $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+test_gate_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
 check_PROGRAMS += test-sets
 TESTS += test-sets

@@ -12,6 +12,7 @@
 static SamiFirewall *world;
 static SamiApply *apply;
 static GPtrArray *others;
+static const SamiPrefix vm[] = { { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } };
 
 static int
 set_up(void)
@@ -25,6 +26,7 @@ begin(void)
     SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
     world = sami_firewall_fake_new(0);
     apply = sami_apply_new(60, all, signer);
+    sami_apply_set_vm(apply, vm, G_N_ELEMENTS(vm));
     sami_budget_unref(all);
     sami_budget_unref(signer);
     others = g_ptr_array_new();
@@ -324,10 +326,13 @@ expectation(guint16 port)
     return e;
 }
 
+/* As of a signer that may have every port, and no address but the VM's. */
+static guint8 facts = SAMI_EXPECT_SRC_VM | SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE;
+
 static void
 say_expected(SamiExpectation e, guint32 age_s)
 {
-    SamiExpectationItem item = { .expectation = e };
+    SamiExpectationItem item = { .expectation = e, .facts = facts };
     sami_apply_expect(apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000 - age_s * 1000);
 }
 
@@ -435,6 +440,53 @@ test_refused_expectations(void)
     check_refused(helpless, TRUE, expectation(40000), 0, SAMI_REASON_EXPECTATION_HELPER);
     check_refused(master_flow(), TRUE, expectation(40000), 101, SAMI_REASON_EXPECTATION_LATE);
     check_refused(master_flow(), TRUE, elsewhere, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+    SamiExpectation by_another = expectation(40000), found;
+    by_another.has |= SAMI_EXPECT_HAS_HELPER;
+    memcpy(by_another.helper, "sip", 4);
+    check_refused(master_flow(), TRUE, by_another, 0, SAMI_REASON_EXPECTATION_HELPER);
+    SamiSession ended = master_flow(); /* and traffic has made another one */
+    begin();
+    say(ended, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &ended.key));
+    g_usleep(2000);
+    add_foreign(ended);
+    say_expected(expectation(40000), 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&found), 0);
+    check_counts(0, 0, SAMI_REASON_EXPECTATION_MASTER);
+    end();
+}
+
+/* Where it goes is what its function makes of the master that is here, not what the record says. */
+static void
+test_aimed_expectations(void)
+{
+    const guint8 before = facts;
+    SamiSession master = master_flow(), found;
+    SamiExpectation e = expectation(40000), mine;
+    master.reply.dst = e.key.orig.dst = (SamiAddress){ { 192, 0, 2, 9 } };
+    memset(&e.key.orig.src, 0, sizeof e.key.orig.src);
+    memset(&e.mask_src, 0, sizeof e.mask_src);
+    facts = SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE | SAMI_EXPECT_DST_LISTED;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED);
+    e.has |= SAMI_EXPECT_HAS_FUNCTION | SAMI_EXPECT_HAS_NAT;
+    g_strlcpy(e.function, "nat-follow-master", sizeof e.function);
+    e.nat_address = vm[0].address;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_ADDRESS_NOT_ALLOWED); /* to the server */
+    e.nat_direction = 1;
+    facts &= (guint8) ~SAMI_EXPECT_PORT_VM;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_PORT_NOT_ALLOWED);
+    facts = SAMI_EXPECT_PORT_VM | SAMI_EXPECT_PORT_REMOTE;
+    check_refused(master, TRUE, e, 0, SAMI_REASON_NAT_ADDRESS);
+    facts |= SAMI_EXPECT_DST_LISTED;
+    begin();
+    say(master, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(get(&master, &found));
+    say_expected(e, 0);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(n_expected(&mine), 1);
+    end();
+    facts = before;
 }
 
 /* The flow was here, and its helper waits for something that packets here have announced: that stays. */
@@ -471,6 +523,86 @@ test_evicted_expectation(void)
     CU_ASSERT_EQUAL_FATAL(n_expected(&found), 1);
     CU_ASSERT_EQUAL(apply->expected.n_applied, 1);
     CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_UNVERIFIED], 1);
+    end();
+}
+
+/* From outside, translated by firewalls to somebody behind an address that several share. */
+static SamiSession
+shared_flow(guint8 behind, guint32 mark)
+{
+    SamiSession s = flow(IPPROTO_UDP, SAMI_IPS_SEEN_REPLY);
+    s.key.orig = (SamiTuple){ .src = { { 198, 51, 100, 1 } }, .dst = { { 192, 0, 2, 9 } }, .src_port = 1000, .dst_port = 53 };
+    sami_flow_key_mirror(&s.key, &s.reply);
+    s.reply.src = (SamiAddress){ { 10, 0, 0, behind } };
+    s.has |= SAMI_HAS_MARK;
+    s.mark = mark;
+    return s;
+}
+
+/* Ours has ended here, and another VM has a flow with these addresses: no record changes or ends that one. */
+static void
+test_not_ours_any_more(void)
+{
+    SamiSession mine = shared_flow(13, 1), other = shared_flow(77, 9), found;
+    SamiReadBack reading = { 0 };
+    guint at = 0;
+    begin();
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    g_usleep(2000); /* past the window of its batch */
+    other.timeout_s = 20;
+    add_foreign(other);
+    mine.mark = 2;
+    say(mine, SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.mark, 9);
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    say(mine, SAMI_ACTION_DELETED);
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.mark, 9);
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+    end();
+    begin();
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    g_usleep(2000);
+    add_foreign(other);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    mine.timeout_s = 200;
+    say(mine, SAMI_ACTION_CREATED); /* the audit */
+    CU_ASSERT_TRUE(sami_apply_renew(apply, &at, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_TRUE(found.timeout_s <= 20);
+    for (at = 0; at < sami_ledger_size(apply->ledger);)
+        CU_ASSERT_TRUE_FATAL(sami_apply_read_back(apply, &at, &reading, NULL));
+    sami_read_back_clear(&reading);
+    CU_ASSERT_EQUAL(apply->degraded[SAMI_REASON_UNVERIFIED], 1);
+    end();
+}
+
+/* on-conflict=replace is about the VM's own flows. */
+static void
+test_replace_others(void)
+{
+    SamiSession mine = shared_flow(13, 1), other = shared_flow(77, 9), elsewhere = shared_flow(13, 9), found;
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    add_foreign(other);
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_NAT_MISMATCH], 1);
+    end();
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    elsewhere.reply.src_port = 5353;
+    add_foreign(elsewhere);
+    say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src_port, 53);
+    CU_ASSERT_EQUAL(apply->n_replaced, 1);
     end();
 }
 
@@ -596,6 +728,9 @@ main(void)
         { "expectations come at the marker, and go", test_expectations },
         { "an expectation that was made anew stays", test_expected_anew },
         { "refused expectations", test_refused_expectations },
+        { "what is not ours any more", test_not_ours_any_more },
+        { "replace is no way to others' flows", test_replace_others },
+        { "where expectations go to", test_aimed_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
         { "flows that come and go leave nothing", test_fleeting },

@@ -313,6 +313,35 @@ test_undo(void)
     undo_case(TRUE, "blacklist");
 }
 
+/* The migration brings a client into the blacklist, then a rule here does: the abort lets him not out again. */
+static void
+test_undo_renewed(void)
+{
+    Move move;
+    load(COUNTERS);
+    firewalls[1].group.kind = (gchar *) "blacklist";
+    for (guint i = 1; i <= 3; i++) {
+        SamiSetElement e = at(0, i);
+        SamiSetInfo info;
+        SamiSetWrite write = { &e, FALSE, FALSE };
+        CU_ASSERT_EQUAL_FATAL(sami_set_look(firewalls[0].set, &info, NULL), SAMI_SET_FINE);
+        e.has |= SAMI_SET_HAS_TIMEOUT;
+        e.timeout_ms = e.remaining_ms = 100000;
+        CU_ASSERT_EQUAL(sami_set_write(firewalls[0].set, &info, &write, 1, NULL), 0);
+    }
+    move_begin(&move, 0, 1, NULL);
+    CU_ASSERT_TRUE(is_there(1, 1) && is_there(1, 2) && is_there(1, 3));
+    count(1, 1, 1);
+    expire(1, 2);
+    count(1, 2, 1);
+    sami_sink_cumulative.undo(move.sink, &move.counts);
+    CU_ASSERT_TRUE(is_there(1, 1));
+    CU_ASSERT_TRUE(is_there(1, 2));
+    CU_ASSERT_FALSE(is_there(1, 3));
+    move_end(&move);
+    firewalls[1].group.kind = (gchar *) "counter";
+}
+
 /* Two migrations bring one entry: it stays until the last of them is taken back. */
 static void
 test_two(void)
@@ -481,6 +510,7 @@ main(void)
 {
     static const SamiTest tests[] = {
         { "ways of a VM", test_ways }, { "elements that end", test_ends }, { "repeats", test_repeats },      { "undo", test_undo },
+        { "undo of what was renewed", test_undo_renewed },
         { "two migrations", test_two }, { "refusals", test_refusals },     { "quotas, permanent elements, lost counts", test_forms },
         { "no log", test_no_log },
     };

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collector/collector.h"
 #include "firewall/gate.h"
 #include "tests/unit/harness.h"
 
@@ -181,12 +182,56 @@ test_wrong_sets(void)
     CU_ASSERT_TRUE(sami_gate_open(gate, both, 2, NULL));
 }
 
+static void
+fill_migration(SamiCollectorMigration *m, SamiCollector *collector, const gchar *vm)
+{
+    SamiPrefix one = prefix(vm);
+    *m = (SamiCollectorMigration){.collector = collector, .vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix))};
+    g_array_append_val(m->vm, one);
+    g_ptr_array_add(collector->migrations, m);
+}
+
+/* Two migrations of one VM: what one of them opens stays closed for the other. And a replication closes nothing. */
+static void
+test_two_migrations(void)
+{
+    SamiConfig config = {.gate_from = (gchar *)"snapshot"};
+    SamiCollector collector = {.config = &config, .migrations = g_ptr_array_new(), .gate = gate};
+    SamiCollectorMigration first, second, third;
+    load(PLAIN);
+    fill_migration(&first, &collector, "10.0.0.13");
+    fill_migration(&second, &collector, "10.0.0.13");
+    fill_migration(&third, &collector, "10.0.0.14");
+    CU_ASSERT_TRUE(sami_collector_gate_close(&first, 60000, NULL));
+    CU_ASSERT_TRUE(sami_collector_gate_close(&second, 60000, NULL));
+    CU_ASSERT_TRUE(sami_collector_gate_close(&third, 60000, NULL));
+    sami_collector_gate_open(&second);
+    CU_ASSERT_TRUE(lists("g", "10.0.0.13"));
+    sami_collector_gate_open(&first);
+    CU_ASSERT_FALSE(lists("g", "10.0.0.13"));
+    CU_ASSERT_TRUE(lists("g", "10.0.0.14"));
+    sami_collector_gate_open(&third);
+    third.lease_s = 60;
+    third.phase = SAMI_PHASE_FOLLOW;
+    third.replication = (SamiCollectorReplication *)(void *)&third; /* only that there is one */
+    sami_collector_gate_follow(&third);
+    CU_ASSERT_FALSE(lists("g", "10.0.0.14"));
+    third.replication = NULL;
+    sami_collector_gate_follow(&third);
+    CU_ASSERT_TRUE(lists("g", "10.0.0.14"));
+    g_array_unref(first.vm);
+    g_array_unref(second.vm);
+    g_array_unref(third.vm);
+    g_ptr_array_unref(collector.migrations);
+}
+
 int
 main(void)
 {
     static const SamiTest tests[] = {
         {"names", test_names},         {"single addresses", test_plain}, {"expiry", test_expiry},
         {"intervals", test_intervals}, {"wrong sets", test_wrong_sets},
+        {"two migrations", test_two_migrations},
     };
     g_autoptr(GError) error = NULL;
     if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0) {

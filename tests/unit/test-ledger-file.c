@@ -166,7 +166,9 @@ test_round_trip(void)
     CU_ASSERT_EQUAL(said.phase, 7);
     g_autofree gchar *closed = g_strdup_printf("%s/ab000000000000000000000000000000.closed", directory);
     Said end = { 0 };
+    CU_ASSERT_FALSE(sami_ledger_file_is_closed(directory, (const guint8[16]) { 0xab }));
     CU_ASSERT_TRUE(sami_ledger_file_finish(again, 5, 78, 13, 600, NULL));
+    CU_ASSERT_TRUE(sami_ledger_file_is_closed(directory, (const guint8[16]) { 0xab }));
     CU_ASSERT_FALSE(g_file_test(path, G_FILE_TEST_EXISTS));
     CU_ASSERT_TRUE(sami_ledger_file_read(closed, &reader, &end, NULL));
     CU_ASSERT_EQUAL(end.n_open + end.n_created, 1);

@@ -179,6 +179,12 @@ test_segments(void)
     reply.has |= SAMI_HAS_REPLY_ZONE;
     reply.reply_zone = 7;
     CU_ASSERT_EQUAL(sami_map_session(map, &reply, NULL), SAMI_REASON_ZONE_OF_VLAN);
+    SamiMap *flat = make("10:0,20:8", G_MAXUINT32, "", "", "");
+    SamiSession between = session(10, 0); /* a VLAN that is no zone here, and another VLAN's zone for the replies */
+    between.has |= SAMI_HAS_REPLY_ZONE;
+    between.reply_zone = 8;
+    CU_ASSERT_EQUAL(sami_map_session(flat, &between, NULL), SAMI_REASON_ZONE_OF_VLAN);
+    sami_map_unref(flat);
     child.has |= SAMI_HAS_MASTER;
     child.master = session(0, 0).key;
     CU_ASSERT_EQUAL(sami_map_session(map, &child, NULL), SAMI_REASON_NONE);

@@ -283,12 +283,34 @@ test_expectations(void)
     e = expectation(); /* at a translated address: the port behind it counts */
     e.key.orig.dst = address(NAT);
     e.key.orig.dst_port = 22;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_NOT_ALLOWED);
     e.has |= SAMI_EXPECT_HAS_NAT;
     e.nat_address = address(VM);
     e.nat_port = 80;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_NOT_ALLOWED); /* without a function nothing translates it */
+    e.has |= SAMI_EXPECT_HAS_FUNCTION;
+    strncpy(e.function, "sip", sizeof e.function);
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NONE);
+    e.key.orig.dst = address(REMOTE); /* nobody's to give to the VM */
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NAT_ADDRESS);
+    e.key.orig.dst = address(NAT);
+    strncpy(e.function, "nat-follow-master", sizeof e.function); /* whatever it says of an address */
+    e.nat_address = address(REMOTE);
+    e.nat_direction = 1;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NONE);
+    strncpy(e.function, "nat-somewhere", sizeof e.function);
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_EXPECTATION_FUNCTION);
+    strncpy(e.function, "nat-follow-master", sizeof e.function);
     e.nat_port = 22;
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_PORT_NOT_ALLOWED);
+    e = expectation(); /* neither end of it is the VM */
+    e.key.orig.src_port = e.mask_src_port = 0;
+    memset(&e.key.orig.src, 0, sizeof e.key.orig.src);
+    memset(&e.mask_src, 0, sizeof e.mask_src);
+    e.key.orig.dst = address(REMOTE);
+    rules->policy.remote_ports = NULL;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_NOT_ALLOWED);
+    rules->policy.remote_ports = rules->remote_ports;
     e = expectation();
     memcpy(e.helper, "tftp", 5);
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_HELPER_NOT_ALLOWED);
@@ -301,7 +323,10 @@ test_expectations(void)
     e.key.orig.src = address(OWN);
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_OWN);
     e = expectation();
-    e.key.orig.dst = address(OWN_NAT); /* masqueraded */
+    e.key.orig.dst = address(OWN_NAT); /* masqueraded, if it is translated */
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_OWN);
+    e.has |= SAMI_EXPECT_HAS_FUNCTION;
+    strncpy(e.function, "nat-follow-master", sizeof e.function);
     CU_ASSERT_NOT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_ADDRESS_OWN);
     e.action = SAMI_ACTION_DELETED;
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NONE);

@@ -227,6 +227,7 @@ test_expectations(void)
         SamiExpectationItem item = { .expectation = { .key = master.key, .master = master.key, .action = SAMI_ACTION_CREATED, .timeout_s = 100 } };
         memset(&item.expectation.mask_src, 0xff, 4);
         item.expectation.key.orig.src_port = 0;
+        item.facts = SAMI_EXPECT_SRC_VM | SAMI_EXPECT_PORT_REMOTE;
         say(w, &master);
         sami_apply_expect(w->apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000);
         sami_firewall_fake_answer(w->firewall, expected[i].answer);

@@ -19,6 +19,7 @@ static SamiOrigin *origin;
 static SamiApply *apply;
 static GPtrArray *others;
 static gchar *directory;
+static const SamiPrefix vm = { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 };
 
 /* A signer, and another one that may bring cumulative data too; the journal has no place, and so has no kind its log. */
 static const gchar *const files[][2] = {
@@ -78,6 +79,7 @@ begin(gboolean is_replica)
     origin = is_replica ? sami_origin_new(path, NULL) : NULL;
     g_unlink(path);
     apply = is_replica ? sami_replica_new(90, origin, NULL, budget) : sami_apply_new(60, all, budget);
+    sami_apply_set_vm(apply, &vm, 1);
     if (is_replica)
         apply->replica->n_peers = 1;
     others = g_ptr_array_new();

@@ -32,6 +32,8 @@ tear_down(void)
     return 0;
 }
 
+static const SamiPrefix vm = { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 };
+
 static void
 begin(void)
 {
@@ -43,6 +45,7 @@ begin(void)
     world = sami_firewall_fake_share(firewall);
     others = g_ptr_array_new();
     apply = sami_replica_new(90, origin, NULL, budget);
+    sami_apply_set_vm(apply, &vm, 1);
     apply->replica->n_peers = 1;
     apply->firewall = firewall;
     apply->others = others;
@@ -171,6 +174,29 @@ test_follow(void)
     CU_ASSERT_TRUE(sami_origin_contains(origin, &s[0].key));
     CU_ASSERT_FALSE(get(2, &found) || is_the_peers(2));
     CU_ASSERT_EQUAL(apply->n_held, 0);
+    end();
+}
+
+/* A flow of somebody else is nobody's master here. */
+static void
+test_masters(void)
+{
+    SamiSession found, other = flow(7, SAMI_ACTION_CREATED), children[] = { flow(1, SAMI_ACTION_CREATED), flow(2, SAMI_ACTION_CREATED) };
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &other };
+    begin();
+    other.key.orig.src.octets[3] = 77;
+    sami_flow_key_mirror(&other.key, &other.reply);
+    CU_ASSERT_TRUE(sami_firewall_apply(world, &op, 1, NULL) && op.result == 0);
+    make_ours(8);
+    for (guint i = 0; i < 2; i++) {
+        children[i].has |= SAMI_HAS_MASTER;
+        children[i].master = i == 0 ? other.key : flow(8, SAMI_ACTION_CREATED).key;
+    }
+    say(children, 2);
+    CU_ASSERT_TRUE(get(1, &found));
+    CU_ASSERT_FALSE(found.has & SAMI_HAS_MASTER);
+    CU_ASSERT_TRUE(get(2, &found));
+    CU_ASSERT_TRUE(found.has & SAMI_HAS_MASTER);
     end();
 }
 
@@ -337,7 +363,7 @@ test_origin(void)
 
 static const SamiTest tests[] = {
     { "the table follows the peer's", test_follow },
-    { "what is ours stays ours", test_ours },
+    { "what is ours stays ours", test_ours }, { "masters", test_masters },
     { "takeover", test_takeover },
     { "a backup takes the other's state for its own", test_yield },
     { "a restart of the daemon", test_restart },
