@@ -342,7 +342,8 @@ test_encrypted(void)
     const struct {
         const gchar *place, *passphrase_file, *word;
     } bad[] = { { file, NULL, "key-passphrase-file" }, { file, wrong, "cannot be decrypted" }, { file, "/nowhere", "/nowhere" }, { uri, NULL, "key-passphrase-file" },
-                { uri, wrong, "cannot be decrypted" }, { "nosuch:x", NULL, "nosuch:x" }, { file, empty, "first line" }, { spki, NULL, "accessible by others" },
+                { uri, wrong, "cannot be had" }, { "nosuch:x", NULL, "no provider" }, { "org.openssl.engine:nosuch:x", NULL, "could not load" },
+                { "org.openssl.engine:nosuch", NULL, "org.openssl.engine:nosuch" }, { file, empty, "first line" }, { spki, NULL, "accessible by others" },
                 { crt, NULL, "accessible by others" }, { dir, NULL, "regular file" } };
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
