@@ -115,7 +115,7 @@ open_all(SamiCollector *collector, GError **error)
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
-        !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_confine(config, TRUE, &collector->is_sandbox_partial, error))
+        !sami_collector_gate_setup(collector, error) || !sami_collector_replication_setup(collector, error) || !sami_daemon_confine(config, collector->key, TRUE, &collector->is_sandbox_partial, error))
         return FALSE;
     sami_signers_enforce(collector->signers);
     collector->injector = sami_injector_new(g_steal_pointer(&firewall)); /* after the drop: its thread inherits it */

@@ -115,7 +115,7 @@ static gboolean
 make_request(Setup *setup, GError **error)
 {
     const CtlOwn *own = &setup->own;
-    gboolean has_request = exists(own->request), has_key = exists(own->key);
+    gboolean has_request = exists(own->request), has_key = sami_private_key_is_uri(own->key) || exists(own->key);
     if (exists(own->certificate) && !has_request && !setup->ctl->args.certificate && is_own_work(own)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is self-signed, and peers have pinned it; for a CA's instead move it and its key away first",
                     own->certificate);
@@ -160,14 +160,12 @@ make_identity(Setup *setup, GError **error)
 {
     const CtlOwn *own = &setup->own;
     gboolean is_new = !exists(own->certificate);
-    if (sami_private_key_is_uri(own->key) && !is_new)
-        return sami_pki_check_identity(own->name, own->certificate, own->key, own->passphrase_file, error);
     if (is_new && exists(own->request)) /* its certificate is under way */
         return TRUE;
     if (!sami_pki_make_identity(own->name, own->certificate, own->key, own->passphrase_file, error))
         return FALSE;
     report(setup, is_new, own->certificate);
-    report(setup, is_new, own->key);
+    report(setup, is_new && !sami_private_key_is_uri(own->key), own->key);
     return TRUE;
 }
 

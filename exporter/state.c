@@ -145,7 +145,7 @@ open_all(SamiExporter *exporter, GError **error)
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
     sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */
-    if (!sami_daemon_confine(config, FALSE, &exporter->is_sandbox_partial, error))
+    if (!sami_daemon_confine(config, exporter->key, FALSE, &exporter->is_sandbox_partial, error))
         return FALSE;
     sami_replications_setup(exporter);
     return TRUE;

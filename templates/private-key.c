@@ -1,5 +1,9 @@
 #include "templates/private-key.h"
 
+#define OPENSSL_SUPPRESS_DEPRECATED /* ENGINE: until every system that we run on has a provider for PKCS#11 */
+#ifndef OPENSSL_NO_ENGINE
+#include <openssl/engine.h>
+#endif
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -65,19 +69,44 @@ sami_private_key_is_uri(const gchar *place)
     return n >= 2 && g_ascii_isalpha(*place) && place[n] == ':';
 }
 
+/* As the openssl command has it: "org.openssl.engine:ENGINE:KEY". The library alone has no store for it. */
+#define ENGINE_SCHEME "org.openssl.engine:"
+
+static gboolean
+is_engine(const gchar *place)
+{
+    return g_str_has_prefix(place, ENGINE_SCHEME);
+}
+
+/* The first entry of the queue, or the last, in OpenSSL's words and those of whoever made it. Empties the queue. (transfer full) */
+static gchar *
+take_reason(gboolean is_first)
+{
+    const char *data = NULL;
+    int flags = 0;
+    unsigned long code = is_first ? ERR_peek_error_all(NULL, NULL, NULL, &data, &flags) : ERR_peek_last_error_all(NULL, NULL, NULL, &data, &flags);
+    const gchar *reason = ERR_SYSTEM_ERROR(code) ? g_strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+    gboolean is_unknown = ERR_GET_LIB(code) == ERR_LIB_OSSL_STORE && ERR_GET_REASON(code) == ERR_R_UNSUPPORTED;
+    gboolean has_data = data && *data && (flags & ERR_TXT_STRING);
+    gchar *text = is_unknown ? g_strdup("no provider that openssl.cnf(5) loads, and that has found its token, knows such a URI")
+                             : g_strconcat(reason ? reason : "no reason given", has_data ? ": " : "", has_data ? data : "", NULL);
+    ERR_clear_error();
+    return text;
+}
+
 static void
 explain(const gchar *place, const Passphrase *passphrase, const gchar *passphrase_file, GError **error)
 {
-    const gchar *reason = ERR_reason_error_string(ERR_peek_last_error());
+    gboolean is_uri = sami_private_key_is_uri(place);
+    g_autofree gchar *reason = take_reason(is_engine(place));
     if (passphrase->is_asked && !passphrase->text)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: the private key is encrypted; its passphrase must be in a file of mode 0600 that "
-                    "sami.conf names: key-passphrase-file=FILE", place);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: the private key %s must be in a file of mode 0600 that "
+                    "sami.conf names: key-passphrase-file=FILE", place, is_uri ? "has a PIN or a passphrase, which" : "is encrypted; its passphrase");
     else if (passphrase->is_asked)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: cannot be decrypted with the passphrase in %s", place, passphrase_file);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: cannot be %s %s%s%s", place, is_uri ? "had with the PIN or passphrase in" : "decrypted with the passphrase in",
+                    passphrase_file, is_uri ? ": " : "", is_uri ? reason : "");
     else
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no private key%s could be read%s%s", place,
-                    sami_private_key_is_uri(place) ? "" : " in PEM form", reason ? ": " : "", reason ? reason : "");
-    ERR_clear_error();
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no private key%s could be read: %s", place, is_uri ? "" : " in PEM form", reason);
 }
 
 static EVP_PKEY *
@@ -89,12 +118,28 @@ parse(const gchar *pem, gsize length, Passphrase *passphrase)
     return key;
 }
 
+static EVP_PKEY *
+load_engine(const gchar *uri, UI_METHOD *ui, Passphrase *passphrase)
+{
+    EVP_PKEY *key = NULL;
+#ifndef OPENSSL_NO_ENGINE
+    const gchar *id = uri + strlen(ENGINE_SCHEME), *colon = strchr(id, ':');
+    g_autofree gchar *name = g_strndup(id, colon ? (gsize) (colon - id) : strlen(id));
+    ENGINE *engine = ENGINE_by_id(name);
+    if (engine && ENGINE_init(engine)) {
+        key = ENGINE_load_private_key(engine, colon ? colon + 1 : "", ui, passphrase); /* with a reference to the engine */
+        ENGINE_finish(engine);
+    }
+    ENGINE_free(engine);
+#endif
+    return key;
+}
+
 /* The first private key in the store. A key that a provider holds has its octets there. */
 static EVP_PKEY *
-load_uri(const gchar *uri, Passphrase *passphrase)
+load_store(const gchar *uri, UI_METHOD *ui, Passphrase *passphrase)
 {
-    UI_METHOD *ui = UI_UTIL_wrap_read_pem_callback(give_passphrase, 0);
-    OSSL_STORE_CTX *store = ui ? OSSL_STORE_open(uri, ui, passphrase, NULL, NULL) : NULL;
+    OSSL_STORE_CTX *store = OSSL_STORE_open(uri, ui, passphrase, NULL, NULL);
     EVP_PKEY *key = NULL;
     if (store)
         OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY);
@@ -105,7 +150,6 @@ load_uri(const gchar *uri, Passphrase *passphrase)
         OSSL_STORE_INFO_free(info);
     }
     OSSL_STORE_close(store);
-    UI_destroy_method(ui);
     return key;
 }
 
@@ -155,7 +199,7 @@ sami_private_key_load_fd(int fd, const gchar *place, int passphrase_fd, const gc
 }
 
 static EVP_PKEY *
-load_store(const gchar *uri, const gchar *passphrase_file, GError **error)
+load_uri(const gchar *uri, const gchar *passphrase_file, GError **error)
 {
     Passphrase passphrase = { 0 };
     gsize size = 0;
@@ -167,14 +211,17 @@ load_store(const gchar *uri, const gchar *passphrase_file, GError **error)
         return NULL;
     }
     ERR_clear_error();
-    return finish(load_uri(uri, &passphrase), uri, &passphrase, passphrase_file, error);
+    UI_METHOD *ui = UI_UTIL_wrap_read_pem_callback(give_passphrase, 0);
+    EVP_PKEY *key = !ui ? NULL : is_engine(uri) ? load_engine(uri, ui, &passphrase) : load_store(uri, ui, &passphrase);
+    UI_destroy_method(ui);
+    return finish(key, uri, &passphrase, passphrase_file, error);
 }
 
 EVP_PKEY *
 sami_private_key_load(const gchar *place, const gchar *passphrase_file, GError **error)
 {
     if (sami_private_key_is_uri(place))
-        return load_store(place, passphrase_file, error);
+        return load_uri(place, passphrase_file, error);
     int fd = sami_trust_open(place, SAMI_TRUST_SECRET, error), passphrase_fd = -1;
     gboolean is_open = fd >= 0 && (!passphrase_file || (passphrase_fd = sami_trust_open(passphrase_file, SAMI_TRUST_SECRET, error)) >= 0);
     EVP_PKEY *key = is_open ? sami_private_key_load_fd(fd, place, passphrase_fd, passphrase_file, error) : NULL;
@@ -183,4 +230,23 @@ sami_private_key_load(const gchar *place, const gchar *passphrase_file, GError *
     if (passphrase_fd >= 0)
         close(passphrase_fd);
     return key;
+}
+
+gboolean
+sami_private_key_try(EVP_PKEY *key, const gchar *place, GError **error)
+{
+    static const guint8 text[] = "SAMI";
+    const EVP_MD *digest = EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256();
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    gsize size = 0;
+    ERR_clear_error();
+    gboolean is_begun = context && EVP_DigestSignInit(context, NULL, digest, NULL, key) == 1 && EVP_DigestSign(context, NULL, &size, text, sizeof text) == 1;
+    g_autofree guint8 *signature = is_begun ? g_malloc0(size) : NULL;
+    gboolean is_signed = is_begun && EVP_DigestSign(context, signature, &size, text, sizeof text) == 1;
+    EVP_MD_CTX_free(context);
+    if (is_signed)
+        return TRUE;
+    g_autofree gchar *reason = take_reason(TRUE);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: the private key does not sign: %s", place, reason);
+    return FALSE;
 }

@@ -75,6 +75,19 @@ sami_key_load_private(const gchar *place, const gchar *passphrase_file, GError *
     return key;
 }
 
+gboolean
+sami_key_try(const SamiKey *key, const gchar *place, GError **error)
+{
+    guint8 octets[32];
+    if (RAND_bytes(octets, sizeof octets) != 1) {
+        const gchar *reason = ERR_reason_error_string(ERR_peek_error());
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "OpenSSL gives no random numbers here: %s", reason ? reason : "no reason given");
+        ERR_clear_error();
+        return FALSE;
+    }
+    return sami_private_key_try(key->pkey, place, error);
+}
+
 /* OpenSSL's own would ask on the terminal. */
 static int
 give_no_passphrase(char *buffer, int size, int is_writing, void *unused)

@@ -17,6 +17,10 @@ typedef struct SamiKey SamiKey;
 /* One identity's keys at a time: an old one and a new one, and room. */
 #define SAMI_KEYS_MAX 4u
 
+/* Whether this process can sign with it, and get random numbers: where a provider of openssl.cnf(5) gives either, that may end with the process's
+ * privileges or in its sandbox. SAMI_ERROR_CONFIG. */
+gboolean sami_key_try(const SamiKey *key, const gchar *place, GError **error);
+
 /* The private key in a PEM file, plain or encrypted with the passphrase in passphrase_file (nullable), or behind a URI; see
  * templates/private-key.h. SAMI_ERROR_CONFIG when it cannot be read, is not of Ed25519, or others may read it. */
 SamiKey *sami_key_load_private(const gchar *place, const gchar *passphrase_file, GError **error);

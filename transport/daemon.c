@@ -127,7 +127,7 @@ list_paths(const SamiConfig *config, GPtrArray *names)
 }
 
 gboolean
-sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *ret_is_partial, GError **error)
+sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gboolean is_collector, gboolean *ret_is_partial, GError **error)
 {
     g_autofree gchar *lacks = sami_sandbox_lacks();
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
@@ -136,7 +136,8 @@ sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *r
     return sami_privileges_keep(CAP_NET_ADMIN, error) &&
            (!sami_daemon_is_sandboxed(config) ||
             sami_sandbox_enter(is_collector ? SAMI_SANDBOX_COLLECTOR : SAMI_SANDBOX_EXPORTER, (const SamiSandboxPath *) (const void *) paths->data,
-                               paths->len, error));
+                               paths->len, error)) &&
+           sami_key_try(key, config->signing_key, error);
 }
 
 static gboolean
@@ -178,8 +179,10 @@ sami_daemon_load_key(const SamiConfig *config, SamiKey **key, gchar **stamp, GEr
     if (*key && g_strcmp0(*stamp, now) == 0)
         return TRUE;
     SamiKey *fresh = sami_key_load_private(config->signing_key, config->key_passphrase_file, error);
-    if (!fresh)
+    if (!fresh || !sami_key_try(fresh, config->signing_key, error)) {
+        sami_key_free(fresh);
         return FALSE;
+    }
     if (!*key || memcmp(sami_key_id(*key), sami_key_id(fresh), SAMI_KEY_ID) != 0)
         g_message("%s: signs with key %s", config->name, sami_key_id_text(sami_key_id(fresh), id));
     sami_key_free(*key);

@@ -30,8 +30,8 @@ gboolean sami_daemon_is_sandboxed(const SamiConfig *config);
 
 /* For run_state, when it has opened what it needs and before its first thread: keeps CAP_NET_ADMIN only (harmless when not root), no new privileges,
  * no core file, and enters its sandbox: run-dir and journal-dir to write, the directories of the configuration and of the files that it names to read.
- * `ret_is_partial`: the kernel cannot do all of it. */
-gboolean sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *ret_is_partial, GError **error);
+ * Whether `key` signs even so is tried. `ret_is_partial`: the kernel cannot do all of it. */
+gboolean sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gboolean is_collector, gboolean *ret_is_partial, GError **error);
 
 /* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names: SAMI_ERROR_CONFIG. */
 gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);

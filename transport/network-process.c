@@ -194,7 +194,8 @@ sami_network_process_init(SamiNetworkProcess *process, const SamiNetworkConfig *
     process->signals = process->secrets[SAMI_SECRET_KEY] = process->secrets[SAMI_SECRET_PASSPHRASE] = -1;
     process->tls = sami_tls_new(config, is_server, error);
     if (!process->tls || !sami_privileges_drop(user, error) || !open_signals(process, error) ||
-        !sami_privileges_follow_parent(parent, error) || !confine(config, is_server, error))
+        !sami_privileges_follow_parent(parent, error) || !confine(config, is_server, error) ||
+        !sami_tls_try(process->tls, config, error))
         return FALSE;
     if (config->key_log)
         g_warning("key-log is set: the secrets of every TLS session are written to %s; whoever has that file can read all that these sessions carry, "

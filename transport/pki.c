@@ -196,6 +196,8 @@ check_identity(const gchar *name, BIO *pem, const gchar *certificate_file, const
     gboolean is_pair = X509_check_private_key(certificate, key) == 1,
              is_named = sami_certificate_has_name(certificate, name);
     ERR_clear_error();
+    if (is_pair && !sami_private_key_try(key, key_file, error)) /* a TPM compares a PIN only now */
+        return FALSE;
     if (!is_pair)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
                     "%s does not belong to %s; nothing was changed", certificate_file, key_file);
@@ -254,18 +256,22 @@ sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const g
 {
     if (!sami_value_name(name, error))
         return FALSE;
-    gboolean has_certificate = exists(certificate_file), has_key = exists(key_file);
+    gboolean has_certificate = exists(certificate_file), is_uri = sami_private_key_is_uri(key_file), has_key = is_uri || exists(key_file);
     if (has_certificate && has_key)
         return sami_pki_check_identity(name, certificate_file, key_file, passphrase_file, error);
-    if (has_certificate || has_key)
+    if (!is_uri && (has_certificate || has_key))
         return refuse_half(has_key ? key_file : certificate_file, has_key ? certificate_file : key_file, error);
     ERR_clear_error();
-    g_autoptr(EVP_PKEY) key = EVP_EC_gen("P-256");
+    g_autoptr(EVP_PKEY) key = is_uri ? load_key(key_file, passphrase_file, error) : EVP_EC_gen("P-256");
+    if (is_uri && (!key || !sami_private_key_try(key, key_file, error)))
+        return FALSE;
     g_autoptr(X509) certificate = key ? make_certificate(key, name) : NULL;
     g_autoptr(BIO) key_pem = secret_bio();
     g_autoptr(BIO) certificate_pem = BIO_new(BIO_s_mem());
     if (!certificate || PEM_write_bio_X509(certificate_pem, certificate) != 1)
         return fail("making a TLS identity", error);
+    if (is_uri)
+        return create_file(certificate_file, 0644, certificate_pem, error);
     return write_private(key_pem, key, passphrase_file, error) && create_pair(key_file, key_pem, certificate_file, certificate_pem, error);
 }
 
@@ -303,7 +309,7 @@ sami_pki_make_request(const gchar *name, const gchar *request_file, const gchar 
 {
     if (!sami_value_name(name, error))
         return FALSE;
-    gboolean has_request = exists(request_file), has_key = exists(key_file);
+    gboolean has_request = exists(request_file), has_key = sami_private_key_is_uri(key_file) || exists(key_file);
     if (has_request && has_key)
         return TRUE;
     if (has_request)

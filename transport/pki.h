@@ -5,9 +5,10 @@
 
 /* A TLS identity: EC P-256 key and self-signed certificate, subjectAltName dNSName = name, ten years, digitalSignature,
  * both serverAuth and clientAuth. Files are created with O_EXCL (key 0600, certificate 0644); an existing pair that matches
- * is left as it is; an existing half is an error. passphrase_file (nullable), here and below: the key is, or will be, encrypted with it. */
+ * is left as it is; an existing half is an error. Of a key behind a URI, which is there already, only the
+ * certificate is made. passphrase_file (nullable), here and below: the key is, or will be, encrypted with it. */
 gboolean sami_pki_make_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error);
-/* Is the certificate of this key, and for this name? */
+/* Is the certificate of this key, and for this name? And does the key sign? */
 gboolean sami_pki_check_identity(const gchar *name, const gchar *certificate_file, const gchar *key_file, const gchar *passphrase_file, GError **error);
 /* Of a certificate that was read already, from `place`, which may say something else by now. */
 gboolean sami_pki_check_certificate(const gchar *name, const gchar *pem, const gchar *place, const gchar *key_file, const gchar *passphrase_file, GError **error);

@@ -415,6 +415,16 @@ sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error
     return g_steal_pointer(&tls);
 }
 
+gboolean
+sami_tls_try(SamiTls *tls, const SamiNetworkConfig *config, GError **error)
+{
+    if (sami_private_key_try(SSL_CTX_get0_privatekey(tls->context), config->key_file, error))
+        return TRUE;
+    g_prefix_error(error, "the network process cannot use its key%s; KEYS in sami.conf(5) says what a token needs: ",
+                   config->is_sandboxed ? " as user= and in its sandbox" : " as user=");
+    return FALSE;
+}
+
 void
 sami_tls_free(SamiTls *tls)
 {

@@ -27,6 +27,8 @@ typedef struct {
 SamiTls *sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error);
 void sami_tls_free(SamiTls *tls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiTls, sami_tls_free)
+/* Whether this process can use them, as it is confined now. SAMI_ERROR_CONFIG. */
+gboolean sami_tls_try(SamiTls *tls, const SamiNetworkConfig *config, GError **error);
 /* Our certificate and key anew, for sessions that begin from now on; on failure the old ones stay. The key is read from descriptors, which this process
  * could not open any more; passphrase_fd -1: none. */
 gboolean sami_tls_reload_identity(SamiTls *tls, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error);

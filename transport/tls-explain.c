@@ -66,5 +66,7 @@ sami_tls_explain(int ssl_error, int saved_errno)
         return g_strdup_printf("the connection broke: %s", g_strerror(saved_errno));
     if (ssl_error == SSL_ERROR_SYSCALL || !text)
         return g_strdup("truncated: the connection ended");
+    if (ERR_GET_LIB(code) >= ERR_LIB_USER) /* none of OpenSSL's own */
+        return g_strdup_printf("the engine or provider of our own key failed: %s", text);
     return g_strdup(text);
 }

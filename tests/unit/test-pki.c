@@ -317,6 +317,16 @@ test_request(void)
     CU_ASSERT(sami_pki_make_request("fw1.example", csr, tls, NULL, NULL)); /* of the key that is there */
     g_autofree gchar *key_after = slurp(tls);
     CU_ASSERT_STRING_EQUAL(key_before, key_after);
+    /* behind a URI the same key, of which no file is made */
+    g_autofree gchar *uri = g_strconcat("file:", tls, NULL), *nowhere = g_strconcat(uri, "-none", NULL), *own = g_build_filename(dir, "r.crt", NULL);
+    g_unlink(csr);
+    CU_ASSERT(sami_pki_make_request("fw1.example", csr, uri, NULL, NULL));
+    CU_ASSERT(sami_pki_make_identity("fw1.example", own, uri, NULL, NULL));
+    CU_ASSERT(sami_pki_make_identity("fw1.example", own, uri, NULL, NULL));
+    CU_ASSERT(sami_pki_check_identity("fw1.example", own, tls, NULL, NULL));
+    g_unlink(own);
+    CU_ASSERT_FALSE(sami_pki_make_identity("fw1.example", own, nowhere, NULL, NULL));
+    CU_ASSERT_FALSE(g_file_test(own, G_FILE_TEST_EXISTS) || g_file_test(uri, G_FILE_TEST_EXISTS) || g_file_test(nowhere, G_FILE_TEST_EXISTS));
     g_unlink(tls);
     CU_ASSERT_FALSE(sami_pki_make_request("fw1.example", csr, tls, NULL, NULL));
     g_unlink(csr);
@@ -349,7 +359,8 @@ test_encrypted(void)
     const struct {
         const gchar *place, *passphrase_file, *word;
     } bad[] = { { file, NULL, "key-passphrase-file" }, { file, wrong, "cannot be decrypted" }, { file, "/nowhere", "/nowhere" }, { uri, NULL, "key-passphrase-file" },
-                { uri, wrong, "cannot be decrypted" }, { "nosuch:x", NULL, "nosuch:x" }, { file, empty, "first line" }, { spki, NULL, "accessible by others" },
+                { uri, wrong, "cannot be had" }, { "nosuch:x", NULL, "no provider" }, { "org.openssl.engine:nosuch:x", NULL, "could not load" },
+                { "org.openssl.engine:nosuch", NULL, "org.openssl.engine:nosuch" }, { file, empty, "first line" }, { spki, NULL, "accessible by others" },
                 { crt, NULL, "accessible by others" }, { dir, NULL, "regular file" } };
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
