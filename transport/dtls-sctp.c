@@ -83,8 +83,10 @@ settle_key(Dtls *dtls)
     if (dtls->key != KEY_ACTIVE || !SSL_is_init_finished(dtls->ssl))
         return;
     gint64 now_us = g_get_monotonic_time();
-    if (!dtls->settle_at_us && g_queue_is_empty(&dtls->out))
+    if (!dtls->settle_at_us && g_queue_is_empty(&dtls->out)) {
         dtls->settle_at_us = now_us + KEY_SETTLE_US;
+        sami_sctp_assoc_widen(dtls->assoc);
+    }
     if (dtls->settle_at_us && now_us >= dtls->settle_at_us && sami_sctp_assoc_drop_first_key(dtls->assoc)) {
         dtls->key = KEY_SETTLED;
         dtls->settle_at_us = 0;
