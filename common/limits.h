@@ -42,6 +42,8 @@
  * and what the codec has (570 KiB were measured); in the listener what was read, what is being written, and TLS, when all of it is full. */
 #define SAMI_SESSION_OCTETS (640u * 1024u)
 #define SAMI_CONNECTION_OCTETS (384u * 1024u)
+/* And over SCTP, where no kernel has them: libusrsctp's queues, of 512 chunks each way in buffers of 2 KiB, and records that wait for others. */
+#define SAMI_ASSOCIATION_OCTETS (3u * 1024u * 1024u + 512u * 1024u)
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */
 #define SAMI_NAME_MAX 253u
 /* TLS sessions that a listener holds at once, and those that have not finished their handshake. */
