@@ -104,6 +104,7 @@ E2E_TESTS = \
 	tests/e2e/163-siege-silent.sh \
 	tests/e2e/164-siege-busy.sh \
 	tests/e2e/165-siege-memory.sh \
+	tests/e2e/166-siege-datagrams.sh \
 	tests/e2e/170-enrol-ssh.sh \
 	tests/e2e/171-ca.sh \
 	tests/e2e/172-rotate.sh \
