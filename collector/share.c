@@ -57,7 +57,7 @@ add_session(GArray *shares, const SamiCollectorSession *session)
     SamiPeerShare *share = share_of(shares, session->open.name);
     share->n_sessions++;
     share->octets += (session->stream ? SAMI_SESSION_OCTETS : SAMI_FRAME_MAX) + session->n_out;
-    share->listener_octets += SAMI_CONNECTION_OCTETS;
+    share->listener_octets += SAMI_CONNECTION_OCTETS + (session->open.transport == 2 ? SAMI_ASSOCIATION_OCTETS : 0);
 }
 
 static void

@@ -42,6 +42,8 @@
  * and what the codec has (570 KiB were measured); in the listener what was read, what is being written, and TLS, when all of it is full. */
 #define SAMI_SESSION_OCTETS (640u * 1024u)
 #define SAMI_CONNECTION_OCTETS (384u * 1024u)
+/* And over SCTP, where no kernel has them: libusrsctp's queues, of 512 chunks each way in buffers of 2 KiB, and records that wait for others. */
+#define SAMI_ASSOCIATION_OCTETS (3u * 1024u * 1024u + 512u * 1024u)
 /* Octets of a DNS name (RFC 1035 §2.3.4), and our fixed string for it on the wire. */
 #define SAMI_NAME_MAX 253u
 /* TLS sessions that a listener holds at once, and those that have not finished their handshake. */
@@ -82,8 +84,14 @@
 /* RFC 6083 §3.2: SCTP has to take user messages of 2^14 + 2048 + 13 octets; what AEAD ciphers make of 2^14 is shorter, and more is refused. */
 #define SAMI_SCTP_USER_MESSAGE_MAX 18445u
 #define SAMI_DTLS_RECORD_MAX (13u + 16384u + 8u + 16u)
-/* Octets of DTLS records that wait for one with a lower number, which can only be late if the peer uses several streams. */
-#define SAMI_DTLS_GATE_MAX (4u * 1024u * 1024u)
+/* Octets of DTLS records that wait for one with a lower number, which can only be late if the peer uses several streams: what may be under way. Each is
+ * counted with what it takes beside its octets, as a peer may leave out a number and send what is as short as it likes. */
+#define SAMI_DTLS_GATE_MAX (1024u * 1024u)
+#define SAMI_DTLS_RECORD_COST 256u
+/* What a peer may say over SCTP before it has proven who it is: a chain of certificates takes some KiB. Of it records under the key that the handshake
+ * makes: OpenSSL keeps up to a hundred of those that come too early, 18 KiB each, where one Finished and an alert have a reason to. */
+#define SAMI_DTLS_HANDSHAKE_MAX (128u * 1024u)
+#define SAMI_DTLS_EARLY_MAX 8u
 /* Tombstones and dirty tuples that the exporter keeps; beyond it is treated as an event overrun. */
 #define SAMI_DIRTY_MAX (1024u * 1024u)
 

@@ -14,7 +14,7 @@ struct SamiDtlsGate {
     GSequence *second; /* of Record: epoch 1 that waits, by number */
     guint64 missing;   /* the lowest number of epoch 1 that did not come */
     GHashTable *ahead; /* numbers above it that came */
-    gsize n_octets;    /* that wait */
+    gsize n_octets;    /* that wait, and what each takes beside them */
     guint n_most;
 };
 
@@ -92,7 +92,7 @@ sami_dtls_gate_put(SamiDtlsGate *gate, const guint8 *message, gsize n, GError **
     gsize length = sami_reader_uint(&r, 2);
     const gchar *fault = n < SAMI_DTLS_HEADER ? "is shorter than a record's header (RFC 6347 §4.1)"
                                               : find_fault(type, version, epoch, length, n);
-    if (!fault && gate->n_octets + n > SAMI_DTLS_GATE_MAX)
+    if (!fault && gate->n_octets + n + SAMI_DTLS_RECORD_COST > SAMI_DTLS_GATE_MAX)
         fault = "is one too many that waits for an earlier one";
     if (!fault && epoch == 1 && !note_number(gate, number))
         fault = "has a record number that was there before";
@@ -100,7 +100,7 @@ sami_dtls_gate_put(SamiDtlsGate *gate, const guint8 *message, gsize n, GError **
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "a user message of %" G_GSIZE_FORMAT " octets %s", n, fault);
         return FALSE;
     }
-    gate->n_octets += n;
+    gate->n_octets += n + SAMI_DTLS_RECORD_COST;
     if (epoch == 0) {
         g_queue_push_tail(&gate->first, g_bytes_new(message, n));
         return TRUE;
@@ -127,7 +127,7 @@ sami_dtls_gate_take(SamiDtlsGate *gate)
         octets = g_bytes_ref(record->octets);
         g_sequence_remove(at);
     }
-    gate->n_octets -= g_bytes_get_size(octets);
+    gate->n_octets -= g_bytes_get_size(octets) + SAMI_DTLS_RECORD_COST;
     return octets;
 }
 

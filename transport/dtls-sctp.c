@@ -44,6 +44,8 @@ typedef struct {
     gint64 pause_until_us, settle_at_us;
     gint64 stalled_us;       /* since when nothing moves, 0: it does */
     guint n_unacknowledged;  /* as it was seen last by can_close() */
+    gsize n_handshake;       /* octets that came before the peer's Finished was read */
+    guint n_early;           /* records of the second epoch among them */
     GSource *source;         /* (transfer none), only to be compared */
     gchar *failure;
     gboolean is_draining; /* something waits until the peer has everything */
@@ -81,8 +83,10 @@ settle_key(Dtls *dtls)
     if (dtls->key != KEY_ACTIVE || !SSL_is_init_finished(dtls->ssl))
         return;
     gint64 now_us = g_get_monotonic_time();
-    if (!dtls->settle_at_us && g_queue_is_empty(&dtls->out))
+    if (!dtls->settle_at_us && g_queue_is_empty(&dtls->out)) {
         dtls->settle_at_us = now_us + KEY_SETTLE_US;
+        sami_sctp_assoc_widen(dtls->assoc);
+    }
     if (dtls->settle_at_us && now_us >= dtls->settle_at_us && sami_sctp_assoc_drop_first_key(dtls->assoc)) {
         dtls->key = KEY_SETTLED;
         dtls->settle_at_us = 0;
@@ -172,6 +176,17 @@ bio_write(BIO *bio, const char *octets, int n)
 
 /* ---- records in ---- */
 
+/* Nobody knows yet who says so much. */
+static const gchar *
+find_excess(Dtls *dtls, gboolean is_second, gsize n)
+{
+    dtls->n_handshake += n;
+    dtls->n_early += is_second;
+    if (dtls->n_early > SAMI_DTLS_EARLY_MAX)
+        return "records came under the key of a handshake that is not done";
+    return dtls->n_handshake > SAMI_DTLS_HANDSHAKE_MAX ? "a handshake is longer than any can be" : NULL;
+}
+
 /* FALSE: there is none now, or no more. */
 static gboolean
 receive(Dtls *dtls)
@@ -182,7 +197,11 @@ receive(Dtls *dtls)
     g_autoptr(GError) error = NULL;
     if (dtls->failure || sami_sctp_assoc_receive(dtls->assoc, &message, &n, &stream) != SAMI_SCTP_DONE)
         return FALSE;
-    if (n >= SAMI_DTLS_HEADER && message[3] == 0 && message[4] == 0 && SSL_is_init_finished(dtls->ssl))
+    gboolean is_first = n >= SAMI_DTLS_HEADER && message[3] == 0 && message[4] == 0, is_done = SSL_is_init_finished(dtls->ssl);
+    const gchar *excess = is_done ? NULL : find_excess(dtls, !is_first, n);
+    if (excess)
+        fail(dtls, excess);
+    else if (is_first && is_done)
         fail(dtls, "a record without encryption came after the handshake");
     else if (!sami_dtls_gate_put(dtls->gate, message, n, &error))
         fail(dtls, error->message);

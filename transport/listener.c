@@ -20,8 +20,10 @@
 /* Refusals are told to the state process as counts: a flood of them must not fill the channel that
  * honest sessions come through. */
 #define REPORT_MS 50
+/* Datagrams for nobody are looked for so often, and logged once a minute. */
+#define DATAGRAMS_S 1
 
-enum { SOURCE_ACCEPT = 3 };
+enum { SOURCE_ACCEPT = 3, SOURCE_DATAGRAMS = SOURCE_ACCEPT }; /* TCP, or SCTP */
 
 typedef struct {
     SamiNetworkProcess process;
@@ -33,6 +35,8 @@ typedef struct {
     GSource *report;
     guint n_window, n_unlogged; /* in this minute */
     gint64 window_start_us;
+    SamiSctpDropped counted, logged; /* datagrams */
+    gint64 logged_us;
 } Listener;
 
 static void watch_listener(Listener *listener, guint after_ms);
@@ -366,6 +370,27 @@ watch_listener(Listener *listener, guint after_ms)
     listener->process.sources[SOURCE_ACCEPT] = source;
 }
 
+/* They are no connections: anybody can send them in any name. */
+static gboolean
+on_datagrams(gpointer user_data)
+{
+    Listener *listener = user_data;
+    gint64 now_us = g_get_monotonic_time();
+    SamiSctpDropped dropped = sami_sctp_dropped(listener->process.sctp);
+    guint64 n_strange = dropped.n_strange - listener->logged.n_strange, n_lost = dropped.n_lost - listener->logged.n_lost;
+    guint64 n = dropped.n_strange + dropped.n_lost - listener->counted.n_strange - listener->counted.n_lost;
+    listener->counted = dropped;
+    listener->n_unreported[SAMI_HANDSHAKE_DATAGRAM] += (guint32) n;
+    if (n)
+        report_soon(listener);
+    if ((n_strange || n_lost) && (!listener->logged_us || now_us - listener->logged_us >= 60 * G_USEC_PER_SEC)) {
+        g_message("UDP datagrams of no association: %" G_GUINT64_FORMAT "; that came faster than they were read: %" G_GUINT64_FORMAT, n_strange, n_lost);
+        listener->logged = dropped;
+        listener->logged_us = now_us;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 static void
 on_association(SamiSctpAssoc *assoc, gpointer user_data)
 {
@@ -384,9 +409,13 @@ begin_listening(Listener *listener, GError **error)
     if (!sami_address_split(process->config.listen, &host, &port, error))
         return FALSE;
     process->sctp = sami_sctp_new(&process->config.sctp, listener->listener, (guint16) g_ascii_strtoull(port, NULL, 10), process->context, error);
-    if (process->sctp)
-        sami_sctp_listen(process->sctp, on_association, listener);
-    return process->sctp != NULL;
+    if (!process->sctp)
+        return FALSE;
+    sami_sctp_listen(process->sctp, on_association, listener);
+    process->sources[SOURCE_DATAGRAMS] = g_timeout_source_new_seconds(DATAGRAMS_S);
+    g_source_set_callback(process->sources[SOURCE_DATAGRAMS], on_datagrams, listener, NULL);
+    g_source_attach(process->sources[SOURCE_DATAGRAMS], process->context);
+    return TRUE;
 }
 
 /* Those who have not said who they are are not waited for. */

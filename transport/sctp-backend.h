@@ -20,6 +20,8 @@
 #define SCTP_COOKIE_LIFE_MS 10000
 /* Some hundred Messages: what one association may hold here and in the kernel of a peer that does not read. */
 #define SCTP_BUFFER (2 * 1024 * 1024)
+/* The same of a peer that has not proven who it is: one user message, the longest there is, and the next one. */
+#define SCTP_BUFFER_UNPROVEN (64 * 1024)
 /* SACKs of a burst at full rate arrive together. */
 #define SCTP_UDP_BUFFER (4 * 1024 * 1024)
 
@@ -45,6 +47,8 @@ typedef struct {
     gboolean (*add_key)(SamiSctpAssoc *assoc, guint16 id, const guint8 key[64]);
     gboolean (*use_key)(SamiSctpAssoc *assoc, guint16 id);
     gboolean (*retire_key)(SamiSctpAssoc *assoc, guint16 id); /* deleted once nothing that was sent needs it */
+    void (*widen)(SamiSctpAssoc *assoc);             /* (nullable) */
+    SamiSctpDropped (*dropped)(SamiSctp *sctp);      /* (nullable) */
     void (*shutdown)(SamiSctpAssoc *assoc);
     void (*assoc_free)(SamiSctpAssoc *assoc);
 } SamiSctpOps;

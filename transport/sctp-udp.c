@@ -1,6 +1,7 @@
 #include "transport/sctp-udp.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/random.h>
@@ -27,7 +28,7 @@ typedef struct {
     Endpoint remote;
     struct in6_addr local; /* where it sent to, and where answers come from; unspecified: the kernel's choice */
     guint32 local_index;
-    guint n_held;
+    guint n_held, n_trusted;
     gboolean was_held;
     gint64 seen_us;
     GList idle; /* in Udp.idle while nobody holds it */
@@ -41,6 +42,7 @@ struct SamiSctpUdp {
     guint8 secret[32];
     GHashTable *by_endpoint, *by_number; /* of Peer; the second one owns */
     guint64 n_odd;                       /* datagrams that are no SCTP packet */
+    guint64 n_crowded;                   /* of strangers, without room */
     GQueue idle;                         /* least recently seen first */
 };
 
@@ -113,13 +115,20 @@ sami_sctp_udp_free(SamiSctpUdp *udp)
 {
     if (!udp)
         return;
-    if (udp->n_odd)
-        g_debug("%" G_GUINT64_FORMAT " UDP datagrams were no SCTP packets", udp->n_odd);
     close(udp->fd);
     g_hash_table_unref(udp->by_endpoint);
     g_hash_table_unref(udp->by_number);
     explicit_bzero(udp->secret, sizeof(udp->secret));
     g_free(udp);
+}
+
+SamiSctpDropped
+sami_sctp_udp_dropped(const SamiSctpUdp *udp)
+{
+    guint32 memory[SK_MEMINFO_VARS] = { 0 };
+    socklen_t length = sizeof(memory);
+    getsockopt(udp->fd, SOL_SOCKET, SO_MEMINFO, memory, &length);
+    return (SamiSctpDropped){ udp->n_odd, udp->n_crowded + memory[SK_MEMINFO_DROPS] };
 }
 
 int
@@ -259,6 +268,16 @@ sami_sctp_udp_release(SamiSctpUdp *udp, guint64 number)
 }
 
 void
+sami_sctp_udp_trust(SamiSctpUdp *udp, guint64 number, gboolean is_trusted)
+{
+    Peer *peer = g_hash_table_lookup(udp->by_number, &number);
+    if (peer && is_trusted)
+        peer->n_trusted++;
+    else if (peer)
+        peer->n_trusted--;
+}
+
+void
 sami_sctp_udp_expire(SamiSctpUdp *udp)
 {
     gint64 before = g_get_monotonic_time() - (gint64) SAMI_SCTP_PEER_TTL_S * G_USEC_PER_SEC;
@@ -326,7 +345,7 @@ note_local(const SamiSctpUdp *udp, Peer *peer, struct msghdr *message)
 }
 
 gssize
-sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer)
+sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, gboolean has_room, guint64 *ret_peer, gboolean *ret_is_stranger)
 {
     struct sockaddr_storage from = { 0 };
     Control control;
@@ -337,9 +356,14 @@ sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret
     ssize_t n = recvmsg(udp->fd, &message, MSG_DONTWAIT);
     if (n < 0) /* an ICMP error says nothing that the timers will not */
         return errno == EINTR || errno == ECONNREFUSED ? 0 : -1;
-    Peer *peer = NULL;
-    if (n >= (ssize_t) SCTP_HEADER && !(message.msg_flags & MSG_TRUNC) && fill_endpoint((const struct sockaddr *) &from, &endpoint))
-        peer = learn(udp, &endpoint);
+    gboolean may_be = n >= (ssize_t) SCTP_HEADER && !(message.msg_flags & MSG_TRUNC) && fill_endpoint((const struct sockaddr *) &from, &endpoint);
+    Peer *peer = may_be ? g_hash_table_lookup(udp->by_endpoint, &endpoint) : NULL;
+    *ret_is_stranger = !peer || !peer->n_trusted;
+    if (may_be && *ret_is_stranger && !has_room) {
+        udp->n_crowded++;
+        return 0;
+    }
+    peer = may_be ? learn(udp, &endpoint) : NULL;
     if (!peer) {
         udp->n_odd++;
         return 0;

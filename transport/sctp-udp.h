@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "common/error.h"
-#include "transport/address.h"
+#include "transport/sctp.h"
 
 typedef struct SamiSctpUdp SamiSctpUdp;
 
@@ -18,8 +18,11 @@ SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct ms
 void sami_sctp_udp_free(SamiSctpUdp *udp);
 int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
-/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. */
-gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 *ret_peer);
+/* Datagrams that cannot be SCTP packets, and those that the kernel had no room for. */
+SamiSctpDropped sami_sctp_udp_dropped(const SamiSctpUdp *udp);
+/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. `*ret_is_stranger`: who sent it is not trusted;
+ * without `has_room` such a datagram is thrown away, 0, for less than it costs to look at it. */
+gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, gboolean has_room, guint64 *ret_peer, gboolean *ret_is_stranger);
 /* 0: it left, or was lost as datagrams are. errno else, ENOENT for a peer that was forgotten. */
 int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);
 /* The number of `address` with UDP port `port`; 0 if a family does not fit the socket. */
@@ -27,6 +30,8 @@ guint64 sami_sctp_udp_find(SamiSctpUdp *udp, const struct sockaddr *address, gui
 /* An association begins or ends: its peer's entry stays meanwhile. TRUE: it is the first one that this entry has. */
 gboolean sami_sctp_udp_hold(SamiSctpUdp *udp, guint64 peer);
 void sami_sctp_udp_release(SamiSctpUdp *udp, guint64 peer);
+/* The peer of an association has proven who it is, and at the end of that association, FALSE. */
+void sami_sctp_udp_trust(SamiSctpUdp *udp, guint64 peer, gboolean is_trusted);
 void sami_sctp_udp_expire(SamiSctpUdp *udp);
 guint sami_sctp_udp_n_idle(const SamiSctpUdp *udp);
 void sami_sctp_udp_print(const SamiSctpUdp *udp, guint64 peer, gchar ret_text[SAMI_ADDRESS_TEXT]);

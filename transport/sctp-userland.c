@@ -19,19 +19,34 @@
 /* How long an association that we closed may still have packets to repeat. */
 #define SETTLE_US (10 * G_USEC_PER_SEC)
 #define DATAGRAMS_PER_TURN 64
+/* Datagrams of those who have not proven who they are wait until the socket is empty, and some few of them if it never is: what they cost, and they can be
+ * sent in any name, is not to be in the way of sessions. More are lost, as datagrams are. */
+#define STRANGERS_MAX 256u
+#define STRANGERS_OCTETS (1024u * 1024u)
+#define STRANGERS_IN_BETWEEN 4u
 /* Below the sources of connections, during a handshake: what one datagram made possible is done before the next one is read, which may be under the
  * key that follows from it (RFC 6083 §4.8). Not always: full buffers everywhere must not keep acknowledgements out. */
 #define HANDSHAKE_PRIORITY (G_PRIORITY_DEFAULT + 10)
 
 typedef struct {
+    guint64 peer;
+    gsize n;
+    guint8 packet[];
+} Stranger;
+
+typedef struct {
     SamiSctp base;
     SamiSctpUdp *udp;
+    GQueue strangers;
+    gsize n_strangers; /* octets */
     struct socket *listener; /* (nullable) */
     GSource *input, *timer;
     gint64 ticked_us;
     gint64 busy_until_us; /* ticks are short until then; an association keeps them so */
     guint n_assocs;
     gboolean must_yield; /* a datagram has moved a handshake */
+    guint64 n_strange;   /* packets for nobody, as the library counts them */
+    guint32 strange_seen;
     guint64 n_unsent; /* packets to peers that are forgotten, or that the kernel did not take */
     guint8 packet[65536];
 } Userland;
@@ -41,6 +56,7 @@ typedef struct {
     struct socket *socket;
     guint64 peer;
     gboolean is_settled; /* its first key is retired */
+    gboolean is_trusted;
     gsize n_partial;
     guint8 message[SAMI_SCTP_USER_MESSAGE_MAX + 1];
 } Assoc;
@@ -179,7 +195,7 @@ set_timers(struct socket *socket)
 }
 
 static struct socket *
-open_socket(GError **error)
+open_socket(int receive_size, GError **error)
 {
     const int on = 1, off = 0, size = SCTP_BUFFER;
     const struct sctp_assoc_value with_auth = { .assoc_id = SCTP_FUTURE_ASSOC, .assoc_value = 1 };
@@ -190,7 +206,7 @@ open_socket(GError **error)
                         set(socket, SCTP_NODELAY, &on, sizeof(on)) && set(socket, SCTP_RECVRCVINFO, &on, sizeof(on)) &&
                         set(socket, SCTP_FRAGMENT_INTERLEAVE, &off, sizeof(off)) && set_timers(socket) && set_events(socket) &&
                         usrsctp_setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0 &&
-                        usrsctp_setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) == 0;
+                        usrsctp_setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &receive_size, sizeof(receive_size)) == 0;
     if (is_ready)
         return socket;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "SCTP socket of libusrsctp: %s", g_strerror(errno));
@@ -246,22 +262,62 @@ accept_all(Userland *stack)
     }
 }
 
+static void
+take_packet(Userland *stack, guint64 peer, const guint8 *packet, gsize n)
+{
+    usrsctp_conninput((void *) (guintptr) peer, packet, n, 0);
+    accept_all(stack);
+}
+
+static void
+let_wait(Userland *stack, guint64 peer, gsize n)
+{
+    Stranger *stranger = g_malloc(sizeof(Stranger) + n);
+    stranger->peer = peer;
+    stranger->n = n;
+    memcpy(stranger->packet, stack->packet, n);
+    g_queue_push_tail(&stack->strangers, stranger);
+    stack->n_strangers += n;
+}
+
+/* TRUE: there may be more. */
+static gboolean
+read_socket(Userland *stack)
+{
+    guint64 peer;
+    gboolean is_stranger;
+    for (guint i = 0; i < DATAGRAMS_PER_TURN && !stack->must_yield; i++) {
+        gboolean has_room = stack->strangers.length < STRANGERS_MAX && stack->n_strangers < STRANGERS_OCTETS;
+        gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), has_room, &peer, &is_stranger);
+        if (n < 0)
+            return FALSE;
+        if (n > 0 && is_stranger)
+            let_wait(stack, peer, (gsize) n);
+        else if (n > 0)
+            take_packet(stack, peer, stack->packet, (gsize) n);
+    }
+    return TRUE;
+}
+
+static void
+serve_strangers(Userland *stack, guint n_most)
+{
+    Stranger *stranger;
+    for (guint i = 0; i < n_most && !stack->must_yield && (stranger = g_queue_pop_head(&stack->strangers)); i++) {
+        take_packet(stack, stranger->peer, stranger->packet, stranger->n);
+        stack->n_strangers -= stranger->n;
+        g_free(stranger);
+    }
+}
+
 static gboolean
 on_input(gint fd, GIOCondition condition, gpointer user_data)
 {
     Userland *stack = user_data;
-    guint64 peer;
     tick(stack); /* what follows is to be dated now */
     stack->must_yield = FALSE;
-    for (guint i = 0; i < DATAGRAMS_PER_TURN && !stack->must_yield; i++) {
-        gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), &peer);
-        if (n < 0)
-            break;
-        if (n == 0)
-            continue;
-        usrsctp_conninput((void *) (guintptr) peer, stack->packet, (size_t) n, 0);
-        accept_all(stack);
-    }
+    serve_strangers(stack, read_socket(stack) ? STRANGERS_IN_BETWEEN : DATAGRAMS_PER_TURN);
+    g_source_set_ready_time(stack->input, g_queue_is_empty(&stack->strangers) ? -1 : 0);
     g_source_set_priority(stack->input, stack->must_yield ? HANDSHAKE_PRIORITY : G_PRIORITY_DEFAULT);
     return G_SOURCE_CONTINUE;
 }
@@ -277,7 +333,7 @@ connect_to(SamiSctp *base, const struct sockaddr *address, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "there is no UDP socket for this family of addresses");
         return NULL;
     }
-    struct socket *socket = open_socket(error);
+    struct socket *socket = open_socket(SCTP_BUFFER, error);
     if (!socket)
         return NULL;
     Assoc *assoc = assoc_new(stack, socket, peer);
@@ -481,11 +537,38 @@ retire_key(SamiSctpAssoc *base, guint16 id)
     return set_or_lose(base, SCTP_AUTH_DEACTIVATE_KEY, &value, sizeof(value));
 }
 
+static void
+widen(SamiSctpAssoc *base)
+{
+    const int size = SCTP_BUFFER;
+    Assoc *assoc = (Assoc *) base;
+    usrsctp_setsockopt(assoc->socket, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    sami_sctp_udp_trust(((Userland *) base->sctp)->udp, assoc->peer, TRUE);
+    assoc->is_trusted = TRUE;
+}
+
 /* ---- ends ---- */
+
+/* Key races are normal; a wrong sum, tag or authentication is not, nor a packet for nobody. The library's counters are 32 bits wide. */
+static SamiSctpDropped
+count_dropped(SamiSctp *base)
+{
+    Userland *stack = (Userland *) base;
+    struct sctpstat stat;
+    SamiSctpDropped dropped = sami_sctp_udp_dropped(stack->udp);
+    usrsctp_get_stat(&stat);
+    guint32 now = stat.sctps_hdrops + stat.sctps_badsum + stat.sctps_noport + stat.sctps_badvtag + stat.sctps_outoftheblue +
+                  stat.sctps_recvauthmissing + stat.sctps_recvauthfailed;
+    stack->n_strange += (guint32) (now - stack->strange_seen);
+    stack->strange_seen = now;
+    dropped.n_strange += stack->n_strange;
+    return dropped;
+}
 
 static void
 shut_down(SamiSctpAssoc *base)
 {
+    ((Assoc *) base)->is_settled = TRUE; /* no handshake that anybody waits for */
     usrsctp_shutdown(((Assoc *) base)->socket, SHUT_WR);
 }
 
@@ -499,6 +582,8 @@ assoc_free(SamiSctpAssoc *base)
         usrsctp_setsockopt(assoc->socket, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     usrsctp_set_upcall(assoc->socket, on_upcall, NULL);
     usrsctp_close(assoc->socket);
+    if (assoc->is_trusted)
+        sami_sctp_udp_trust(stack->udp, assoc->peer, FALSE);
     sami_sctp_udp_release(stack->udp, assoc->peer);
     be_busy(stack);
     stack->n_assocs--;
@@ -525,18 +610,19 @@ stack_free(SamiSctp *base)
     if (stack->n_unsent)
         g_debug("%" G_GUINT64_FORMAT " SCTP packets could not be sent", stack->n_unsent);
     sami_sctp_udp_free(stack->udp);
+    g_queue_clear_full(&stack->strangers, g_free);
     g_free(stack);
 }
 
 static const SamiSctpOps ops = { .connect = connect_to, .listen = begin_listening, .free = stack_free, .receive = receive, .send = send_message,
                                  .n_unacknowledged = count_unacknowledged, .add_key = add_key, .use_key = use_key, .retire_key = retire_key,
-                                 .shutdown = shut_down, .assoc_free = assoc_free };
+                                 .widen = widen, .dropped = count_dropped, .shutdown = shut_down, .assoc_free = assoc_free };
 
 static gboolean
 open_listener(Userland *stack, guint16 port, GError **error)
 {
     struct sockaddr_conn any = address_of(0, port);
-    stack->listener = open_socket(error);
+    stack->listener = open_socket(SCTP_BUFFER_UNPROVEN, error); /* what is accepted inherits it */
     if (!stack->listener)
         return FALSE;
     if (usrsctp_bind(stack->listener, (struct sockaddr *) &any, sizeof(any)) == 0 && usrsctp_listen(stack->listener, BACKLOG) == 0)
@@ -579,6 +665,7 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
     Userland *stack = g_new0(Userland, 1);
     stack->base = (SamiSctp){ .ops = &ops, .config = *config, .context = context };
     stack->udp = sami_sctp_udp_new(fd, config->send, on_forgotten);
+    g_queue_init(&stack->strangers);
     stack->ticked_us = g_get_monotonic_time();
     the_stack = stack;
     usrsctp_init_nothreads(0, on_output, NULL);

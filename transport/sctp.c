@@ -96,6 +96,12 @@ sami_sctp_listen(SamiSctp *sctp, SamiSctpAccepted accepted, gpointer user_data)
     sctp->ops->listen(sctp);
 }
 
+SamiSctpDropped
+sami_sctp_dropped(SamiSctp *sctp)
+{
+    return sctp->ops->dropped ? sctp->ops->dropped(sctp) : (SamiSctpDropped){ 0, 0 };
+}
+
 SamiSctpAssoc *
 sami_sctp_connect(SamiSctp *sctp, const struct sockaddr *address, GError **error)
 {
@@ -227,6 +233,13 @@ gboolean
 sami_sctp_assoc_drop_first_key(SamiSctpAssoc *assoc)
 {
     return assoc->sctp->ops->retire_key(assoc, 0);
+}
+
+void
+sami_sctp_assoc_widen(SamiSctpAssoc *assoc)
+{
+    if (assoc->state == SAMI_SCTP_UP && assoc->sctp->ops->widen)
+        assoc->sctp->ops->widen(assoc);
 }
 
 void

@@ -45,6 +45,13 @@ void sami_sctp_free(SamiSctp *sctp);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiSctp, sami_sctp_free)
 /* New associations, which are up, are given to `accepted` from the main loop. NULL: there are to be no more. */
 void sami_sctp_listen(SamiSctp *sctp, SamiSctpAccepted accepted, gpointer user_data);
+/* Datagrams that were for nobody, since the stack began: no SCTP packet, a wrong checksum or verification tag, without an association or the
+ * authentication that DATA needs; and those that came faster than they were read. 0 with the kernel's SCTP, which counts by itself
+ * (/proc/net/sctp/snmp). */
+typedef struct {
+    guint64 n_strange, n_lost;
+} SamiSctpDropped;
+SamiSctpDropped sami_sctp_dropped(SamiSctp *sctp);
 /* `address` is the peer's with its SCTP port. Comes up later, or is lost. */
 SamiSctpAssoc *sami_sctp_connect(SamiSctp *sctp, const struct sockaddr *address, GError **error);
 
@@ -81,6 +88,8 @@ guint sami_sctp_assoc_n_unacknowledged(SamiSctpAssoc *assoc);
 gboolean sami_sctp_assoc_add_key(SamiSctpAssoc *assoc, const guint8 key[64]);
 gboolean sami_sctp_assoc_use_key(SamiSctpAssoc *assoc);
 gboolean sami_sctp_assoc_drop_first_key(SamiSctpAssoc *assoc);
+/* The peer has proven who it is: it may have more under way than a handshake needs. */
+void sami_sctp_assoc_widen(SamiSctpAssoc *assoc);
 /* No more is sent; ends as CLOSED once the peer has everything. */
 void sami_sctp_assoc_shutdown(SamiSctpAssoc *assoc);
 /* Aborts what is not CLOSED. */

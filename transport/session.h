@@ -80,7 +80,8 @@ typedef enum {
     X(BY_PEER, "by-peer") /* the peer refused us: an alert */ \
     X(TIMEOUT, "timeout") \
     X(LIMIT, "limit") /* too many sessions or handshakes at once */ \
-    X(PEER_LIMIT, "peer-limit") /* too many sessions of this peer at once */
+    X(PEER_LIMIT, "peer-limit") /* too many sessions of this peer at once */ \
+    X(DATAGRAM, "datagram") /* over SCTP: no connection, but a datagram for nobody, or without room */
 
 typedef enum {
 #define X(symbol, id) SAMI_HANDSHAKE_##symbol,

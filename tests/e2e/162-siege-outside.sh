@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Who has no certificate: connections that say nothing, or an octet now and then, more of them than are held, and handshakes without end. An honest
-# peer's migration ends DONE beside each. With SAMI_LONG ten thousand connections, for minutes.
+# peer's migration ends DONE beside each. With SAMI_LONG ten thousand connections, for minutes..
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
-lab_tcp_only "the attacker speaks TLS, or not even that"
 . "${srcdir:-.}/tests/e2e/siege.sh"
 MANY=400 TIMES=1
 [ -z "${SAMI_LONG:-}" ] || MANY=10000 TIMES=100

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A peer with a certificate and keys that takes what it can get and says nothing: more sessions than it may have, sessions that stop behind TLS or the
 # hello, a Message that never ends, migrations that are begun. An honest peer's migration ends DONE beside each, and what the attacker has is cut.
+# OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
-lab_tcp_only "the attacker speaks TLS"
 . "${srcdir:-.}/tests/e2e/siege.sh"
 SESSIONS=12 MANY_MIGRATIONS=4 TIMES=1
 [ -z "${SAMI_LONG:-}" ] || TIMES=20

@@ -3,7 +3,6 @@
 # end that are refused. An honest peer's migration ends DONE beside each, and what the attacker takes up is bounded, and shown.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
-lab_tcp_only "the attacker speaks TLS"
 . "${srcdir:-.}/tests/e2e/siege.sh"
 TIMES=1
 [ -z "${SAMI_LONG:-}" ] || TIMES=20

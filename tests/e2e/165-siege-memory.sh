@@ -3,7 +3,6 @@
 # also many that are done. An honest peer's migration ends DONE beside each, and what the attacker takes up is bounded, and shown.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
-lab_tcp_only "the attacker speaks TLS"
 . "${srcdir:-.}/tests/e2e/siege.sh"
 [ -z "${SAMI_LONG:-}" ] || SIEGE_S=100
 siege_start max-delay=5s

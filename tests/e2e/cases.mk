@@ -106,6 +106,7 @@ E2E_TESTS = \
 	tests/e2e/163-siege-silent.sh \
 	tests/e2e/164-siege-busy.sh \
 	tests/e2e/165-siege-memory.sh \
+	tests/e2e/166-siege-datagrams.sh \
 	tests/e2e/170-enrol-ssh.sh \
 	tests/e2e/171-ca.sh \
 	tests/e2e/172-rotate.sh \
@@ -133,10 +134,10 @@ clock-shift.so: $(srcdir)/tests/tools/clock-shift.c
 
 # The sender that the collector must refuse.
 check_PROGRAMS += hostile hostile-collector siege fill-table
-hostile_SOURCES = tests/hostile/hostile.c tests/tools/changes.c tests/tools/changes.h tests/hostile/client.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h \
+hostile_SOURCES = tests/hostile/hostile.c tests/tools/changes.c tests/tools/changes.h tests/hostile/client.c tests/hostile/client-sctp.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h \
 	tests/hostile/message-cases.c tests/hostile/template-cases.c tests/hostile/record-cases.c
 hostile_LDADD = $(SAMI_CORE_LIBS)
-siege_SOURCES = tests/hostile/siege.c tests/hostile/client.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h
+siege_SOURCES = tests/hostile/siege.c tests/hostile/siege-sctp.c tests/hostile/siege.h tests/hostile/client.c tests/hostile/client-sctp.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h
 siege_LDADD = $(SAMI_CORE_LIBS)
 # The collector that the exporter must not believe.
 hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tests/hostile/watch.c tests/hostile/collector-cases.c \

@@ -40,9 +40,20 @@ connect_to(const gchar *endpoint)
     return fd;
 }
 
+/* What OpenSSL waits for, where it does not wait itself. */
+static gboolean
+may_try_again(Client *c, int result, gint64 begun_us)
+{
+    int error = SSL_get_error(c->ssl, result);
+    return c->wire && (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) &&
+           client_sctp_wait(c, begun_us + ANSWER_TIMEOUT_S * G_USEC_PER_SEC);
+}
+
 static gboolean
 open_tls(Client *c)
 {
+    gint64 begun_us = g_get_monotonic_time();
+    int result;
     const Identity *identity = c->identity;
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) peers = g_ptr_array_new();
@@ -53,15 +64,22 @@ open_tls(Client *c)
         .certificate_file = (gchar *) (identity->certificate ? identity->certificate : identity->config->certificate),
         .key_file = (gchar *) (identity->key ? identity->key : identity->config->key),
         .peers = peers,
+        .is_sctp = g_str_equal(identity->config->transport, "sctp"),
     };
     c->tls = sami_tls_new(&network, FALSE, &error);
     c->verdict.wanted = g_strdup(identity->peer->name);
-    c->ssl = c->tls ? sami_tls_open(c->tls, &c->verdict, connect_to(peer.addresses[0]), &error) : NULL;
+    if (c->tls && network.is_sctp)
+        c->ssl = client_sctp_open(c, ANSWER_TIMEOUT_S * G_USEC_PER_SEC, &error);
+    else if (c->tls)
+        c->ssl = sami_tls_open(c->tls, &c->verdict, connect_to(peer.addresses[0]), &error);
     if (!c->ssl)
         die("%s", error->message);
     if (!identity->certificate)
         SSL_certs_clear(c->ssl);
-    return SSL_connect(c->ssl) == 1;
+    do
+        ERR_clear_error();
+    while ((result = SSL_connect(c->ssl)) != 1 && may_try_again(c, result, begun_us));
+    return result == 1;
 }
 
 static gchar *
@@ -91,7 +109,7 @@ client_new(const Identity *identity, const guint8 migration_id[16], gchar **ret_
     }
     if (!sami_tls_export(c->ssl, ekm))
         die("no exporter value");
-    c->stream = sami_stream_new(SAMI_ROLE_EXPORTER, c->key, ekm, SAMI_MESSAGE_MAX, now_ms(), 60000);
+    c->stream = sami_stream_new(SAMI_ROLE_EXPORTER, c->key, ekm, c->wire ? SAMI_MESSAGE_MAX_SCTP : SAMI_MESSAGE_MAX, now_ms(), 60000);
     c->stream->peer_key = identity->peer_key;
     if (migration_id)
         memcpy(c->stream->migration_id, migration_id, 16);
@@ -104,12 +122,16 @@ client_new(const Identity *identity, const guint8 migration_id[16], gchar **ret_
 void
 client_free(Client *c)
 {
-    if (c->ssl) {
-        if (SSL_is_init_finished(c->ssl) && !c->is_cut)
-            SSL_shutdown(c->ssl);
+    gboolean is_orderly = c->ssl && SSL_is_init_finished(c->ssl) && !c->is_cut;
+    if (is_orderly && c->wire)
+        client_sctp_close(c);
+    else if (is_orderly)
+        SSL_shutdown(c->ssl);
+    if (c->wire)
+        c->wire->ops->free(c->wire);
+    else if (c->ssl)
         close(SSL_get_fd(c->ssl));
-        SSL_free(c->ssl);
-    }
+    SSL_free(c->ssl);
     sami_tls_free(c->tls);
     sami_tls_verdict_clear(&c->verdict);
     sami_stream_free(c->stream);
@@ -177,6 +199,8 @@ void
 client_transmit_octets(Client *c, const guint8 *octets, gsize length)
 {
     for (gsize n = 0; length > 0; octets += n, length -= n) { /* the context allows partial writes */
+        if (c->wire && !client_sctp_wait_for_room(c, g_get_monotonic_time() + ANSWER_TIMEOUT_S * G_USEC_PER_SEC))
+            die("no room for %zu octets", length);
         ERR_clear_error();
         if (SSL_write_ex(c->ssl, octets, length, &n) != 1)
             die("cannot write %zu octets", length);
@@ -374,9 +398,13 @@ read_more(Client *c)
 {
     guint8 octets[4096];
     gsize n = 0;
-    ERR_clear_error();
-    errno = 0;
-    int result = SSL_read_ex(c->ssl, octets, sizeof octets, &n);
+    gint64 begun_us = g_get_monotonic_time();
+    int result;
+    do {
+        ERR_clear_error();
+        errno = 0;
+        result = SSL_read_ex(c->ssl, octets, sizeof octets, &n);
+    } while (result != 1 && may_try_again(c, result, begun_us));
     if (result == 1) {
         g_byte_array_append(c->in, octets, (guint) n);
         return TRUE;

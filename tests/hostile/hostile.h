@@ -9,7 +9,9 @@
 #include "templates/stream.h"
 #include "templates/template.h"
 #include "tests/hostile/watch.h"
+#include "transport/sctp.h"
 #include "transport/tls-context.h"
+#include "transport/tls-wire.h"
 
 typedef struct {
     const SamiConfig *config;    /* of the firewall that we pretend to be */
@@ -26,6 +28,7 @@ typedef struct {
     SamiTls *tls;
     SamiTlsVerdict verdict;
     SSL *ssl;
+    SamiWire *wire; /* over SCTP; NULL: TCP, and blocking */
     SamiStream *stream;
     SamiKey *key;           /* seal() signs with it */
     gboolean is_bound;
@@ -75,6 +78,21 @@ SamiSession honest_session_of(guint16 port);
 /* Reads until the collector has answered: "refused REASON: DETAIL", "record REASON: DETAIL", "receipt …", "alert TEXT" or "closed", a line each in
  * `answers`. Every Message of it is verified as an exporter does. */
 void client_answer(Client *c);
+
+/* Over SCTP: as the configuration says. One stack a process, of libusrsctp, whose datagrams leave by `send` if that was set before. */
+void client_sctp_send_by(ssize_t (*send)(int fd, const struct msghdr *message, int flags));
+/* An association that comes up once there were turns; dies if there cannot be one. (transfer full) */
+SamiSctpAssoc *client_sctp_begin(const Identity *identity);
+void client_sctp_turn(gboolean may_block);
+/* After what has arrived, which is thrown away. */
+SamiSctpState client_sctp_state(SamiSctpAssoc *assoc);
+/* Of a client, for client.c: what blocks over TCP. FALSE: not before `end_us`. */
+SSL *client_sctp_open(Client *c, gint64 timeout_us, GError **error);
+gboolean client_sctp_wait(Client *c, gint64 end_us);
+gboolean client_sctp_wait_for_room(Client *c, gint64 end_us);
+void client_sctp_close(Client *c);
+/* One turn; what the collector says is thrown away. TRUE: it has ended the association. */
+gboolean client_sctp_is_over(Client *c);
 
 /* One way to misbehave. `run` is called when the client has reached `stage`; it gives the client whose answer counts. */
 typedef enum { STAGE_CONNECTED, STAGE_GREETED, STAGE_BEGUN } Stage;

@@ -1,7 +1,8 @@
 /* siege CONFIG TO WAY N FILE: N connections or processes that attack a collector in one way, until FILE is gone; then a line of what was tried.
  *
  * From outside (one process): `silent` connections are held and say nothing, `slow` ones say one octet of a handshake now and then; what is cut is
- * opened anew at once. `rushed` ones handshake without a certificate, again and again.
+ * opened anew at once. `rushed` ones handshake without a certificate, again and again. Over SCTP besides: `early` ones send records under a key that there is
+ * not yet, `gaps` ones never what comes first; `datagrams` are of nobody, N a millisecond.
  * From inside, with a peer's certificate and keys, each in a process of its own that begins anew when it was cut: see `ways`. */
 #include <errno.h>
 #include <netdb.h>
@@ -17,19 +18,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/hostile/hostile.h"
+#include "tests/hostile/siege.h"
 #include "transport/address.h"
 
 #define OCTET_MS 50
 
-typedef struct {
-    const Identity *identity;
-    const gchar *flag; /* file: gone, it is over */
-    guint n;
-} Siege;
-
 static gboolean
-is_over(const Siege *siege)
+uses_sctp(const Siege *siege)
+{
+    return g_str_equal(siege->identity->config->transport, "sctp");
+}
+
+gboolean
+siege_is_over(const Siege *siege)
 {
     return access(siege->flag, F_OK) != 0;
 }
@@ -66,7 +67,7 @@ hold_connections(const Siege *siege, gboolean is_slow)
     g_autofree guint *turns = g_new0(guint, siege->n);
     guint64 n_opened = 0, n_cut = 0;
     memset(fds, -1, siege->n * sizeof *fds);
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         for (guint i = 0; i < siege->n; i++) {
             if (fds[i] >= 0 && is_cut(fds[i], is_slow, turns[i]++)) {
                 close(fds[i]);
@@ -89,13 +90,19 @@ hold_connections(const Siege *siege, gboolean is_slow)
 static void
 silent(const Siege *siege)
 {
-    hold_connections(siege, FALSE);
+    if (uses_sctp(siege))
+        siege_sctp_silent(siege);
+    else
+        hold_connections(siege, FALSE);
 }
 
 static void
 slow(const Siege *siege)
 {
-    hold_connections(siege, TRUE);
+    if (uses_sctp(siege))
+        siege_sctp_slow(siege);
+    else
+        hold_connections(siege, TRUE);
 }
 
 /* ---- inside; each returns or dies when it was cut ---- */
@@ -131,7 +138,7 @@ rushed(const Siege *siege)
 {
     Identity nobody = *siege->identity;
     nobody.certificate = nobody.key = NULL;
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         g_autofree gchar *alert = NULL;
         Client *c = client_new(&nobody, NULL, &alert);
         if (!c)
@@ -145,8 +152,10 @@ rushed(const Siege *siege)
 static void
 wait_for_the_end(const Siege *siege, Client *c)
 {
-    struct pollfd socket = { .fd = SSL_get_fd(c->ssl), .events = POLLIN | POLLRDHUP };
-    while (!is_over(siege) && !(poll(&socket, 1, 100) == 1 && socket.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+    struct pollfd socket = { .fd = c->wire ? -1 : SSL_get_fd(c->ssl), .events = POLLIN | POLLRDHUP };
+    while (c->wire && !siege_is_over(siege) && !client_sctp_is_over(c))
+        ;
+    while (!c->wire && !siege_is_over(siege) && !(poll(&socket, 1, 100) == 1 && socket.revents & (POLLRDHUP | POLLHUP | POLLERR)))
         socket.events = POLLRDHUP;
     client_free(c);
 }
@@ -169,7 +178,7 @@ endless(const Siege *siege)
     static const guint8 header[] = { 0, 10, 0xff, 0xff };
     Client *c = begin(siege);
     client_transmit_octets(c, header, sizeof header);
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         client_transmit_octets(c, header, 1);
         g_usleep(OCTET_MS * 1000);
     }
@@ -187,7 +196,7 @@ static void
 unread(const Siege *siege)
 {
     Client *c = begin(siege);
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         for (guint i = 0; i < SAMI_CONTROLS_MAX; i++)
             add_marker(c, SAMI_MARKER_SNAPSHOT);
         send_more(c);
@@ -199,7 +208,7 @@ static void
 undecided(const Siege *siege)
 {
     Client *c = begin(siege);
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         for (guint i = 0; i < SAMI_CONTROLS_MAX; i++)
             add_marker(c, i % 2 ? SAMI_MARKER_THAW : SAMI_MARKER_FREEZE);
         send_more(c);
@@ -225,7 +234,7 @@ static void
 forbidden(const Siege *siege)
 {
     Client *c = begin(siege);
-    for (guint i = 0; !is_over(siege); i++) {
+    for (guint i = 0; !siege_is_over(siege); i++) {
         SamiRecord record = flow(i, SAMI_ACTION_CREATED);
         record.session.key.orig.src.octets[3] = 77;
         sami_flow_key_mirror(&record.session.key, &record.session.reply);
@@ -240,7 +249,7 @@ static void
 fleeting(const Siege *siege)
 {
     Client *c = begin(siege);
-    for (guint i = 0; !is_over(siege); i += 200) {
+    for (guint i = 0; !siege_is_over(siege); i += 200) {
         for (guint k = 0; k < 400; k++) {
             SamiRecord record = flow(i + k % 200, k < 200 ? SAMI_ACTION_CREATED : SAMI_ACTION_DELETED);
             client_add(c, &record);
@@ -253,7 +262,7 @@ fleeting(const Siege *siege)
 static void
 doubtful(const Siege *siege)
 {
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         Client *c = enter_tls(siege);
         c->lease_s = 1;
         client_hello(c);
@@ -280,7 +289,7 @@ ask(Client *c, guint8 marker)
 static void
 prolific(const Siege *siege)
 {
-    for (guint i = (guint) g_random_int_range(0, 1 << 24); !is_over(siege); i++) {
+    for (guint i = (guint) g_random_int_range(0, 1 << 24); !siege_is_over(siege); i++) {
         SamiRecord record = flow(i, SAMI_ACTION_CREATED);
         Client *c = begin(siege);
         c->may_accept = TRUE;
@@ -296,7 +305,7 @@ prolific(const Siege *siege)
 static void
 hasty(const Siege *siege)
 {
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         Client *c = enter_tls(siege);
         client_hello(c);
         client_free(c);
@@ -312,6 +321,7 @@ static const struct {
     { "greeted", greeted, FALSE },   { "begun", begun, FALSE },    { "endless", endless, FALSE },     { "unread", unread, FALSE },
     { "undecided", undecided, FALSE }, { "forbidden", forbidden, FALSE }, { "fleeting", fleeting, FALSE }, { "doubtful", doubtful, FALSE },
     { "prolific", prolific, FALSE }, { "hasty", hasty, FALSE },
+    { "early", siege_sctp_early, TRUE }, { "gaps", siege_sctp_gaps, TRUE }, { "datagrams", siege_sctp_datagrams, TRUE },
 };
 
 static pid_t
@@ -332,7 +342,7 @@ run_processes(const Siege *siege, void (*run)(const Siege *siege))
 {
     guint64 n_begun = 0, n_ended = 0;
     g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
-    while (!is_over(siege)) {
+    while (!siege_is_over(siege)) {
         int status;
         pid_t pid;
         while (g_hash_table_size(pids) < siege->n && (pid = start(siege, run)) > 0) {

@@ -131,7 +131,11 @@ test_bound(void)
     guint i = 1;
     while (i < 100000 && sami_dtls_gate_put(gate, record, make_record(record, SAMI_DTLS_DATA, 1, i, 16384), NULL))
         i++;
-    CU_ASSERT(i > 250 && (gsize) i * 16384 <= SAMI_DTLS_GATE_MAX);
+    CU_ASSERT(i > 60 && (gsize) i * 16384 <= SAMI_DTLS_GATE_MAX);
+    g_autoptr(SamiDtlsGate) of_short = sami_dtls_gate_new(); /* of which each takes more than it is long */
+    for (i = 1; i < 100000 && sami_dtls_gate_put(of_short, record, make_record(record, SAMI_DTLS_DATA, 1, i, 25), NULL);)
+        i++;
+    CU_ASSERT(i > 3000 && i <= SAMI_DTLS_GATE_MAX / SAMI_DTLS_RECORD_COST);
 }
 
 /* Each of 100 000 records overtakes up to 500 others, as on many streams with losses; OpenSSL's own window never meets one that it would drop. */
@@ -215,6 +219,26 @@ test_peers(void)
 }
 
 /* A datagram, and the answer to it from the very address that it was sent to. */
+/* Who is not trusted finds no room when there is none, and is counted. */
+static void
+check_strangers(SamiSctpUdp *udp, int client, guint64 peer)
+{
+    gboolean is_stranger = FALSE;
+    guint8 buffer[64];
+    guint64 from = 0, n_odd = sami_sctp_udp_dropped(udp).n_strange;
+    for (guint i = 0; i < 4; i++) {
+        gboolean is_trusted = i == 1 || i == 2;
+        if (i == 1 || i == 3)
+            sami_sctp_udp_trust(udp, peer, is_trusted);
+        CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
+        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), FALSE, &from, &is_stranger), is_trusted ? 13 : 0);
+        CU_ASSERT_EQUAL(is_stranger, !is_trusted);
+    }
+    CU_ASSERT_EQUAL(from, peer);
+    CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_lost, 2);
+    CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_strange, n_odd);
+}
+
 static void
 round_trip(const gchar *host, int family)
 {
@@ -223,6 +247,7 @@ round_trip(const gchar *host, int family)
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
     socklen_t length = sizeof(bound);
     guint64 peer = 0;
+    gboolean is_stranger = FALSE;
     guint8 buffer[64];
     int fd = sami_sctp_udp_open((const struct sockaddr *) &any, sizeof(any), NULL), client = socket(family, SOCK_DGRAM, 0);
     if (fd < 0 || client < 0 || getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
@@ -234,13 +259,14 @@ round_trip(const gchar *host, int family)
     CU_ASSERT_FATAL(connect(client, family == AF_INET ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6,
                             family == AF_INET ? sizeof(v4) : sizeof(v6)) == 0);
     CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 0);
     CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), &peer), -1);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
     CU_ASSERT(sami_sctp_udp_mtu(udp, peer) >= 1280 - 48);
+    check_strangers(udp, client, peer);
     close(client);
     sami_sctp_udp_free(udp);
 }
