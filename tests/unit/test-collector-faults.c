@@ -193,6 +193,48 @@ test_kernel(void)
     }
 }
 
+/* Two Messages of the same flow are with the thread that injects when the first one fails. */
+static void
+test_kernel_behind(void)
+{
+    begin("");
+    LabPeer *peer = lab_begin(lab, 1, 300);
+    for (guint i = 0; i < 2; i++) { /* new flows, and then one that has to be looked at */
+        lab_add_flows(peer, 300, 256, SAMI_ACTION_CREATED, 1 + i);
+        lab_add_flows(peer, 0, 1, SAMI_ACTION_UPDATE, 2 + i);
+        lab_send(peer);
+    }
+    sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
+    expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
+    expect_undone(1);
+    end();
+}
+
+/* What one migration could not do is no part of another one. */
+static void
+test_kernel_beside(void)
+{
+    begin("");
+    LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW), *other = lab_begin(lab, 2, 3); /* they are read in this order */
+    lab_add_begin(peer, SAMI_KIND_SESSION);
+    lab_add_flows(peer, 1000, 1, SAMI_ACTION_CREATED, 1);
+    lab_send(peer);
+    lab_settle(lab);
+    lab_add_flows(peer, 2000, 256, SAMI_ACTION_CREATED, 1);
+    lab_add_flows(peer, 1000, 1, SAMI_ACTION_UPDATE, 2);
+    lab_send(peer);
+    lab_mark(other, SAMI_MARKER_FREEZE, 3);
+    sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
+    expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
+    CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
+    const SamiReceipt *ready = lab_receipt(other, SAMI_RECEIPT_READY);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ready);
+    CU_ASSERT_EQUAL(ready->n_accepted, 3);
+    CU_ASSERT_EQUAL(ready->n_present, 3);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 3);
+    end();
+}
+
 /* No room for a Message on the disk: it is not carried out, nor is what was. */
 static void
 test_journal_full(void)
@@ -241,6 +283,24 @@ test_ledger_left(void)
     CU_ASSERT_EQUAL(lab->collector->migrations->len, 0);
     CU_ASSERT_TRUE(g_file_get_contents(path, &text, NULL, NULL));
     CU_ASSERT_EQUAL(g_strcmp0(text, left), 0);
+    end();
+}
+
+/* The ledger's file takes nothing more; Messages of the same flows are behind the one that finds out. */
+static void
+test_ledger_full(void)
+{
+    begin("");
+    LabPeer *peer = lab_begin(lab, 1, 3);
+    lab_fill_disk(sami_ledger_file_fd(migration(1)->apply->file));
+    for (guint i = 0; i < 3; i++) {
+        lab_add_flows(peer, 3, 3, SAMI_ACTION_CREATED, 1 + i);
+        lab_send(peer);
+    }
+    expect_refused(peer, SAMI_REASON_JOURNAL, "No space left");
+    CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 0);
+    CU_ASSERT_EQUAL(sami_budget_used(lab->collector->budget), 0);
     end();
 }
 
@@ -501,9 +561,12 @@ main(void)
         { "a check with the end of a flow", test_check_deleted },
         { "a check that cannot look", test_check_kernel },
         { "the kernel fails", test_kernel },
+        { "the kernel fails, and more is behind", test_kernel_behind },
+        { "the kernel fails beside another migration", test_kernel_beside },
         { "a full journal", test_journal_full },
         { "no journal", test_journal_gone },
         { "a ledger that is there", test_ledger_left },
+        { "a full ledger", test_ledger_full },
         { "a full ledger at the freeze marker", test_ledger_full_at_freeze },
         { "no headroom", test_room },
         { "two migrations, an abort", test_passed_on },
