@@ -345,6 +345,49 @@ make_deaf(LabPeer *peer)
     }
 }
 
+/* A replication is not rolled back: what is here stays, and the peer comes again and says everything anew. */
+static LabPeer *
+replicate(guint8 id, guint n)
+{
+    LabPeer *peer = lab_connect(lab, id, SAMI_OPENING_NEW);
+    lab_add_begin(peer, SAMI_KIND_SESSION | SAMI_KIND_REPLICATION);
+    lab_add_flows(peer, 0, n, SAMI_ACTION_CREATED, 1);
+    lab_mark(peer, SAMI_MARKER_SNAPSHOT, n);
+    return peer;
+}
+
+static void
+test_replication(void)
+{
+    begin("");
+    LabPeer *peer = replicate(1, 3);
+    CU_ASSERT_PTR_NOT_NULL(lab_receipt(peer, SAMI_RECEIPT_SNAPSHOT));
+    make_deaf(peer); /* so that its session is there for every one of them */
+    for (guint i = 0; i < 3; i++) {
+        lab_add_flows(peer, 3 + i, 1, SAMI_ACTION_CREATED, 1);
+        lab_send(peer);
+    }
+    sami_firewall_fake_fail(lab->collector->firewall, 0, 3);
+    lab_settle(lab);
+    peer->is_deaf = FALSE;
+    expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
+    CU_ASSERT_EQUAL(lab->collector->sessions->len, 0);
+    CU_ASSERT_EQUAL(lab->collector->migrations->len, 1);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 6); /* done, and not known to be */
+    peer = replicate(2, 7);
+    const SamiReceipt *receipt = lab_receipt(peer, SAMI_RECEIPT_SNAPSHOT);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(receipt);
+    CU_ASSERT_EQUAL(receipt->n_refused, 0);
+    CU_ASSERT_EQUAL(receipt->n_present, 7);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 7);
+    CU_ASSERT_EQUAL(lab->collector->migrations->len, 1);
+    lab_add_flows(peer, 0, 7, SAMI_ACTION_DELETED, 1); /* all of them are known to be the peer's */
+    lab_send(peer);
+    lab_settle(lab);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 0);
+    end();
+}
+
 static void
 ready(LabPeer *peer, guint n)
 {
@@ -568,6 +611,7 @@ main(void)
         { "a ledger that is there", test_ledger_left },
         { "a full ledger", test_ledger_full },
         { "a full ledger at the freeze marker", test_ledger_full_at_freeze },
+        { "a replication", test_replication },
         { "no headroom", test_room },
         { "two migrations, an abort", test_passed_on },
         { "two migrations, a decision", test_taken_over },
