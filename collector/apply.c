@@ -394,17 +394,28 @@ settle_op(SamiApply *apply, const SamiOp *op, SamiLedgerEntry *entry, const Sami
 }
 
 /* The kernel or the ledger's file failed in the middle of a batch: what it was to create may be there, and the window tells whether it is
- * ours. So the rollback that follows looks for all of it. */
+ * ours. So the rollback that follows looks for all of it. Nothing waits for this batch any more. */
 static void
 leave_open(SamiApply *apply, const Batch *batch, guint n, guint64 window)
 {
     for (guint i = 0; i < n; i++) {
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, batch->at[i]);
+        entry->flags &= ~SAMI_LEDGER_PENDING;
         if (batch->ops[i].kind != SAMI_OP_CREATE)
             continue;
-        entry->flags = (entry->flags & ~(SAMI_LEDGER_PENDING | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_CREATED;
+        entry->flags = (entry->flags & ~SAMI_LEDGER_VERIFIED) | SAMI_LEDGER_CREATED;
         entry->start_ns = window;
     }
+}
+
+/* The end of a job that fails: what has not been sent is of records that go with it, and the batch is that of other jobs, too. */
+static gboolean
+abandon(SamiApply *apply, Batch *batch)
+{
+    if (batch->n > 0)
+        leave_open(apply, batch, batch->n, sami_ledger_open_window(apply->ledger, sami_ledger_now()));
+    batch->n = 0;
+    return FALSE;
 }
 
 /* Runs the batch and puts every result where it belongs. */
@@ -416,9 +427,8 @@ flush(SamiApply *apply, Batch *batch, guint64 counter, GError **error)
     batch->n = 0;
     if (n == 0)
         return TRUE;
-    if (!announce(apply, batch, n, &window, &n_creations, error))
-        return FALSE;
-    if (!sami_apply_send(apply, batch->ops, batch->at, n, error) || !report(apply, batch, n, window, n_creations, error)) {
+    if (!announce(apply, batch, n, &window, &n_creations, error) || !sami_apply_send(apply, batch->ops, batch->at, n, error) ||
+        !report(apply, batch, n, window, n_creations, error)) {
         leave_open(apply, batch, n, window);
         return FALSE;
     }
@@ -737,10 +747,9 @@ audit(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint
     return flush(apply, batch, counter, error);
 }
 
-gboolean
-sami_apply_records(SamiApply *apply, const SamiApplyItem *items, guint n, guint64 counter, guint32 age_s, GError **error)
+static gboolean
+work_off(SamiApply *apply, Batch *batch, const SamiApplyItem *items, guint n, guint64 counter, guint32 age_s, GError **error)
 {
-    Batch *batch = apply->batch;
     batch->n = batch->look = 0;
     for (guint i = 0; apply->is_ready && i < n; i += BATCH)
         if (!audit(apply, batch, items + i, MIN(BATCH, n - i), counter, age_s, error))
@@ -755,6 +764,12 @@ sami_apply_records(SamiApply *apply, const SamiApplyItem *items, guint n, guint6
             return FALSE;
     }
     return flush(apply, batch, counter, error) && release_children(apply, batch, FALSE, error);
+}
+
+gboolean
+sami_apply_records(SamiApply *apply, const SamiApplyItem *items, guint n, guint64 counter, guint32 age_s, GError **error)
+{
+    return work_off(apply, apply->batch, items, n, counter, age_s, error) || abandon(apply, apply->batch);
 }
 
 void
@@ -784,7 +799,7 @@ gboolean
 sami_apply_freeze(SamiApply *apply, GError **error)
 {
     if (!sami_apply_carry_out(apply, error) || !release_children(apply, apply->batch, TRUE, error))
-        return FALSE;
+        return abandon(apply, apply->batch);
     sami_apply_take_over(apply);
     if (!sami_apply_expectations_create(apply, error))
         return FALSE;

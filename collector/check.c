@@ -41,7 +41,8 @@ on_timeout(gpointer user_data)
 {
     SamiCollectorCheck *check = user_data;
     check->timer = 0;
-    sami_collector_session_refuse(check->session, SAMI_REASON_TOO_LATE, "a check has no longer than the lease");
+    if (check->session->refusal == SAMI_REASON_NONE)
+        sami_collector_session_refuse(check->session, SAMI_REASON_TOO_LATE, "a check has no longer than the lease");
     return G_SOURCE_REMOVE;
 }
 

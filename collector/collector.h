@@ -209,7 +209,7 @@ void sami_collector_kinds_add_totals(const SamiCollectorMigration *migration, Sa
 /* session.c */
 /* Ends it without another word, from inside one of its callbacks too. */
 void sami_collector_session_drop(SamiCollectorSession *session);
-/* One signed refusal, then the end of the session (PROTOCOL §4). `detail` NULL: the reason's text. */
+/* One signed refusal, then the end of the session (PROTOCOL §4), which its migration has lost from here on. `detail` NULL: the reason's text. */
 void sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, const gchar *detail);
 void sami_collector_session_new(SamiCollector *collector, int fd_take);
 void sami_collector_session_free(SamiCollectorSession *session);

@@ -71,13 +71,7 @@ review_session(SamiCollectorSession *session)
         return;
     }
     sami_collector_session_refuse(session, reason, detail);
-    if (!m)
-        return;
-    if (session->migration) { /* the refusal is not out yet; nothing may follow it */
-        session->migration = NULL;
-        sami_collector_migration_detach(m);
-    }
-    if (!m->marker_counter)
+    if (m && !m->marker_counter)
         sami_collector_migration_undo(m, SAMI_ON_ABORT);
 }
 

@@ -229,6 +229,10 @@ sami_collector_session_refuse(SamiCollectorSession *session, SamiReason reason, 
     g_strlcpy(record.refusal.detail, detail ? detail : sami_reason_text(reason), sizeof record.refusal.detail);
     sami_collector_session_add(session, &record);
     sami_collector_session_flush(session, TRUE);
+    SamiCollectorMigration *migration = session->migration; /* NULL if the session is over already */
+    session->migration = NULL;
+    if (migration) /* the peer has not taken it yet; nothing may follow it */
+        sami_collector_migration_detach(migration);
 }
 
 static void

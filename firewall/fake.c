@@ -46,6 +46,7 @@ typedef struct {
     GList *listeners; /* of FakeEvents */
     GArray *expected; /* of Expected, the oldest first */
     int answer;       /* of the next creation; 0: what it comes to */
+    guint n_good, n_failures; /* requests that the socket still takes, and then fails at */
 } Table;
 
 typedef struct {
@@ -359,6 +360,17 @@ static int delete (Fake *self, const SamiSession *s)
 }
 
 static gboolean
+is_failing(Table *table, GError **error)
+{
+    if (table->n_failures == 0 || (table->n_good > 0 && table->n_good--))
+        return FALSE;
+    table->n_failures--;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "conntrack: %s", g_strerror(ENOBUFS));
+    return TRUE;
+}
+
+/* What was sent is done, whether its answers come or not. */
+static gboolean
 fake_apply(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error)
 {
     Fake *self = (Fake *)firewall;
@@ -366,7 +378,11 @@ fake_apply(SamiFirewall *firewall, SamiOp *ops, guint n, GError **error)
         ops[i].result = ops[i].kind == SAMI_OP_CREATE   ? create(self, ops[i].session)
                         : ops[i].kind == SAMI_OP_DELETE ? delete (self, ops[i].session)
                                                         : update(self, ops[i].session, ops[i].kind);
-    return TRUE;
+    if (!is_failing(self->table, error))
+        return TRUE;
+    for (guint i = 0; i < n; i++)
+        ops[i].result = ECANCELED;
+    return FALSE;
 }
 
 static gboolean
@@ -374,6 +390,8 @@ fake_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *
          gboolean *found, GError **error)
 {
     Fake *self = (Fake *)firewall;
+    if (is_failing(self->table, error))
+        return FALSE;
     for (guint i = 0; i < n; i++) {
         const Entry *entry = find(self, &keys[i]);
         found[i] = entry != NULL;
@@ -387,7 +405,9 @@ fake_get(SamiFirewall *firewall, const SamiFlowKey *keys, guint n, SamiSession *
 static gboolean
 fake_headroom(SamiFirewall *firewall, guint64 *ret_entries, guint64 *ret_max, GError **error)
 {
-    const Table *table = ((Fake *)firewall)->table;
+    Table *table = ((Fake *)firewall)->table;
+    if (is_failing(table, error))
+        return FALSE;
     *ret_entries = table->entries.length;
     *ret_max = table->capacity ? table->capacity : G_MAXUINT32;
     return TRUE;
@@ -460,7 +480,7 @@ fake_expect(SamiFirewall *firewall, SamiExpectOp *ops, guint n, GError **error)
 {
     for (guint i = 0; i < n; i++)
         ops[i].result = expect_one((Fake *)firewall, ops[i].expectation, ops[i].kind);
-    return TRUE;
+    return !is_failing(((Fake *)firewall)->table, error);
 }
 
 static gboolean
@@ -470,6 +490,8 @@ fake_expectations(SamiFirewall *firewall, const SamiFlowKey *master, SamiExpecta
     const Table *table = self->table;
     const Entry *entry = master ? find(self, master) : NULL;
     guint n = table->expected->len;
+    if (is_failing(self->table, error))
+        return FALSE;
     g_autofree Expected *all = g_memdup2(table->expected->data, n * sizeof *all); /* `func` may change them */
     for (guint i = 0; i < n; i++) {
         SamiExpectation e = all[i].expectation;
@@ -525,6 +547,8 @@ static SamiFirewallDump *
 fake_dump_new(SamiFirewall *firewall, const SamiDumpFilter *filter, GError **error)
 {
     static const SamiDumpOps ops = {dump_fd, dump_next, dump_free};
+    if (is_failing(((Fake *)firewall)->table, error))
+        return NULL;
     FakeDump *self = g_new0(FakeDump, 1);
     self->base.ops = &ops;
     self->table = ((Fake *)firewall)->table;
@@ -721,6 +745,14 @@ void
 sami_firewall_fake_answer(SamiFirewall *firewall, int result)
 {
     ((Fake *)firewall)->table->answer = result;
+}
+
+void
+sami_firewall_fake_fail(SamiFirewall *firewall, guint n_good, guint n_failures)
+{
+    Table *table = ((Fake *)firewall)->table;
+    table->n_good = n_good;
+    table->n_failures = n_failures;
 }
 
 void

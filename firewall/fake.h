@@ -24,6 +24,9 @@ gboolean sami_firewall_fake_change(SamiFirewall *firewall, const SamiFlowKey *ke
                                    void (*change)(SamiSession *session));
 /* The next creation, of an entry or of an expectation, is answered with this errno and makes nothing. */
 void sami_firewall_fake_answer(SamiFirewall *firewall, int result);
+/* n_good more requests - batches, look-ups, beginnings of a dump, headroom - are answered, and the n_failures after them fail with
+ * SAMI_ERROR_KERNEL. A batch has been done then all the same, and nobody is told what it came to. */
+void sami_firewall_fake_fail(SamiFirewall *firewall, guint n_good, guint n_failures);
 /* The next read or barrier of every open event source answers SAMI_ERROR_OVERRUN, and what was
  * queued is lost. */
 void sami_firewall_fake_overrun(SamiFirewall *firewall);

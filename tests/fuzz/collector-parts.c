@@ -31,18 +31,9 @@ make_config(void)
 }
 
 SamiCollector *
-sami_fuzz_collector_new(void)
+sami_fuzz_collector_of(const SamiConfig *config, GPtrArray *signers, SamiFirewall *firewall)
 {
-    static const SamiConfig *config; /* what never changes is made once */
-    static GPtrArray *signers;
     SamiCollector *c = g_new0(SamiCollector, 1);
-    if (!config) {
-        config = make_config();
-        signers = sami_signers_load(config, NULL, NULL);
-        g_assert(signers);
-        sami_signers_enforce(signers);
-        sami_fuzz_be_quiet();
-    }
     g_autofree gchar *expected = g_build_filename(config->run_dir, "expected", NULL);
     c->config = sami_config_ref(config);
     c->budget = sami_budget_new();
@@ -53,11 +44,26 @@ sami_fuzz_collector_new(void)
     c->signers = g_ptr_array_ref(signers);
     c->expect = sami_expect_new(expected, NULL);
     g_assert(c->expect && sami_collector_replication_setup(c, NULL));
-    c->firewall = sami_firewall_fake_new(0);
+    c->firewall = firewall;
     c->injector = sami_injector_new(sami_firewall_fake_share(c->firewall));
     c->kinds = sami_collector_kinds_start();
     c->sync = sami_sync_new();
     return c;
+}
+
+SamiCollector *
+sami_fuzz_collector_new(void)
+{
+    static const SamiConfig *config; /* what never changes is made once */
+    static GPtrArray *signers;
+    if (!config) {
+        config = make_config();
+        signers = sami_signers_load(config, NULL, NULL);
+        g_assert(signers);
+        sami_signers_enforce(signers);
+        sami_fuzz_be_quiet();
+    }
+    return sami_fuzz_collector_of(config, signers, sami_firewall_fake_new(0));
 }
 
 void

@@ -40,3 +40,10 @@ check_PROGRAMS += test-refused-records
 TESTS += test-refused-records
 test_refused_records_SOURCES = tests/unit/test-refused-records.c tests/unit/harness.h
 test_refused_records_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+
+# The whole state process, without its other one and the kernel.
+check_PROGRAMS += test-collector-faults
+TESTS += test-collector-faults
+test_collector_faults_SOURCES = tests/unit/test-collector-faults.c tests/unit/collector-lab.c tests/unit/collector-lab.h tests/fuzz/collector-parts.c \
+	tests/fuzz/collector.h tests/fuzz/parts.c tests/unit/harness.h
+test_collector_faults_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
