@@ -19,7 +19,7 @@ refused() {
     if [ "$5" = reload ]; then
         kill -HUP "$COLLECTOR"
         n=$((n + 1))
-        poll 10 test "$(errors)" = $n || fail "$1 $2: not refused at a reload"
+        poll 10 eval '[ "$(errors)" = "$n" ]' || fail "$1 $2: not refused at a reload"
     fi
     chmod "$mode" "$D/$2" && chown "$owner" "$D/$2"
 }
