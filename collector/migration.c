@@ -60,8 +60,11 @@ fail(SamiCollectorMigration *m, const GError *error)
             sami_collector_session_refuse(m->session, reason, error->message);
         return;
     }
-    if (!advance(m, SAMI_ON_FAILURE))
+    if (!advance(m, SAMI_ON_FAILURE)) { /* decided, or being undone: what the job was to do is in no list */
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->apply->lock);
+        m->apply->is_truncated = TRUE;
         return;
+    }
     if (m->session)
         sami_collector_session_refuse(m->session, reason, error->message);
     start_rollback(m);

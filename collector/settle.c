@@ -262,6 +262,7 @@ look_back(SamiApply *apply, guint n, const guint *positions, const SamiSession *
     guint n_ops = 0;
     for (guint i = 0; i < n; i++) {
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
+        entry->flags |= SAMI_LEDGER_READ;
         /* After a restart the records are not known any more, only whose the entry is. */
         if (entry->digest)
             verify(apply, entry, &found[i], is_found[i]);
@@ -369,8 +370,8 @@ read_dump(SamiApply *apply, SamiReadBack *reading, GError **error)
     return TRUE;
 }
 
-gboolean
-sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
+static gboolean
+read_slice(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
 {
     guint from = *at;
     TimeFunc get_time = get_own_time;
@@ -383,6 +384,26 @@ sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError 
         return read_dump(apply, reading, error);
     return sami_apply_look_at_each(apply, &from, is_untimed, prolong_untouched, &get_time, error) &&
            sami_apply_look_at_each(apply, at, is_unread, look_back, NULL, error);
+}
+
+/* What is not listed is confirmed (PROTOCOL §4), and a source may remove it: so all that was not read is. */
+static void
+give_up_reading(SamiApply *apply)
+{
+    for (guint i = 0; i < sami_ledger_size(apply->ledger); i++) {
+        const SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, i);
+        if (is_unread(apply, entry) && entry->digest)
+            sami_apply_degrade(apply, SAMI_REASON_UNVERIFIED, &entry->key);
+    }
+}
+
+gboolean
+sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
+{
+    if (read_slice(apply, at, reading, error))
+        return TRUE;
+    give_up_reading(apply);
+    return FALSE;
 }
 
 /* A lenient entry learns no windows from packets that are out of them (nf_conntrack_proto_tcp.c, tcp_in_window). If both ends retransmit

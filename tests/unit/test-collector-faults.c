@@ -395,6 +395,54 @@ ready(LabPeer *peer, guint n)
     CU_ASSERT_PTR_NOT_NULL_FATAL(lab_receipt(peer, SAMI_RECEIPT_READY));
 }
 
+/* What could not be read back is not called right, so that no source removes what it has. */
+static void
+test_read_back(void)
+{
+    static const struct {
+        guint n_flows, n_good;
+    } rows[] = { { 3, 0 }, { 3, 1 }, { 3, 2 }, { 1200, 1 } }; /* of many it takes a dump */
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        begin("");
+        LabPeer *peer = lab_begin(lab, 1, rows[i].n_flows);
+        ready(peer, rows[i].n_flows);
+        lab_mark(peer, SAMI_MARKER_SETTLE, rows[i].n_flows);
+        sami_firewall_fake_fail(lab->collector->firewall, rows[i].n_good, 1);
+        const SamiReceipt *final = lab_receipt(peer, SAMI_RECEIPT_FINAL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(final);
+        CU_ASSERT_EQUAL(final->n_exact, 0);
+        CU_ASSERT_EQUAL(final->n_degraded, rows[i].n_flows);
+        CU_ASSERT_EQUAL(final->flags, SAMI_RECEIPT_TRUNCATED);
+        CU_ASSERT_EQUAL(migration(1)->apply->degraded[SAMI_REASON_UNVERIFIED], rows[i].n_flows);
+        CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+        CU_ASSERT_EQUAL(lab_count_entries(lab), rows[i].n_flows);
+        end();
+    }
+}
+
+/* After the decision nothing is taken back, whatever fails; and nobody takes the lists for whole. */
+static void
+test_decided(void)
+{
+    begin("");
+    LabPeer *peer = lab_begin(lab, 1, 3);
+    ready(peer, 3);
+    lab_add_flows(peer, 0, 3, SAMI_ACTION_UPDATE, 1); /* the audit */
+    lab_send(peer);
+    sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
+    lab_settle(lab);
+    CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+    CU_ASSERT_EQUAL(migration(1)->phase, SAMI_PHASE_READY);
+    CU_ASSERT_PTR_NOT_NULL(migration(1)->session);
+    lab_mark(peer, SAMI_MARKER_SETTLE, 6);
+    const SamiReceipt *final = lab_receipt(peer, SAMI_RECEIPT_FINAL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(final);
+    CU_ASSERT_EQUAL(final->flags, SAMI_RECEIPT_TRUNCATED);
+    CU_ASSERT_EQUAL(final->n_exact, 3);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 3);
+    end();
+}
+
 /* Nobody knows how much room there is, so there is none. */
 static void
 test_room(void)
@@ -612,6 +660,8 @@ main(void)
         { "a full ledger", test_ledger_full },
         { "a full ledger at the freeze marker", test_ledger_full_at_freeze },
         { "a replication", test_replication },
+        { "a read-back", test_read_back },
+        { "after the decision", test_decided },
         { "no headroom", test_room },
         { "two migrations, an abort", test_passed_on },
         { "two migrations, a decision", test_taken_over },
