@@ -453,7 +453,7 @@ strict_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     sami_collector_migration_job_done(job, m);
-    if (job->n_left > 0 && m->n_strict_tries < STRICT_TRIES)
+    if ((job->error || job->n_left > 0) && m->n_strict_tries < STRICT_TRIES)
         m->strict_timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, m);
     else if (m->phase == SAMI_PHASE_DONE)
         submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));

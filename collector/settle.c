@@ -458,7 +458,11 @@ tighten(SamiApply *apply, guint n, const guint *positions, const SamiSession *fo
         sami_apply_set_lenient(&ops[n_ops], &sessions[n_ops], 0, 0);
         n_ops++;
     }
-    return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
+    if (n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error))
+        return TRUE;
+    for (guint i = 0; i < n; i++) /* for the next try */
+        sami_ledger_at(apply->ledger, positions[i])->flags |= SAMI_LEDGER_LENIENT;
+    return FALSE;
 }
 
 gboolean

@@ -443,6 +443,84 @@ test_decided(void)
     end();
 }
 
+static gboolean
+waits_to_tighten(gpointer user_data)
+{
+    const SamiCollectorMigration *m = user_data;
+    return m->n_strict_tries > 0 && m->n_jobs == 0;
+}
+
+static gboolean
+is_forgotten(gpointer user_data)
+{
+    const SamiCollectorMigration *m = user_data;
+    return m->is_forgotten && m->n_jobs == 0;
+}
+
+/* Who cannot be made strict now stays in the ledger until he is. */
+static void
+test_strict(void)
+{
+    for (guint n_good = 0; n_good < 2; n_good++) {
+        SamiSession s = lab_flow(0), found;
+        gboolean is_found;
+        begin("");
+        LabPeer *peer = lab_begin(lab, 1, 3);
+        SamiCollectorMigration *m = migration(1);
+        for (guint i = 0; i < 3; i++) { /* packets that make it safe */
+            SamiFlowKey key = lab_flow(i).key;
+            CU_ASSERT_TRUE(sami_firewall_fake_touch(lab->collector->firewall, &key, 0, 52));
+            CU_ASSERT_TRUE(sami_firewall_fake_touch(lab->collector->firewall, &key, 1, 52));
+        }
+        ready(peer, 3);
+        lab->config->grace_ms = 1000000;
+        lab_mark(peer, SAMI_MARKER_SETTLE, 3);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(lab_receipt(peer, SAMI_RECEIPT_FINAL));
+        sami_firewall_fake_fail(lab->collector->firewall, n_good, 1);
+        lab_hurry(m->strict_timer);
+        CU_ASSERT_TRUE(lab_wait(lab, waits_to_tighten, m));
+        CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+        CU_ASSERT_FALSE(m->is_forgotten);
+        CU_ASSERT_EQUAL(lab_count_files(lab, ".ledger"), 1);
+        CU_ASSERT_NOT_EQUAL_FATAL(m->strict_timer, 0);
+        lab_hurry(m->strict_timer);
+        CU_ASSERT_TRUE(lab_wait(lab, is_forgotten, m));
+        CU_ASSERT_EQUAL(m->n_strict_tries, 2);
+        CU_ASSERT_TRUE(sami_firewall_get(lab->collector->firewall, &s.key, 1, &found, &is_found, NULL) && is_found);
+        CU_ASSERT_EQUAL((found.tcp_flags[0] | found.tcp_flags[1]) & SAMI_TCP_FLAG_BE_LIBERAL, 0);
+        CU_ASSERT_EQUAL(lab_count_files(lab, ".ledger"), 0);
+        end();
+    }
+}
+
+/* The kernel has taken an expectation of a flow that was here, and says no more; what it is known by was never heard. */
+static void
+test_expectation(void)
+{
+    SamiSession master = lab_flow(0);
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &master };
+    SamiRecord record = { .kind = SAMI_RECORD_EXPECTATION };
+    begin("");
+    master.has |= SAMI_HAS_HELPER;
+    g_strlcpy(master.helper, "ftp", sizeof master.helper);
+    CU_ASSERT_TRUE_FATAL(sami_firewall_apply(lab->collector->firewall, &op, 1, NULL) && op.result == 0);
+    LabPeer *peer = lab_begin(lab, 1, 1);
+    CU_ASSERT_EQUAL(migration(1)->apply->n_merged, 1);
+    record.expectation = (SamiExpectation){ .key = master.key, .master = master.key, .action = SAMI_ACTION_CREATED, .timeout_s = 100 };
+    record.expectation.key.orig.src_port = 0;
+    record.expectation.key.orig.dst_port = 40000;
+    memset(record.expectation.mask_src.octets, 0xff, 4);
+    lab_add(peer, &record);
+    lab_mark(peer, SAMI_MARKER_FREEZE, 1);
+    sami_firewall_fake_fail(lab->collector->firewall, 4, 1); /* lenient, the master, what it has, the creation; not its time */
+    expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
+    CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
+    CU_ASSERT_EQUAL(migration(1)->removal.n_expectations_left, 1);
+    CU_ASSERT_EQUAL(migration(1)->removal.n_restored, 1);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 1);
+    end();
+}
+
 /* Nobody knows how much room there is, so there is none. */
 static void
 test_room(void)
@@ -662,6 +740,8 @@ main(void)
         { "a replication", test_replication },
         { "a read-back", test_read_back },
         { "after the decision", test_decided },
+        { "strict again", test_strict },
+        { "an expectation", test_expectation },
         { "no headroom", test_room },
         { "two migrations, an abort", test_passed_on },
         { "two migrations, a decision", test_taken_over },
