@@ -14,9 +14,9 @@
 static Lab *lab;
 
 static void
-begin(const gchar *extra)
+begin(void)
 {
-    lab = lab_new(extra, "");
+    lab = lab_new();
 }
 
 static void
@@ -97,7 +97,7 @@ begin_check(guint32 kinds)
 static void
 test_check_late(void)
 {
-    begin("");
+    begin();
     lab->config->lease_s = 1;
     LabPeer *peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
@@ -112,12 +112,12 @@ test_check_late(void)
 static void
 test_check_protocol(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = begin_check(SAMI_KIND_SESSION | SAMI_KIND_REPLICATION);
     expect_refused(peer, SAMI_REASON_PROTOCOL, "");
     expect_nothing();
     end();
-    begin("");
+    begin();
     SamiRecord again = { .kind = SAMI_RECORD_BEGIN, .begin = { 1, 60, SAMI_KIND_SESSION, "fw2.example" } };
     peer = begin_check(SAMI_KIND_SESSION);
     lab_add(peer, &again);
@@ -125,7 +125,7 @@ test_check_protocol(void)
     expect_refused(peer, SAMI_REASON_PROTOCOL, "");
     expect_nothing();
     end();
-    begin("");
+    begin();
     peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
     lab_mark(peer, SAMI_MARKER_SNAPSHOT, 4);
@@ -138,7 +138,7 @@ test_check_protocol(void)
 static void
 test_check_deleted(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 2, SAMI_ACTION_CREATED, 1);
     lab_add_flows(peer, 2, 1, SAMI_ACTION_DELETED, 1);
@@ -165,7 +165,7 @@ test_check_kernel(void)
 {
     static const guint n[] = { 3, 257 };
     for (guint i = 0; i < G_N_ELEMENTS(n); i++) {
-        begin("");
+        begin();
         LabPeer *peer = begin_check(SAMI_KIND_SESSION);
         lab_add_flows(peer, 0, n[i], SAMI_ACTION_CREATED, 1);
         sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
@@ -181,7 +181,7 @@ static void
 test_kernel(void)
 {
     for (guint n_failures = 1; n_failures <= 3; n_failures++) {
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, 0);
         lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
         lab_send(peer);
@@ -197,7 +197,7 @@ test_kernel(void)
 static void
 test_kernel_behind(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 300);
     for (guint i = 0; i < 2; i++) { /* new flows, and then one that has to be looked at */
         lab_add_flows(peer, 300, 256, SAMI_ACTION_CREATED, 1 + i);
@@ -214,7 +214,7 @@ test_kernel_behind(void)
 static void
 test_kernel_beside(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW), *other = lab_begin(lab, 2, 3); /* they are read in this order */
     lab_add_begin(peer, SAMI_KIND_SESSION);
     lab_add_flows(peer, 1000, 1, SAMI_ACTION_CREATED, 1);
@@ -239,7 +239,7 @@ test_kernel_beside(void)
 static void
 test_journal_full(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     lab_fill_disk(sami_journal_fd(migration(1)->session->journal));
     lab_add_flows(peer, 3, 3, SAMI_ACTION_CREATED, 1);
@@ -254,7 +254,7 @@ test_journal_full(void)
 static void
 test_journal_gone(void)
 {
-    begin("");
+    begin();
     CU_ASSERT_EQUAL_FATAL(g_rmdir(lab->journal), 0);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(lab->journal, "", 0, NULL));
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
@@ -270,7 +270,7 @@ test_ledger_left(void)
 {
     static const gchar left[] = "no ledger";
     g_autofree gchar *text = NULL;
-    begin("");
+    begin();
     g_autofree gchar *path = g_build_filename(lab->journal, "01000000000000000000000000000000.ledger", NULL);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, left, -1, NULL));
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
@@ -290,7 +290,7 @@ test_ledger_left(void)
 static void
 test_ledger_full(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     lab_fill_disk(sami_ledger_file_fd(migration(1)->apply->file));
     for (guint i = 0; i < 3; i++) {
@@ -309,7 +309,7 @@ static void
 test_ledger_full_at_freeze(void)
 {
     for (guint i = 0; i < 2; i++) {
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, 3);
         SamiCollectorMigration *m = migration(1);
         if (i == 0)
@@ -359,7 +359,7 @@ replicate(guint8 id, guint n)
 static void
 test_replication(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = replicate(1, 3);
     CU_ASSERT_PTR_NOT_NULL(lab_receipt(peer, SAMI_RECEIPT_SNAPSHOT));
     make_deaf(peer); /* so that its session is there for every one of them */
@@ -403,7 +403,7 @@ test_read_back(void)
         guint n_flows, n_good;
     } rows[] = { { 3, 0 }, { 3, 1 }, { 3, 2 }, { 1200, 1 } }; /* of many it takes a dump */
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, rows[i].n_flows);
         ready(peer, rows[i].n_flows);
         lab_mark(peer, SAMI_MARKER_SETTLE, rows[i].n_flows);
@@ -424,7 +424,7 @@ test_read_back(void)
 static void
 test_decided(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     ready(peer, 3);
     lab_add_flows(peer, 0, 3, SAMI_ACTION_UPDATE, 1); /* the audit */
@@ -464,7 +464,7 @@ test_strict(void)
     for (guint n_good = 0; n_good < 2; n_good++) {
         SamiSession s = lab_flow(0), found;
         gboolean is_found;
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, 3);
         SamiCollectorMigration *m = migration(1);
         for (guint i = 0; i < 3; i++) { /* packets that make it safe */
@@ -500,7 +500,7 @@ test_expectation(void)
     SamiSession master = lab_flow(0);
     SamiOp op = { .kind = SAMI_OP_CREATE, .session = &master };
     SamiRecord record = { .kind = SAMI_RECORD_EXPECTATION };
-    begin("");
+    begin();
     master.has |= SAMI_HAS_HELPER;
     g_strlcpy(master.helper, "ftp", sizeof master.helper);
     CU_ASSERT_TRUE_FATAL(sami_firewall_apply(lab->collector->firewall, &op, 1, NULL) && op.result == 0);
@@ -525,7 +525,7 @@ test_expectation(void)
 static void
 test_room(void)
 {
-    begin("");
+    begin();
     sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
     CU_ASSERT_EQUAL_FATAL(peer->answers->len, 1);
@@ -547,7 +547,7 @@ test_room(void)
 static void
 test_passed_on(void)
 {
-    begin("");
+    begin();
     LabPeer *first = lab_begin(lab, 1, 3);
     lab_begin(lab, 2, 3);
     SamiCollectorMigration *a = migration(1), *b = migration(2);
@@ -570,7 +570,7 @@ test_passed_on(void)
 static void
 test_taken_over(void)
 {
-    begin("");
+    begin();
     lab_begin(lab, 1, 3);
     LabPeer *second = lab_begin(lab, 2, 3);
     ready(second, 3);
@@ -608,7 +608,7 @@ test_restart(void)
 {
     SamiSession ours = lab_flow(0);
     SamiOp op = { .kind = SAMI_OP_CREATE, .session = &ours };
-    begin("");
+    begin();
     CU_ASSERT_TRUE_FATAL(sami_firewall_apply(lab->collector->firewall, &op, 1, NULL) && op.result == 0);
     CU_ASSERT_TRUE(sami_firewall_fake_change(lab->collector->firewall, &ours.key, make_strict));
     LabPeer *peer = lab_begin(lab, 1, 3);
@@ -636,7 +636,7 @@ test_restart(void)
 static void
 test_unreadable(void)
 {
-    begin("");
+    begin();
     lab_begin(lab, 1, 3);
     g_autofree gchar *path = g_build_filename(lab->journal, "02000000000000000000000000000000.ledger", NULL);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, "no ledger", -1, NULL));
@@ -653,7 +653,7 @@ test_unreadable(void)
 static void
 test_thaw_in_doubt(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     SamiCollectorMigration *m = migration(1);
     ready(peer, 3);
@@ -678,7 +678,7 @@ test_thaw_in_doubt(void)
 static void
 test_silent(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     SamiCollectorSession *session = migration(1)->session;
     make_deaf(peer);
@@ -706,7 +706,7 @@ test_silent(void)
 static void
 test_many_refusals(void)
 {
-    begin("");
+    begin();
     for (guint i = 0; i < 70; i++)
         lab_connect(lab, (guint8) i, SAMI_OPENING_RESUME);
     CU_ASSERT_EQUAL(lab->collector->refused_messages[SAMI_REASON_RESUME_UNAVAILABLE], 70);
