@@ -321,8 +321,8 @@ strict_done(SamiJob *job, gpointer user_data)
     TakenOver *taken = user_data;
     taken->n_jobs--;
     if (job->error)
-        g_warning("window tracking of what was taken over stays lenient: %s", job->error->message);
-    if (!job->error && job->n_left > 0 && taken->n_tries < STRICT_TRIES)
+        g_warning("window tracking of what was taken over stays lenient%s: %s", taken->n_tries < STRICT_TRIES ? " for now" : "", job->error->message);
+    if ((job->error || job->n_left > 0) && taken->n_tries < STRICT_TRIES)
         taken->timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, taken);
     else
         submit(taken, SAMI_JOB_FORGET, forgotten);

@@ -126,9 +126,9 @@ look(SamiApply *apply, guint n, const guint *positions, const SamiSession *found
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
         gboolean is_replaced = (entry->flags & SAMI_LEDGER_REPLACE) && (entry->flags & SAMI_LEDGER_CREATED);
         gboolean is_back = FALSE;
-        sami_apply_let_go(apply, entry);
-        if (is_replaced && !sami_apply_bring_back(apply, entry, &is_back, error))
+        if (is_replaced && !sami_apply_bring_back(apply, entry, &is_back, error)) /* it stays in the ledger for the next try */
             return FALSE;
+        sami_apply_let_go(apply, entry);
         removal->n_restored += is_back;
     }
     /* Last, so that a restart brings back what is not back yet; best effort, for a full disk must not keep anything in the kernel, and what a

@@ -361,7 +361,101 @@ test_origin(void)
     end();
 }
 
+/* Its time was over here: what the peer still has comes again, and what it has not goes without a word. */
+static void
+test_vanished(void)
+{
+    SamiSession found, s = flow(1, SAMI_ACTION_UPDATE);
+    begin();
+    say_one(1, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    s.mark = 5;
+    say(&s, 1);
+    CU_ASSERT_TRUE(get(1, &found) && found.mark == 5);
+    CU_ASSERT_EQUAL(apply->n_held, 1);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    say_one(1, SAMI_ACTION_DELETED);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    CU_ASSERT_FALSE(is_the_peers(1));
+    run(SAMI_JOB_EPOCH_BEGIN); /* an epoch sees it as well: one has gone, another one lives here */
+    say_one(2, SAMI_ACTION_CREATED);
+    say_one(3, SAMI_ACTION_CREATED);
+    s = flow(2, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    s = flow(3, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_touch(world, &s.key, 0, 100));
+    run(SAMI_JOB_EPOCH_END);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    CU_ASSERT_EQUAL(apply->replica->n_passed, 1);
+    CU_ASSERT_TRUE(get(3, &found));
+    CU_ASSERT_FALSE(is_the_peers(2) || is_the_peers(3));
+    end();
+}
+
+/* A VM that is moved to the standby: from READY on its flows are not the other firewall's, whatever that says of them. */
+static void
+test_moved_here(void)
+{
+    SamiBudget *all = sami_budget_new();
+    SamiSession found, s = flow(1, SAMI_ACTION_UPDATE);
+    SamiApplyItem item = { .session = flow(1, SAMI_ACTION_CREATED) };
+    begin();
+    SamiApply *move = sami_apply_new(60, all, budget);
+    g_ptr_array_add(others, move);
+    move->firewall = firewall;
+    move->others = others;
+    move->batch = sami_apply_batch_new();
+    say_one(1, SAMI_ACTION_CREATED);
+    g_autofree guint8 *messages = sami_apply_build(&item, 1, 60, FALSE);
+    CU_ASSERT_TRUE(sami_apply_records(move, &item, 1, 1, 0, NULL));
+    CU_ASSERT_EQUAL(move->n_merged, 1);
+    CU_ASSERT_TRUE(sami_apply_freeze(move, NULL));
+    CU_ASSERT_EQUAL(move->n_held, 1);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    s.mark = 5;
+    say(&s, 1);
+    CU_ASSERT_TRUE(get(1, &found) && found.mark == 1);
+    CU_ASSERT_EQUAL(apply->replica->n_passed, 1);
+    CU_ASSERT_FALSE(is_the_peers(1));
+    say_one(1, SAMI_ACTION_DELETED);
+    CU_ASSERT_TRUE(get(1, &found));
+    sami_apply_batch_free(move->batch);
+    sami_apply_free(move);
+    end();
+    sami_budget_unref(all);
+}
+
+/* Two peers, and one of them is taken over: what is of the other one stays the other one's. */
+static void
+test_two(void)
+{
+    SamiSession s = flow(1, SAMI_ACTION_CREATED);
+    begin();
+    SamiApply *first = apply, *second = sami_replica_new(90, origin, NULL, budget);
+    second->firewall = firewall;
+    second->others = others;
+    g_ptr_array_add(others, second);
+    say_one(1, SAMI_ACTION_CREATED);
+    apply = second;
+    say_one(2, SAMI_ACTION_CREATED);
+    say_one(1, SAMI_ACTION_CREATED); /* both have it: it is the first one's */
+    CU_ASSERT_EQUAL(second->n_held, 1);
+    CU_ASSERT_EQUAL(second->replica->n_kept, 1);
+    apply = first;
+    run(SAMI_JOB_TAKEOVER);
+    CU_ASSERT_FALSE(sami_origin_contains(origin, &s.key));
+    s = flow(2, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_origin_contains(origin, &s.key));
+    say_one(1, SAMI_ACTION_DELETED); /* it says nothing about ours any more */
+    CU_ASSERT_TRUE(get(1, &s));
+    sami_apply_free(second);
+    end();
+}
+
 static const SamiTest tests[] = {
+    { "a flow whose time was over", test_vanished },
+    { "a flow that is moved here", test_moved_here },
+    { "one of two is taken over", test_two },
     { "the table follows the peer's", test_follow },
     { "what is ours stays ours", test_ours }, { "masters", test_masters },
     { "takeover", test_takeover },
