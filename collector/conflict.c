@@ -13,6 +13,11 @@ merge(SamiApply *apply, const SamiApplyItem *item, const SamiSession *found, gui
     gboolean is_reversed = (flags & SAMI_LEDGER_REVERSED) != 0;
     sami_apply_remember(apply, entry, item);
     entry->flags |= SAMI_LEDGER_MERGED | flags;
+    if (found->has & SAMI_HAS_START) { /* for the rollback, which gives its flags back to no other one */
+        entry->flow_id = found->flow_id;
+        entry->start_ns = found->start_ns;
+        entry->flags |= SAMI_LEDGER_VERIFIED;
+    }
     for (guint d = 0; d < 2; d++)
         entry->old_tcp_flags[d] = found->tcp_flags[is_reversed ? 1 - d : d];
     apply->n_merged++;

@@ -72,6 +72,11 @@ decide(SamiApply *apply, SamiRemoval *removal, SamiLedgerEntry *entry, const Sam
     if (!(entry->flags & SAMI_LEDGER_CREATED)) { /* merged, and lenient because of us */
         if (!is_found)
             return FALSE;
+        if ((entry->flags & SAMI_LEDGER_VERIFIED) && (found->has & SAMI_HAS_START) &&
+            !sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns)) {
+            removal->n_left++;
+            return FALSE;
+        }
         gboolean is_reversed = (entry->flags & SAMI_LEDGER_REVERSED) != 0;
         *session = (SamiSession){ .key = found->key };
         sami_apply_set_lenient(op, session, entry->old_tcp_flags[is_reversed], entry->old_tcp_flags[!is_reversed]);

@@ -581,6 +581,31 @@ test_not_ours_any_more(void)
     end();
 }
 
+/* A merged flow has ended, and another migration has brought one with its addresses: the rollback does not make that one strict. */
+static void
+test_merged_no_more(void)
+{
+    SamiSession here = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED), other = here, found;
+    SamiRemoval removal = { 0 };
+    guint at = 0;
+    begin();
+    add_foreign(here);
+    say(here, SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(apply->n_merged, 1);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &here.key));
+    g_usleep(2000);
+    other.tcp_flags[0] = other.tcp_flags[1] = SAMI_TCP_FLAG_BE_LIBERAL;
+    add_foreign(other);
+    while (at < sami_ledger_size(apply->ledger))
+        CU_ASSERT_TRUE_FATAL(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_left, 1);
+    CU_ASSERT_EQUAL(removal.n_restored, 0);
+    CU_ASSERT_TRUE_FATAL(get(&here, &found));
+    CU_ASSERT_TRUE(found.tcp_flags[0] & found.tcp_flags[1] & SAMI_TCP_FLAG_BE_LIBERAL);
+    end();
+}
+
 /* on-conflict=replace is about the VM's own flows. */
 static void
 test_replace_others(void)
@@ -891,6 +916,7 @@ main(void)
         { "refused expectations", test_refused_expectations },
         { "what is not ours any more", test_not_ours_any_more },
         { "replace is no way to others' flows", test_replace_others },
+        { "what was merged is another one", test_merged_no_more },
         { "where expectations go to", test_aimed_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },

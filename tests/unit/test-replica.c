@@ -47,6 +47,7 @@ begin(void)
     apply = sami_replica_new(90, origin, NULL, budget);
     sami_apply_set_vm(apply, &vm, 1);
     apply->replica->n_peers = 1;
+    apply->replica->is_peer = TRUE;
     apply->firewall = firewall;
     apply->others = others;
     g_ptr_array_add(others, apply);
@@ -200,6 +201,55 @@ test_masters(void)
     end();
 }
 
+/* Brought before a restart by another peer, which has not come again: translated to another VM, so not one that this peer has brought. */
+static void
+test_inherited_of_others(void)
+{
+    SamiSession mine = flow(1, SAMI_ACTION_CREATED), other, found;
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &other };
+    gboolean is_found = FALSE;
+    begin();
+    mine.key.orig = (SamiTuple){ .src = { { 198, 51, 100, 1 } }, .dst = { { 192, 0, 2, 9 } }, .src_port = 1000, .dst_port = 80 };
+    sami_flow_key_mirror(&mine.key, &mine.reply);
+    other = mine;
+    mine.reply.src = vm.address;
+    other.reply.src = (SamiAddress){ { 10, 0, 0, 77 } };
+    other.mark = 9;
+    sami_origin_add(origin, &other.key);
+    CU_ASSERT_TRUE(sami_firewall_apply(world, &op, 1, NULL) && op.result == 0);
+    say(&mine, 1);
+    mine.action = SAMI_ACTION_DELETED;
+    say(&mine, 1);
+    CU_ASSERT_TRUE(sami_firewall_get(world, &mine.key, 1, &found, &is_found, NULL));
+    CU_ASSERT_TRUE(is_found && found.mark == 9);
+    CU_ASSERT_EQUAL(apply->replica->n_kept, 1);
+    end();
+}
+
+/* What is left from before a restart is over when every peer has spoken, and for the end of another VM's stream it is not over at all. */
+static void
+test_left_of_others(void)
+{
+    const SamiPrefix another = { .address = { { 10, 0, 0, 14 } }, .family = 4, .length = 32 };
+    static const struct {
+        guint n_peers;
+        gboolean is_peer, is_its_vm, stays;
+    } rows[] = { { 0, FALSE, FALSE, TRUE }, { 1, FALSE, TRUE, TRUE }, { 0, FALSE, TRUE, FALSE }, { 1, TRUE, TRUE, FALSE } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        SamiSession left = flow(1, SAMI_ACTION_CREATED), found;
+        begin();
+        make_ours(1);
+        sami_origin_add(origin, &left.key);
+        apply->replica->n_peers = rows[i].n_peers;
+        apply->replica->is_peer = rows[i].is_peer;
+        sami_apply_set_vm(apply, rows[i].is_its_vm ? &vm : &another, 1);
+        run(SAMI_JOB_EPOCH_BEGIN);
+        run(SAMI_JOB_EPOCH_END);
+        CU_ASSERT_EQUAL(get(1, &found), rows[i].stays);
+        end();
+    }
+}
+
 static void
 test_ours(void)
 {
@@ -285,7 +335,9 @@ test_restart(void)
     origin = sami_origin_new(path, NULL);
     CU_ASSERT_EQUAL(sami_origin_n(origin), 2);
     apply = sami_replica_new(90, origin, NULL, budget);
+    sami_apply_set_vm(apply, &vm, 1);
     apply->replica->n_peers = 1;
+    apply->replica->is_peer = TRUE;
     apply->firewall = firewall;
     apply->others = others;
     g_ptr_array_add(others, apply);
@@ -458,6 +510,8 @@ static const SamiTest tests[] = {
     { "one of two is taken over", test_two },
     { "the table follows the peer's", test_follow },
     { "what is ours stays ours", test_ours }, { "masters", test_masters },
+    { "what another peer had brought", test_inherited_of_others },
+    { "what is left of others", test_left_of_others },
     { "takeover", test_takeover },
     { "a backup takes the other's state for its own", test_yield },
     { "a restart of the daemon", test_restart },
