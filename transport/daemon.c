@@ -142,7 +142,7 @@ sami_daemon_confine(const SamiConfig *config, gboolean is_collector, gboolean *r
 static gboolean
 check_file(const gchar *file, gpointer error)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* as sami_trust_open() */
     if (fd >= 0)
         close(fd);
     if (fd >= 0 || errno != EACCES)
