@@ -8,6 +8,7 @@
 #include "tests/unit/harness.h"
 #include "transport/dtls-gate.h"
 #include "transport/sctp.h"
+#include "transport/sctp-lanes.h"
 #include "transport/sctp-udp.h"
 
 static gsize
@@ -219,11 +220,40 @@ test_peers(void)
 }
 
 /* A datagram, and the answer to it from the very address that it was sent to. */
+/* Lanes take turns, each has its own bound, and what waits comes out as it came in. */
+static void
+test_lanes(void)
+{
+    enum { MANY = 1000 };
+    g_autoptr(SamiSctpLanes) lanes = sami_sctp_lanes_new();
+    static const guint8 packet[20000];
+    const guint8 *taken;
+    guint64 peer, sum = 0;
+    gsize n;
+    guint n_put = 0, n_taken = 0;
+    CU_ASSERT(sami_sctp_lanes_is_empty(lanes) && !sami_sctp_lanes_take(lanes, &peer, &taken, &n));
+    while (n_put < MANY && !(sami_sctp_lanes_full(lanes) & 1 << 3))
+        sami_sctp_lanes_put(lanes, 3, n_put++, packet, 12);
+    CU_ASSERT_EQUAL(n_put, SAMI_SCTP_LANE_DATAGRAMS);
+    CU_ASSERT_EQUAL(sami_sctp_lanes_full(lanes), 1 << 3);
+    sami_sctp_lanes_put(lanes, 63, MANY, packet, 13);
+    for (guint i = 0; i < 2; i++) /* the honest one does not wait behind the others */
+        CU_ASSERT(sami_sctp_lanes_take(lanes, &peer, &taken, &n) && (peer == MANY ? n == 13 : peer == 0 && n == 12) && (sum += peer) <= MANY);
+    CU_ASSERT_EQUAL(sum, MANY);
+    CU_ASSERT_EQUAL(sami_sctp_lanes_full(lanes), 0);
+    while (sami_sctp_lanes_take(lanes, &peer, &taken, &n))
+        CU_ASSERT_EQUAL(peer, ++n_taken);
+    CU_ASSERT_EQUAL(n_taken, n_put - 1);
+    for (n_put = 0; n_put < MANY && !sami_sctp_lanes_full(lanes); n_put++)
+        sami_sctp_lanes_put(lanes, 0, 1, packet, sizeof(packet));
+    CU_ASSERT_EQUAL(n_put, SAMI_SCTP_LANE_OCTETS / sizeof(packet) + 1);
+}
+
 /* Who is not trusted finds no room when there is none, and is counted. */
 static void
 check_strangers(SamiSctpUdp *udp, int client, guint64 peer)
 {
-    gboolean is_stranger = FALSE;
+    gint lane = -1;
     guint8 buffer[64];
     guint64 from = 0, n_odd = sami_sctp_udp_dropped(udp).n_strange;
     for (guint i = 0; i < 4; i++) {
@@ -231,8 +261,8 @@ check_strangers(SamiSctpUdp *udp, int client, guint64 peer)
         if (i == 1 || i == 3)
             sami_sctp_udp_trust(udp, peer, is_trusted);
         CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), FALSE, &from, &is_stranger), is_trusted ? 13 : 0);
-        CU_ASSERT_EQUAL(is_stranger, !is_trusted);
+        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), G_MAXUINT64, &from, &lane), is_trusted ? 13 : 0);
+        CU_ASSERT_EQUAL(lane < 0, is_trusted);
     }
     CU_ASSERT_EQUAL(from, peer);
     CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_lost, 2);
@@ -247,7 +277,7 @@ round_trip(const gchar *host, int family)
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
     socklen_t length = sizeof(bound);
     guint64 peer = 0;
-    gboolean is_stranger = FALSE;
+    gint lane = -1;
     guint8 buffer[64];
     int fd = sami_sctp_udp_open((const struct sockaddr *) &any, sizeof(any), NULL), client = socket(family, SOCK_DGRAM, 0);
     if (fd < 0 || client < 0 || getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
@@ -259,10 +289,10 @@ round_trip(const gchar *host, int family)
     CU_ASSERT_FATAL(connect(client, family == AF_INET ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6,
                             family == AF_INET ? sizeof(v4) : sizeof(v6)) == 0);
     CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), 0);
     CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), -1);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
     CU_ASSERT(sami_sctp_udp_mtu(udp, peer) >= 1280 - 48);
@@ -316,6 +346,7 @@ static const SamiTest tests[] = {
     { "UDP peers are bounded", test_peers },
     { "backends", test_backends },
     { "answers come from where was asked", test_round_trip },
+    { "strangers wait in lanes", test_lanes },
 };
 
 int
