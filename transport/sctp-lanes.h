@@ -1,4 +1,4 @@
-/* Datagrams of those who have not proven who they are, which wait until there is time for them. Private to sctp*.c.
+/* Datagrams of those who have not proven who they are, of one rank (transport/sctp-udp.h), which wait until there is time for them. Private to sctp*.c.
  *
  * By networks, which take turns: who fills his lane loses what he sends, and nobody else anything, but for 1 in 64 whose lane it is too. */
 #pragma once

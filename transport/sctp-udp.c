@@ -358,7 +358,8 @@ note_local(const SamiSctpUdp *udp, Peer *peer, struct msghdr *message)
 }
 
 gssize
-sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 full_lanes, guint64 *ret_peer, gint *ret_lane)
+sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, const guint64 full_lanes[SAMI_SCTP_TRUSTED], guint64 *ret_peer,
+                      SamiSctpRank *ret_rank, guint *ret_lane)
 {
     struct sockaddr_storage from = { 0 };
     Control control;
@@ -371,8 +372,9 @@ sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, guint64 full
         return errno == EINTR || errno == ECONNREFUSED ? 0 : -1;
     gboolean may_be = n >= (ssize_t) SCTP_HEADER && !(message.msg_flags & MSG_TRUNC) && fill_endpoint((const struct sockaddr *) &from, &endpoint);
     Peer *peer = may_be ? g_hash_table_lookup(udp->by_endpoint, &endpoint) : NULL;
-    *ret_lane = !may_be || (peer && peer->n_trusted) ? -1 : (gint) lane_of(udp, &endpoint);
-    if (*ret_lane >= 0 && full_lanes >> *ret_lane & 1) {
+    *ret_rank = !peer || !peer->n_held ? SAMI_SCTP_STRANGER : peer->n_trusted ? SAMI_SCTP_TRUSTED : SAMI_SCTP_KNOWN;
+    *ret_lane = may_be && *ret_rank != SAMI_SCTP_TRUSTED ? lane_of(udp, &endpoint) : 0;
+    if (may_be && *ret_rank != SAMI_SCTP_TRUSTED && full_lanes[*ret_rank] >> *ret_lane & 1) {
         udp->n_crowded++;
         return 0;
     }

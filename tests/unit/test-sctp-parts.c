@@ -249,22 +249,32 @@ test_lanes(void)
     CU_ASSERT_EQUAL(n_put, SAMI_SCTP_LANE_OCTETS / sizeof(packet) + 1);
 }
 
-/* Who is not trusted finds no room when there is none, and is counted. */
+/* Each rank has its own room, those that are trusted always; what finds none is counted. */
 static void
-check_strangers(SamiSctpUdp *udp, int client, guint64 peer)
+check_ranks(SamiSctpUdp *udp, int client, guint64 peer)
 {
-    gint lane = -1;
+    static const struct {
+        SamiSctpRank rank, full;
+        gssize n;
+    } cases[] = { { SAMI_SCTP_STRANGER, SAMI_SCTP_KNOWN, 13 }, { SAMI_SCTP_STRANGER, SAMI_SCTP_STRANGER, 0 }, { SAMI_SCTP_KNOWN, SAMI_SCTP_STRANGER, 13 },
+                  { SAMI_SCTP_KNOWN, SAMI_SCTP_KNOWN, 0 },     { SAMI_SCTP_TRUSTED, SAMI_SCTP_KNOWN, 13 } };
+    SamiSctpRank rank, before = SAMI_SCTP_STRANGER;
     guint8 buffer[64];
-    guint64 from = 0, n_odd = sami_sctp_udp_dropped(udp).n_strange;
-    for (guint i = 0; i < 4; i++) {
-        gboolean is_trusted = i == 1 || i == 2;
-        if (i == 1 || i == 3)
-            sami_sctp_udp_trust(udp, peer, is_trusted);
+    guint lane;
+    guint64 n_odd = sami_sctp_udp_dropped(udp).n_strange;
+    for (guint i = 0; i < G_N_ELEMENTS(cases); before = cases[i++].rank) {
+        guint64 full[SAMI_SCTP_TRUSTED] = { 0 }, from = peer;
+        full[cases[i].full] = G_MAXUINT64;
+        if (cases[i].rank > before && cases[i].rank == SAMI_SCTP_KNOWN)
+            CU_ASSERT(sami_sctp_udp_hold(udp, peer));
+        if (cases[i].rank > before && cases[i].rank == SAMI_SCTP_TRUSTED)
+            sami_sctp_udp_trust(udp, peer, TRUE);
         CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), G_MAXUINT64, &from, &lane), is_trusted ? 13 : 0);
-        CU_ASSERT_EQUAL(lane < 0, is_trusted);
+        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), full, &from, &rank, &lane), cases[i].n);
+        CU_ASSERT(rank == cases[i].rank && from == peer && lane < SAMI_SCTP_LANES);
     }
-    CU_ASSERT_EQUAL(from, peer);
+    sami_sctp_udp_trust(udp, peer, FALSE);
+    sami_sctp_udp_release(udp, peer);
     CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_lost, 2);
     CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_strange, n_odd);
 }
@@ -277,7 +287,9 @@ round_trip(const gchar *host, int family)
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
     socklen_t length = sizeof(bound);
     guint64 peer = 0;
-    gint lane = -1;
+    const guint64 none_full[SAMI_SCTP_TRUSTED] = { 0 };
+    SamiSctpRank rank;
+    guint lane;
     guint8 buffer[64];
     int fd = sami_sctp_udp_open((const struct sockaddr *) &any, sizeof(any), NULL), client = socket(family, SOCK_DGRAM, 0);
     if (fd < 0 || client < 0 || getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
@@ -289,14 +301,14 @@ round_trip(const gchar *host, int family)
     CU_ASSERT_FATAL(connect(client, family == AF_INET ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6,
                             family == AF_INET ? sizeof(v4) : sizeof(v6)) == 0);
     CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), 0);
     CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), 0, &peer, &lane), -1);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
     CU_ASSERT(sami_sctp_udp_mtu(udp, peer) >= 1280 - 48);
-    check_strangers(udp, client, peer);
+    check_ranks(udp, client, peer);
     close(client);
     sami_sctp_udp_free(udp);
 }
