@@ -47,13 +47,6 @@ SSL_CTX_set_cipher_list(SSL_CTX *context, const char *ciphers)
     return real(context, mask.ciphers ? mask.ciphers : ciphers);
 }
 
-void
-SSL_CTX_set_security_level(SSL_CTX *context, int level)
-{
-    void (*real)(SSL_CTX *, int) = (void (*)(SSL_CTX *, int)) dlsym(RTLD_NEXT, "SSL_CTX_set_security_level");
-    real(context, mask.ciphers ? 0 : level);
-}
-
 int
 SSL_do_handshake(SSL *ssl)
 {
