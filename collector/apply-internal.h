@@ -1,5 +1,5 @@
-/* What the files of apply.h share: apply.c (records), conflict.c (what was there before), settle.c (passes over the
- * ledger), rollback.c (what goes again). */
+/* What the files of apply.h share: apply.c (its life and its counts), apply-records.c (records), conflict.c (what was there before), settle.c
+ * (passes over the ledger), rollback.c (what goes again). */
 #pragma once
 
 #include "collector/apply.h"
