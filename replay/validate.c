@@ -18,6 +18,7 @@ typedef struct {
     gboolean is_unsigned, is_unknown; /* said already */
     gboolean has_last;
     guint32 export_time;
+    guint64 end; /* offset behind its last Message */
 } Session;
 
 typedef struct {
@@ -285,6 +286,7 @@ on_end(const ReplayMessage *m, gpointer user_data)
         find_broken(v, 4, SAMI_RULE_EXPORT_TIME, what);
     }
     session->export_time = MAX(session->export_time, m->export_time);
+    session->end = m->input.offset + m->input.length;
     v->n_bad_messages += v->n_findings > 0;
     v->n_all_findings += v->n_findings;
     v->n_all_losses += v->n_losses;
@@ -321,6 +323,21 @@ count_open(const Validation *v)
     while (g_hash_table_iter_next(&iter, NULL, &value))
         n += ((Session *) value)->strict && !((Session *) value)->has_last;
     return n;
+}
+
+/* What was recorded has no other file to go on in. */
+static void
+find_cut(Validation *v)
+{
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, v->sessions);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Session *session = value;
+        const ReplayFault cut = { NULL, session->end, 0, FALSE, REPLAY_STRICT_CUT };
+        if (session->strict && replay_strict_is_cut(session->strict))
+            on_fault(&cut, v);
+    }
 }
 
 static void
@@ -365,6 +382,7 @@ replay_validate(Replay *replay, GError **error)
         if (!(v.keys = replay_keys_load(replay, error)) ||
             !replay_read(replay, replay->args.operands[i], &handlers, &v, NULL, &v.progress, &n_faults, NULL, error))
             return SAMI_EXIT_FAILED;
+        find_cut(&v);
         summarize(&v, replay->args.operands[i]);
         is_broken |= v.n_all_findings > 0 || v.n_outside > 0;
     }
