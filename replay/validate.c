@@ -353,11 +353,11 @@ summarize(Validation *v, const gchar *path)
                out->str, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages, v->n_all_findings, v->n_outside, n_open);
         return;
     }
-    printf("%s: %" G_GUINT64_FORMAT " Messages, %" G_GUINT64_FORMAT " records; %" G_GUINT64_FORMAT " Messages verified, %" G_GUINT64_FORMAT
-           " unsigned; %" G_GUINT64_FORMAT " with findings\n",
-           path, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages);
+    replay_say(stdout, NULL, "%s: %" G_GUINT64_FORMAT " Messages, %" G_GUINT64_FORMAT " records; %" G_GUINT64_FORMAT " Messages verified, %" G_GUINT64_FORMAT
+               " unsigned; %" G_GUINT64_FORMAT " with findings\n",
+               path, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages);
     if (n_open)
-        printf("%s: %u session%s not end here in a Message that is marked as the last one\n", path, n_open, n_open == 1 ? " does" : "s do");
+        replay_say(stdout, NULL, "%s: %u session%s not end here in a Message that is marked as the last one\n", path, n_open, n_open == 1 ? " does" : "s do");
 }
 
 static void
