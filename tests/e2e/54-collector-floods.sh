@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # A collector with real keys says the same again and again: what is to be its last word, that it wants everything anew, what means nothing. The exporter
-# says each once, dumps once, and another one's migration goes on to its end meanwhile, clean-up included.
+# says each once, dumps once, and another one's migration goes on to its end meanwhile, clean-up included. One that takes nothing of a check holds it up for
+# the lease.
 set -uo pipefail
+LEASE=10s
 . "${srcdir:-.}/tests/e2e/faults.sh"
 lab_tcp_only "the hostile collector speaks TLS"
-CASES=(too-late-often resync-often floods purge)
+CASES=(too-late-often resync-often floods purge check-reads-nothing)
 faults_lab max-delay=30s || exit 1
 for i in "${!CASES[@]}"; do
     name=h$i.example
@@ -49,3 +51,11 @@ done_with 3 $?
 touch "$WORK/h2/sami.conf.stop"
 wait $FLOOD
 done_with 2 $?
+
+begin check-reads-nothing
+for n in 1 2; do # what the kernel buffers is not what is looked at
+    ns fw$n sysctl -qw 'net.ipv4.tcp_wmem=4096 16384 65536' 'net.ipv4.tcp_rmem=4096 65536 65536'
+done
+fill 150000 --vm 10.0.0.104 --from 2000 --kind tcp
+hostile 4
+done_with 4 $?

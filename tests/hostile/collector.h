@@ -89,7 +89,7 @@ struct Case {
     guint n;              /* 0: 1 */
     gboolean is_purging;  /* samictl migrate --purge */
     gboolean is_purged;   /* and the entries are gone; otherwise the source's table stays as it is */
-    gboolean is_replicating; /* samictl replicate instead, which ends at once */
+    const gchar *verb;    /* of samictl, in place of migrate */
 };
 
 extern const Case quick_cases[], slow_cases[]; /* the last one has no name */

@@ -124,7 +124,7 @@ server_new(Lab *lab, const Case *what)
     const gchar *arguments[] = { "migrate",    "--json", "--vm", lab->vm,
                                  "--to",       lab->config->name, "--deadline", what->end == END_ABORT || what->end == END_HELD ? "100ms" : "15s",
                                  what->is_purging ? "--purge" : NULL, NULL };
-    const gchar *replicate[] = { "replicate", "--vm", lab->vm, "--to", lab->config->name, NULL };
+    const gchar *other[] = { what->verb, "--vm", lab->vm, "--to", lab->config->name, NULL };
     s->lab = lab;
     s->what = what;
     s->fd = -1;
@@ -133,7 +133,7 @@ server_new(Lab *lab, const Case *what)
     s->body = g_byte_array_new();
     s->heard = g_byte_array_new();
     s->flows = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
-    s->migrate = lab_run(lab, lab->output, what->is_replicating ? replicate : arguments);
+    s->migrate = lab_run(lab, lab->output, what->verb ? other : arguments);
     return s;
 }
 
