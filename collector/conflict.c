@@ -13,6 +13,11 @@ merge(SamiApply *apply, const SamiApplyItem *item, const SamiSession *found, gui
     gboolean is_reversed = (flags & SAMI_LEDGER_REVERSED) != 0;
     sami_apply_remember(apply, entry, item);
     entry->flags |= SAMI_LEDGER_MERGED | flags;
+    if (found->has & SAMI_HAS_START) { /* for the rollback, which gives its flags back to no other one */
+        entry->flow_id = found->flow_id;
+        entry->start_ns = found->start_ns;
+        entry->flags |= SAMI_LEDGER_VERIFIED;
+    }
     for (guint d = 0; d < 2; d++)
         entry->old_tcp_flags[d] = found->tcp_flags[is_reversed ? 1 - d : d];
     apply->n_merged++;
@@ -139,6 +144,15 @@ sami_apply_tell_replaced(SamiApply *apply, const SamiLedgerEntry *entry, GError 
            sami_ledger_file_replaced(apply->file, replacement->seen_ns, &entry->key, &replacement->old, error);
 }
 
+/* The kernel's socket failed behind the old entry's end: the rollback finds out what there is, and brings the old one back. */
+static gboolean
+leave_open(SamiApply *apply, SamiLedgerEntry *entry)
+{
+    entry->flags |= SAMI_LEDGER_CREATED;
+    sami_apply_count_held(apply, 1);
+    return FALSE;
+}
+
 /* One replacement: the old entry goes, the new one comes; if it cannot, the old one comes back. */
 static gboolean
 replace(SamiApply *apply, guint at, GError **error)
@@ -159,15 +173,16 @@ replace(SamiApply *apply, guint at, GError **error)
     new.timeout_s = sami_apply_backstop(&new, apply->lease_s);
     entry->start_ns = sami_ledger_open_window(apply->ledger, before_ns);
     if (!sami_apply_tell_replaced(apply, entry, error) ||
-        (apply->file && !sami_ledger_file_intent(apply->file, before_ns, &new.key, 1, error)) ||
-        !sami_firewall_apply(apply->firewall, ops, 2, error))
+        (apply->file && !sami_ledger_file_intent(apply->file, before_ns, &new.key, 1, error)))
         return FALSE;
+    if (!sami_firewall_apply(apply->firewall, ops, 2, error))
+        return leave_open(apply, entry);
     if (ops[1].result != 0) {
         outcome = SAMI_OUTCOME_NOT;
+        if (!bring_back(apply, replacement, &is_back, error))
+            return leave_open(apply, entry);
         sami_apply_let_go(apply, entry);
         sami_apply_refuse(apply, sami_apply_reason_of(ops[1].result), &new.key, replacement->counter, g_strerror(ops[1].result));
-        if (!bring_back(apply, replacement, &is_back, error))
-            return FALSE;
     } else {
         entry->flags |= SAMI_LEDGER_CREATED | (new.key.protocol == IPPROTO_TCP ? SAMI_LEDGER_LENIENT : 0);
         sami_apply_count_held(apply, 1);

@@ -266,7 +266,7 @@ sami_apply_expectations_create(SamiApply *apply, GError **error)
 }
 
 /* Tuple, master and id are those of ours, and it has no more time than ours would: a helper that makes one anew gives it its whole time. In doubt it stays,
- * as the master's end or its own time ends it. */
+ * as the master's end or its own time ends it: so does one of which the kernel was not heard to say the id. */
 static gboolean
 remove_one(SamiApply *apply, Expected *x, SamiRemoval *removal, GError **error)
 {
@@ -277,7 +277,7 @@ remove_one(SamiApply *apply, Expected *x, SamiRemoval *removal, GError **error)
     const SamiExpectation *found = find(there, &x->expectation);
     if (!found) /* it was used, or its time is over */
         return TRUE;
-    if (found->id != x->expectation.id || found->timeout_s > left_s(x) + SLACK_S) {
+    if (!x->is_created || found->id != x->expectation.id || found->timeout_s > left_s(x) + SLACK_S) {
         removal->n_expectations_left++;
         return TRUE;
     }
@@ -292,7 +292,7 @@ sami_apply_expectations_remove(SamiApply *apply, SamiRemoval *removal, GError **
 {
     while (apply->expectations && apply->expectations->len > 0) {
         guint last = apply->expectations->len - 1;
-        if (at(apply, last)->is_created && !remove_one(apply, at(apply, last), removal, error))
+        if (at(apply, last)->is_sent && !remove_one(apply, at(apply, last), removal, error))
             return FALSE;
         g_array_set_size(apply->expectations, last);
         sami_apply_count_expected(apply);

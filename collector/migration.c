@@ -60,8 +60,11 @@ fail(SamiCollectorMigration *m, const GError *error)
             sami_collector_session_refuse(m->session, reason, error->message);
         return;
     }
-    if (!advance(m, SAMI_ON_FAILURE))
+    if (!advance(m, SAMI_ON_FAILURE)) { /* decided, or being undone: what the job was to do is in no list */
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->apply->lock);
+        m->apply->is_truncated = TRUE;
         return;
+    }
     if (m->session)
         sami_collector_session_refuse(m->session, reason, error->message);
     start_rollback(m);
@@ -466,7 +469,7 @@ strict_done(SamiJob *job, gpointer user_data)
 {
     SamiCollectorMigration *m = user_data;
     sami_collector_migration_job_done(job, m);
-    if (job->n_left > 0 && m->n_strict_tries < STRICT_TRIES)
+    if ((job->error || job->n_left > 0) && m->n_strict_tries < STRICT_TRIES)
         m->strict_timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, m);
     else if (m->phase == SAMI_PHASE_DONE)
         submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));

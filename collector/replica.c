@@ -283,6 +283,13 @@ is_of_another_replica(const SamiApply *apply, const SamiFlowKey *key)
     return FALSE;
 }
 
+/* By its policy: others replicate to here, too. */
+static gboolean
+may_have_brought(const SamiApply *apply, const SamiSession *found)
+{
+    return sami_conflict_may_replace((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, found);
+}
+
 /* The same flow, seen from either side? */
 static gboolean
 is_same_flow(const SamiSession *found, const SamiSession *s)
@@ -308,12 +315,12 @@ resolve(SamiApply *apply, Run *run, guint i, const SamiSession *found, gboolean 
         return TRUE;
     }
     gboolean is_ours = run->is_added[i] || sami_apply_is_touched(found);
-    if (!is_ours && !is_of_another_replica(apply, &item->session.key) && sami_flow_key_equal(&found->key, &entry->key)) {
+    gboolean is_theirs = may_have_brought(apply, found);
+    if (!is_ours && is_theirs && !is_of_another_replica(apply, &item->session.key) && sami_flow_key_equal(&found->key, &entry->key)) {
         created(apply, entry, 0); /* brought here before this daemon was started */
         verify(entry, found);
         return TRUE;
     }
-    gboolean is_theirs = sami_conflict_may_replace((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, found);
     if (yielded_ns && is_theirs && (found->has & SAMI_HAS_START) && found->start_ns < yielded_ns) {
         SamiSession old = *found, new = item->session;
         SamiOp ops[2] = { { .kind = SAMI_OP_DELETE, .session = &old }, { .kind = SAMI_OP_CREATE, .session = &new } };
@@ -476,7 +483,7 @@ has_everyone_spoken(const SamiApply *apply)
     guint n = 0;
     for (guint i = 0; i < apply->others->len; i++) {
         const SamiApply *other = g_ptr_array_index(apply->others, i);
-        n += other->replica && !other->replica->is_over && other->replica->n_epochs > 0;
+        n += other->replica && other->replica->is_peer && !other->replica->is_over && other->replica->n_epochs > 0;
     }
     return n >= apply->replica->n_peers;
 }
@@ -488,7 +495,7 @@ inherit(const SamiSession *found, gpointer user_data)
     SamiApply *apply = inheritance->apply;
     const SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, &found->key);
     if (!sami_origin_contains(apply->replica->origin, &found->key) || (entry && (entry->flags & SAMI_LEDGER_CREATED)) ||
-        is_of_another_replica(apply, &found->key))
+        is_of_another_replica(apply, &found->key) || !may_have_brought(apply, found))
         return;
     if (sami_apply_is_touched(found))
         sami_origin_remove(apply->replica->origin, &found->key);

@@ -13,6 +13,7 @@
 struct SamiReplica {
     SamiOrigin *origin;  /* (transfer none) */
     gboolean is_over;    /* taken over: its entries are ours, and it says nothing about them any more */
+    gboolean is_peer;    /* it is one of the next: who replicates the flows of one VM does not speak for the rest */
     guint n_peers;       /* that may replicate to here (main loop): when each has been through an epoch, it is known what is left from
                             before this daemon was started */
     guint64 n_inherited; /* entries that were, and that no peer named any more */

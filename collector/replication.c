@@ -126,6 +126,7 @@ make_apply(const SamiCollectorMigration *m)
     SamiBudget *all = m->signer->config->unscoped ? NULL : m->collector->budget;
     SamiApply *apply = sami_replica_new(m->lease_s, m->collector->origin, all, m->signer->budget);
     apply->replica->n_peers = count_peers(m->collector);
+    apply->replica->is_peer = m->signer->config->unscoped;
     sami_apply_set_map(apply, m->signer->map);
     sami_apply_set_vm(apply, m->policy.vm, m->policy.n_vm);
     return apply;
@@ -199,6 +200,7 @@ sami_collector_replication_begin(SamiCollectorSession *session, const SamiBegin 
     sami_collector_migration_set_policy(m, signer);
     sami_apply_set_map(m->apply, m->signer->map);
     m->apply->replica->n_peers = count_peers(collector);
+    m->apply->replica->is_peer = signer->config->unscoped;
     m->replication->n_streams++;
     sami_collector_session_take(session, m);
     m->next_counter = session->stream->counter_in;
@@ -321,8 +323,8 @@ strict_done(SamiJob *job, gpointer user_data)
     TakenOver *taken = user_data;
     taken->n_jobs--;
     if (job->error)
-        g_warning("window tracking of what was taken over stays lenient: %s", job->error->message);
-    if (!job->error && job->n_left > 0 && taken->n_tries < STRICT_TRIES)
+        g_warning("window tracking of what was taken over stays lenient%s: %s", taken->n_tries < STRICT_TRIES ? " for now" : "", job->error->message);
+    if ((job->error || job->n_left > 0) && taken->n_tries < STRICT_TRIES)
         taken->timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, taken);
     else
         submit(taken, SAMI_JOB_FORGET, forgotten);

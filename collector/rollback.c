@@ -72,6 +72,11 @@ decide(SamiApply *apply, SamiRemoval *removal, SamiLedgerEntry *entry, const Sam
     if (!(entry->flags & SAMI_LEDGER_CREATED)) { /* merged, and lenient because of us */
         if (!is_found)
             return FALSE;
+        if ((entry->flags & SAMI_LEDGER_VERIFIED) && (found->has & SAMI_HAS_START) &&
+            !sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns)) {
+            removal->n_left++;
+            return FALSE;
+        }
         gboolean is_reversed = (entry->flags & SAMI_LEDGER_REVERSED) != 0;
         *session = (SamiSession){ .key = found->key };
         sami_apply_set_lenient(op, session, entry->old_tcp_flags[is_reversed], entry->old_tcp_flags[!is_reversed]);
@@ -126,9 +131,9 @@ look(SamiApply *apply, guint n, const guint *positions, const SamiSession *found
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
         gboolean is_replaced = (entry->flags & SAMI_LEDGER_REPLACE) && (entry->flags & SAMI_LEDGER_CREATED);
         gboolean is_back = FALSE;
-        sami_apply_let_go(apply, entry);
-        if (is_replaced && !sami_apply_bring_back(apply, entry, &is_back, error))
+        if (is_replaced && !sami_apply_bring_back(apply, entry, &is_back, error)) /* it stays in the ledger for the next try */
             return FALSE;
+        sami_apply_let_go(apply, entry);
         removal->n_restored += is_back;
     }
     /* Last, so that a restart brings back what is not back yet; best effort, for a full disk must not keep anything in the kernel, and what a

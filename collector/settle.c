@@ -263,6 +263,7 @@ look_back(SamiApply *apply, guint n, const guint *positions, const SamiSession *
     guint n_ops = 0;
     for (guint i = 0; i < n; i++) {
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
+        entry->flags |= SAMI_LEDGER_READ;
         /* After a restart the records are not known any more, only whose the entry is. */
         if (entry->digest)
             verify(apply, entry, &found[i], is_found[i]);
@@ -370,8 +371,8 @@ read_dump(SamiApply *apply, SamiReadBack *reading, GError **error)
     return TRUE;
 }
 
-gboolean
-sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
+static gboolean
+read_slice(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
 {
     guint from = *at;
     TimeFunc get_time = get_own_time;
@@ -384,6 +385,26 @@ sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError 
         return read_dump(apply, reading, error);
     return sami_apply_look_at_each(apply, &from, is_untimed, prolong_untouched, &get_time, error) &&
            sami_apply_look_at_each(apply, at, is_unread, look_back, NULL, error);
+}
+
+/* What is not listed is confirmed (PROTOCOL §4), and a source may remove it: so all that was not read is. */
+static void
+give_up_reading(SamiApply *apply)
+{
+    for (guint i = 0; i < sami_ledger_size(apply->ledger); i++) {
+        const SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, i);
+        if (is_unread(apply, entry) && entry->digest)
+            sami_apply_degrade(apply, SAMI_REASON_UNVERIFIED, &entry->key);
+    }
+}
+
+gboolean
+sami_apply_read_back(SamiApply *apply, guint *at, SamiReadBack *reading, GError **error)
+{
+    if (read_slice(apply, at, reading, error))
+        return TRUE;
+    give_up_reading(apply);
+    return FALSE;
 }
 
 /* A lenient entry learns no windows from packets that are out of them (nf_conntrack_proto_tcp.c, tcp_in_window). If both ends retransmit
@@ -438,7 +459,11 @@ tighten(SamiApply *apply, guint n, const guint *positions, const SamiSession *fo
         sami_apply_set_lenient(&ops[n_ops], &sessions[n_ops], 0, 0);
         n_ops++;
     }
-    return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
+    if (n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error))
+        return TRUE;
+    for (guint i = 0; i < n; i++) /* for the next try */
+        sami_ledger_at(apply->ledger, positions[i])->flags |= SAMI_LEDGER_LENIENT;
+    return FALSE;
 }
 
 gboolean

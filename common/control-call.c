@@ -79,24 +79,24 @@ is_shallow_object(const gchar *line, gsize length)
     return has_begun && depth == 0 && !is_string;
 }
 
-/* A number beyond a double becomes one without end, and printed again ("inf") it is no JSON. */
+/* A number beyond a double becomes one without end, and one with an exponent is printed as "1e+17.0" (json-glib 1.6.6): neither is JSON again. */
 static gboolean
-is_finite(JsonNode *node)
+is_printable(JsonNode *node)
 {
     if (JSON_NODE_HOLDS_ARRAY(node)) {
         JsonArray *array = json_node_get_array(node);
         for (guint i = 0; i < json_array_get_length(array); i++)
-            if (!is_finite(json_array_get_element(array, i)))
+            if (!is_printable(json_array_get_element(array, i)))
                 return FALSE;
     } else if (JSON_NODE_HOLDS_OBJECT(node)) {
         JsonObjectIter iter;
         JsonNode *member;
         json_object_iter_init(&iter, json_node_get_object(node));
         while (json_object_iter_next(&iter, NULL, &member))
-            if (!is_finite(member))
+            if (!is_printable(member))
                 return FALSE;
     }
-    return !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_DOUBLE || isfinite(json_node_get_double(node));
+    return !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_DOUBLE || fabs(json_node_get_double(node)) < 1e17;
 }
 
 JsonObject *
@@ -115,7 +115,7 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object");
         return NULL;
     }
-    if (!is_finite(root)) {
+    if (!is_printable(root)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object: a number is too large");
         return NULL;
     }

@@ -2,7 +2,8 @@
  *
  * A request has "cmd". Every answer line is either an event ({"event":…}) or the last line of the request, which has
  * "exit" (an exit code of OPERATIONS §2) and, if that is not 0, "error" with the text for the operator. A client sends one
- * request at a time, whose members have the types of control-request.c; what it asks behind that waits until it has read the answer. At most SAMI_CONTROL_REQUEST_MAX octets a request,
+ * request at a time, whose members have the types of control-request.c; what it asks behind that waits until it has read the answer.
+ * At most SAMI_CONTROL_REQUEST_MAX octets a request,
  * SAMI_CONTROL_CLIENTS_MAX clients, of them SAMI_CONTROL_READERS_MAX that may only read; one that has asked for nothing for
  * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only after a connect to it was
  * refused.
@@ -50,8 +51,8 @@ typedef struct {
     guint idle_ms;          /* 0: SAMI_CONTROL_IDLE_S */
 } SamiControlAccess;
 
-/* Makes the directory if it is missing, refuses one that others may write, binds and listens at once, so it can be called before privileges are dropped. The file's mode is 0660 with
- * the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
+/* Makes the directory if it is missing, refuses one that others may write, binds and listens at once, so it can be called before privileges are dropped.
+ * The file's mode is 0660 with the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
 SamiControlServer *sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data,
                                            GError **error);
 void sami_control_server_free(SamiControlServer *server); /* removes the socket file */

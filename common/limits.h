@@ -81,6 +81,10 @@
  * goes first, and loses nothing by it: all that an INIT leaves is in the cookie that its sender has. An entry that stays silent expires. */
 #define SAMI_SCTP_PEERS_MAX 1024u
 #define SAMI_SCTP_PEER_TTL_S 60u
+/* UDP datagrams of those who have not proven who they are, while others are served: of each of 64 lanes of networks, with an association or without. A
+ * handshake has some at once. */
+#define SAMI_SCTP_LANE_DATAGRAMS 32u
+#define SAMI_SCTP_LANE_OCTETS (64u * 1024u)
 /* RFC 6083 §3.2: SCTP has to take user messages of 2^14 + 2048 + 13 octets; what AEAD ciphers make of 2^14 is shorter, and more is refused. */
 #define SAMI_SCTP_USER_MESSAGE_MAX 18445u
 #define SAMI_DTLS_RECORD_MAX (13u + 16384u + 8u + 16u)

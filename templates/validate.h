@@ -57,7 +57,7 @@
     X(CHAIN_TOO_LONG, 43, "chain-too-long", "nf_conntrack_core.c nf_conntrack_hash_check_insert(): ENOSPC where a bucket has too many entries", "the hash table has too few buckets") \
     X(KERNEL, 45, "kernel", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): any other error", "the kernel refused the entry") \
     X(REVERSED, 47, "reversed", "nf_conntrack_netlink.c ctnetlink_new_conntrack(): an entry is found by either of its tuples", "the flow is here already, opened from the other side") \
-    X(UNVERIFIED, 46, "unverified", "nf_conntrack_netlink.c ctnetlink_get_conntrack(): ENOENT, or an entry that began at another time", "the entry was gone or another when it was read back") \
+    X(UNVERIFIED, 46, "unverified", "nf_conntrack_netlink.c ctnetlink_get_conntrack(): ENOENT, or an entry that began at another time", "the entry was gone or another when it was read back, or could not be read") \
     X(SET_MISSING, 48, "set-missing", "nf_tables_api.c nft_set_lookup_global(): ENOENT", "no set of this name is configured, or in the kernel, here") \
     X(SET_TYPE, 49, "set-type", "nf_tables_api.c nft_add_set_elem(): refuses what the set's flags and expressions do not have", "the set here has other keys, or cannot take such an element") \
     X(KIND_NOT_ALLOWED, 50, "kind-not-allowed", "sami.conf(5), kinds", "the signer's kinds do not have this one") \

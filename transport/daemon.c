@@ -143,7 +143,7 @@ sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gboolean is_co
 static gboolean
 check_file(const gchar *file, gpointer error)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* as sami_trust_open() */
     if (fd >= 0)
         close(fd);
     if (fd >= 0 || errno != EACCES)

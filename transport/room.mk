@@ -18,6 +18,7 @@ libtransport_a_SOURCES = \
 	transport/sctp.c transport/sctp.h transport/sctp-backend.h \
 	transport/sctp-userland.c transport/sctp-kernel.c \
 	transport/sctp-udp.c transport/sctp-udp.h \
+	transport/sctp-lanes.c transport/sctp-lanes.h \
 	transport/address.c transport/address.h \
 	transport/privileges.c transport/privileges.h \
 	transport/reload.c transport/reload.h \

@@ -205,9 +205,8 @@ static const Call allowed[] = {
 #endif
 };
 
-/* Of what is allowed. A socket that is closed by whoever has it last, of an abort or not, blocks him for as long as SO_LINGER says, whatever else is
- * non-blocking: passed to the state process, that would stand still. And a connection that is made by the first octets sent is asked of nobody (Landlock
- * looks at connect()). */
+/* Of what is allowed. Whoever is the last to close a TCP socket waits for as long as its SO_LINGER says, even if it is non-blocking: the state process
+ * would, for one that was passed to it. And of a connection that is made with the first octets sent Landlock is not asked, as it is by connect(). */
 static const Call refused[] = {
     { "setsockopt", BOTH, IS2(1, SOL_SOCKET, 2, SO_LINGER) },
     { "sendto", BOTH, BITS(3, MSG_FASTOPEN, MSG_FASTOPEN) },

@@ -9,6 +9,7 @@
 
 #include "common/limits.h"
 #include "transport/sctp-backend.h"
+#include "transport/sctp-lanes.h"
 
 #define SCTP_HEADER 12u
 /* RFC 6951 §5.6: the UDP header, within the smallest and the largest packets that make sense; IPv6 promises 1280. */
@@ -326,6 +327,18 @@ sami_sctp_udp_mtu(const SamiSctpUdp *udp, guint64 number)
 
 /* ---- datagrams ---- */
 
+/* An IPv4 address, or the /64 of an IPv6 one. Nobody can choose one that has somebody's lane without the key. */
+static guint
+lane_of(const SamiSctpUdp *udp, const Endpoint *endpoint)
+{
+    guint64 word, keys[2];
+    memcpy(&word, endpoint->ip.s6_addr + (IN6_IS_ADDR_V4MAPPED(&endpoint->ip) ? 8 : 0), sizeof(word));
+    memcpy(keys, udp->secret, sizeof(keys));
+    word = (word ^ keys[0]) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+    word = (word ^ word >> 32 ^ keys[1]) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+    return (guint) (word >> 32) % SAMI_SCTP_LANES;
+}
+
 /* A firewall has many addresses: an answer that came from another one than the peer asked would not be taken for one. */
 static void
 note_local(const SamiSctpUdp *udp, Peer *peer, struct msghdr *message)
@@ -345,7 +358,8 @@ note_local(const SamiSctpUdp *udp, Peer *peer, struct msghdr *message)
 }
 
 gssize
-sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, gboolean has_room, guint64 *ret_peer, gboolean *ret_is_stranger)
+sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, const guint64 full_lanes[SAMI_SCTP_TRUSTED], guint64 *ret_peer,
+                      SamiSctpRank *ret_rank, guint *ret_lane)
 {
     struct sockaddr_storage from = { 0 };
     Control control;
@@ -358,8 +372,9 @@ sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, gboolean has
         return errno == EINTR || errno == ECONNREFUSED ? 0 : -1;
     gboolean may_be = n >= (ssize_t) SCTP_HEADER && !(message.msg_flags & MSG_TRUNC) && fill_endpoint((const struct sockaddr *) &from, &endpoint);
     Peer *peer = may_be ? g_hash_table_lookup(udp->by_endpoint, &endpoint) : NULL;
-    *ret_is_stranger = !peer || !peer->n_trusted;
-    if (may_be && *ret_is_stranger && !has_room) {
+    *ret_rank = !peer || !peer->n_held ? SAMI_SCTP_STRANGER : peer->n_trusted ? SAMI_SCTP_TRUSTED : SAMI_SCTP_KNOWN;
+    *ret_lane = may_be && *ret_rank != SAMI_SCTP_TRUSTED ? lane_of(udp, &endpoint) : 0;
+    if (may_be && *ret_rank != SAMI_SCTP_TRUSTED && full_lanes[*ret_rank] >> *ret_lane & 1) {
         udp->n_crowded++;
         return 0;
     }

@@ -20,9 +20,17 @@ int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
 /* Datagrams that cannot be SCTP packets, and those that the kernel had no room for. */
 SamiSctpDropped sami_sctp_udp_dropped(const SamiSctpUdp *udp);
-/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. `*ret_is_stranger`: who sent it is not trusted;
- * without `has_room` such a datagram is thrown away, 0, for less than it costs to look at it. */
-gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, gboolean has_room, guint64 *ret_peer, gboolean *ret_is_stranger);
+/* Who a datagram says that it is from. */
+typedef enum {
+    SAMI_SCTP_STRANGER, /* anybody may say so */
+    SAMI_SCTP_KNOWN,    /* it has an association, so it gets what is sent there */
+    SAMI_SCTP_TRUSTED,
+} SamiSctpRank;
+
+/* The next datagram; its length, 0 if it is none that can be an SCTP packet, or -1 if there is none. `*ret_lane`: of the network that it came from
+ * (transport/sctp-lanes.h). If that lane is full, of the rank, it is thrown away, 0, for less than it costs to look at it. */
+gssize sami_sctp_udp_receive(SamiSctpUdp *udp, guint8 *buffer, gsize size, const guint64 full_lanes[SAMI_SCTP_TRUSTED], guint64 *ret_peer,
+                             SamiSctpRank *ret_rank, guint *ret_lane);
 /* 0: it left, or was lost as datagrams are. errno else, ENOENT for a peer that was forgotten. */
 int sami_sctp_udp_send(SamiSctpUdp *udp, guint64 peer, const guint8 *packet, gsize n);
 /* The number of `address` with UDP port `port`; 0 if a family does not fit the socket. */

@@ -10,6 +10,7 @@
 #include <usrsctp.h>
 
 #include "transport/sctp-backend.h"
+#include "transport/sctp-lanes.h"
 #include "transport/sctp-udp.h"
 
 #define COMMON_HEADER 12u
@@ -20,25 +21,16 @@
 #define SETTLE_US (10 * G_USEC_PER_SEC)
 #define DATAGRAMS_PER_TURN 64
 /* Datagrams of those who have not proven who they are wait until the socket is empty, and some few of them if it never is: what they cost, and they can be
- * sent in any name, is not to be in the way of sessions. More are lost, as datagrams are. */
-#define STRANGERS_MAX 256u
-#define STRANGERS_OCTETS (1024u * 1024u)
-#define STRANGERS_IN_BETWEEN 4u
+ * sent in any name, is not to be in the way of sessions. Twice as many of those that have an association, for whose datagrams somebody answers. */
+#define STRANGERS_IN_BETWEEN 16u
 /* Below the sources of connections, during a handshake: what one datagram made possible is done before the next one is read, which may be under the
  * key that follows from it (RFC 6083 §4.8). Not always: full buffers everywhere must not keep acknowledgements out. */
 #define HANDSHAKE_PRIORITY (G_PRIORITY_DEFAULT + 10)
 
 typedef struct {
-    guint64 peer;
-    gsize n;
-    guint8 packet[];
-} Stranger;
-
-typedef struct {
     SamiSctp base;
     SamiSctpUdp *udp;
-    GQueue strangers;
-    gsize n_strangers; /* octets */
+    SamiSctpLanes *waiting[SAMI_SCTP_TRUSTED]; /* by rank */
     struct socket *listener; /* (nullable) */
     GSource *input, *timer;
     gint64 ticked_us;
@@ -269,30 +261,20 @@ take_packet(Userland *stack, guint64 peer, const guint8 *packet, gsize n)
     accept_all(stack);
 }
 
-static void
-let_wait(Userland *stack, guint64 peer, gsize n)
-{
-    Stranger *stranger = g_malloc(sizeof(Stranger) + n);
-    stranger->peer = peer;
-    stranger->n = n;
-    memcpy(stranger->packet, stack->packet, n);
-    g_queue_push_tail(&stack->strangers, stranger);
-    stack->n_strangers += n;
-}
-
 /* TRUE: there may be more. */
 static gboolean
 read_socket(Userland *stack)
 {
     guint64 peer;
-    gboolean is_stranger;
+    guint lane;
+    SamiSctpRank rank;
     for (guint i = 0; i < DATAGRAMS_PER_TURN && !stack->must_yield; i++) {
-        gboolean has_room = stack->strangers.length < STRANGERS_MAX && stack->n_strangers < STRANGERS_OCTETS;
-        gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), has_room, &peer, &is_stranger);
+        const guint64 full[SAMI_SCTP_TRUSTED] = { sami_sctp_lanes_full(stack->waiting[0]), sami_sctp_lanes_full(stack->waiting[1]) };
+        gssize n = sami_sctp_udp_receive(stack->udp, stack->packet, sizeof(stack->packet), full, &peer, &rank, &lane);
         if (n < 0)
             return FALSE;
-        if (n > 0 && is_stranger)
-            let_wait(stack, peer, (gsize) n);
+        if (n > 0 && rank < SAMI_SCTP_TRUSTED)
+            sami_sctp_lanes_put(stack->waiting[rank], lane, peer, stack->packet, (gsize) n);
         else if (n > 0)
             take_packet(stack, peer, stack->packet, (gsize) n);
     }
@@ -300,14 +282,13 @@ read_socket(Userland *stack)
 }
 
 static void
-serve_strangers(Userland *stack, guint n_most)
+serve(Userland *stack, SamiSctpRank rank, guint n_most)
 {
-    Stranger *stranger;
-    for (guint i = 0; i < n_most && !stack->must_yield && (stranger = g_queue_pop_head(&stack->strangers)); i++) {
-        take_packet(stack, stranger->peer, stranger->packet, stranger->n);
-        stack->n_strangers -= stranger->n;
-        g_free(stranger);
-    }
+    guint64 peer;
+    const guint8 *packet;
+    gsize n;
+    for (guint i = 0; i < n_most && !stack->must_yield && sami_sctp_lanes_take(stack->waiting[rank], &peer, &packet, &n); i++)
+        take_packet(stack, peer, packet, n);
 }
 
 static gboolean
@@ -316,8 +297,12 @@ on_input(gint fd, GIOCondition condition, gpointer user_data)
     Userland *stack = user_data;
     tick(stack); /* what follows is to be dated now */
     stack->must_yield = FALSE;
-    serve_strangers(stack, read_socket(stack) ? STRANGERS_IN_BETWEEN : DATAGRAMS_PER_TURN);
-    g_source_set_ready_time(stack->input, g_queue_is_empty(&stack->strangers) ? -1 : 0);
+    gboolean is_behind = read_socket(stack), is_done = TRUE;
+    for (gint rank = SAMI_SCTP_KNOWN; rank >= SAMI_SCTP_STRANGER; rank--) {
+        serve(stack, (SamiSctpRank) rank, is_behind ? STRANGERS_IN_BETWEEN << rank : DATAGRAMS_PER_TURN);
+        is_done = is_done && sami_sctp_lanes_is_empty(stack->waiting[rank]);
+    }
+    g_source_set_ready_time(stack->input, is_done ? -1 : 0);
     g_source_set_priority(stack->input, stack->must_yield ? HANDSHAKE_PRIORITY : G_PRIORITY_DEFAULT);
     return G_SOURCE_CONTINUE;
 }
@@ -610,7 +595,8 @@ stack_free(SamiSctp *base)
     if (stack->n_unsent)
         g_debug("%" G_GUINT64_FORMAT " SCTP packets could not be sent", stack->n_unsent);
     sami_sctp_udp_free(stack->udp);
-    g_queue_clear_full(&stack->strangers, g_free);
+    for (guint i = 0; i < G_N_ELEMENTS(stack->waiting); i++)
+        sami_sctp_lanes_free(stack->waiting[i]);
     g_free(stack);
 }
 
@@ -665,7 +651,8 @@ sami_sctp_userland_new(const SamiSctpConfig *config, int listener_take, guint16 
     Userland *stack = g_new0(Userland, 1);
     stack->base = (SamiSctp){ .ops = &ops, .config = *config, .context = context };
     stack->udp = sami_sctp_udp_new(fd, config->send, on_forgotten);
-    g_queue_init(&stack->strangers);
+    for (guint i = 0; i < G_N_ELEMENTS(stack->waiting); i++)
+        stack->waiting[i] = sami_sctp_lanes_new();
     stack->ticked_us = g_get_monotonic_time();
     the_stack = stack;
     usrsctp_init_nothreads(0, on_output, NULL);

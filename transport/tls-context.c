@@ -325,6 +325,8 @@ static void
 restrict_context(SSL_CTX *context, gboolean is_dtls)
 {
     int version = is_dtls ? DTLS1_2_VERSION : TLS1_3_VERSION;
+    /* A system-wide openssl.cnf may have less, for whatever else still needs that. */
+    SSL_CTX_set_security_level(context, MAX(SSL_CTX_get_security_level(context), SECURITY_LEVEL));
     SSL_CTX_set_min_proto_version(context, version);
     SSL_CTX_set_max_proto_version(context, version);
     if (is_dtls) {
@@ -333,8 +335,6 @@ restrict_context(SSL_CTX *context, gboolean is_dtls)
         SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
         SSL_CTX_clear_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_EXTENDED_MASTER_SECRET);
     }
-    /* A system-wide openssl.cnf may have less, for whatever else still needs that. */
-    SSL_CTX_set_security_level(context, MAX(SSL_CTX_get_security_level(context), SECURITY_LEVEL));
     SSL_CTX_set_options(context,
                         SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* A system-wide openssl.cnf may set it; an end without close_notify must stay visible. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Who has no certificate: connections that say nothing, or an octet now and then, more of them than are held, and handshakes without end. An honest
-# peer's migration ends DONE beside each. With SAMI_LONG ten thousand connections, for minutes..
+# peer's migration ends DONE beside each. With SAMI_LONG ten thousand connections, for minutes. What only SCTP has is 166.
 # OVER SCTP, TOO
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"

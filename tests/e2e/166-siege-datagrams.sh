@@ -13,7 +13,7 @@ descriptors=$(descriptors)
 for ((i = 0; i < TIMES; i++)); do
     siege early 60 siege_counted refused_handshake_other_total "$(more refused_handshake_other_total 120)"
     siege gaps 66 siege_counted refused_handshake_limit_total "$(more refused_handshake_limit_total 30)" # two more than there may be
-    siege datagrams 20 siege_counted refused_handshake_datagram_total "$(more refused_handshake_datagram_total 3000)"
+    siege datagrams 10 siege_counted refused_handshake_datagram_total "$(more refused_handshake_datagram_total 2000)"
 done
 [ "$(descriptors)" -le $((descriptors + 1)) ] || siege_fail "$(descriptors) descriptors, where there were $descriptors"
 for text in 'records came under the key of a handshake that is not done' 'a handshake is longer than any can be' \

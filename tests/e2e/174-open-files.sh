@@ -19,7 +19,7 @@ refused() {
     if [ "$5" = reload ]; then
         kill -HUP "$COLLECTOR"
         n=$((n + 1))
-        poll 10 test "$(errors)" = $n || fail "$1 $2: not refused at a reload"
+        poll 10 eval '[ "$(errors)" = "$n" ]' || fail "$1 $2: not refused at a reload"
     fi
     chmod "$mode" "$D/$2" && chown "$owner" "$D/$2"
 }
@@ -33,6 +33,14 @@ refused g+w peers.d/fw1.example.crt 'others may write' exporter no
 refused g+r signing.key 'a secret must not be accessible' collector reload
 refused o+r tls.key 'a secret must not be accessible' exporter no
 refused nobody tls.key 'belongs to user' exporter no
+# What is no file does not hold a daemon up.
+mv "$D/peers.d/fw1.example.crt" "$WORK/aside" && mkfifo "$D/peers.d/fw1.example.crt"
+kill -HUP "$COLLECTOR"
+n=$((n + 1))
+reload_refused() { [ "$(errors)" = $n ]; }
+poll 10 reload_refused || fail "a FIFO in a certificate's place"
+grep -q 'fw1.example.crt: is no regular file' "$WORK/collector.log" || fail "a FIFO: not said"
+rm "$D/peers.d/fw1.example.crt" && mv "$WORK/aside" "$D/peers.d/fw1.example.crt"
 # What the daemons write into, which the sticky bit does not protect: another's file would be there already.
 cp -a "$D" "$WORK/fw3"
 sed -i '/^\(listen\|run-dir\|journal-dir\) *=/d' "$WORK/fw3/sami.conf"

@@ -113,7 +113,9 @@ E2E_TESTS = \
 	tests/e2e/172-rotate.sh \
 	tests/e2e/173-encrypted-keys.sh \
 	tests/e2e/174-open-files.sh \
-	tests/e2e/175-rotate-replication.sh
+	tests/e2e/175-rotate-replication.sh \
+	tests/e2e/176-token.sh \
+	tests/e2e/177-tpm.sh
 TESTS += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh
 EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh tests/interop/attributes-lab.sh \
 	tests/interop/attributes.py tests/interop/ctnetlink.py tests/interop/journal.py \

@@ -23,7 +23,7 @@
 typedef struct {
     SamiSctpAssoc *assoc;
     guint n_said;
-    gboolean is_short; /* what it says */
+    gboolean is_short; /* what it says; few, for the log names ten only */
 } Held;
 
 typedef void (*Say)(Held *held);
@@ -104,8 +104,7 @@ hold_associations(const Siege *siege, Say say)
                 continue;
             n_cut += held[i].assoc != NULL;
             sami_sctp_assoc_free(held[i].assoc);
-            held[i] = (Held){ client_sctp_begin(siege->identity), 0, i % 16 == 0 };
-            n_opened++;
+            held[i] = (Held){ client_sctp_begin(siege->identity), 0, n_opened++ < 4 };
         }
         for (gint64 end_us = g_get_monotonic_time() + TURN_MS * 1000; g_get_monotonic_time() < end_us;)
             client_sctp_turn(TRUE);

@@ -8,9 +8,9 @@
 typedef struct {
     gchar *directory; /* has sami.conf and what belongs to it; journal/ is below it */
     gchar *journal;
-    SamiConfig *config;
+    SamiConfig *config; /* what of it is set later holds for what begins later */
     GPtrArray *signers;
-    SamiCollector *collector; /* of fw2.example, which lets fw1.example bring 10.0.0.0/24 */
+    SamiCollector *collector; /* of fw2.example, which lets fw1.example bring 10.0.0.0/24, announced or not, and all of it in a replication */
     GPtrArray *peers;         /* of LabPeer */
     GString *log;             /* warnings and worse, a line each */
 } Lab;
@@ -25,8 +25,7 @@ typedef struct {
     gboolean is_deaf;    /* takes no answers */
 } LabPeer;
 
-/* `extra` is for [sami] in sami.conf, `of_signer` for the signer's file; both "" or whole lines. */
-Lab *lab_new(const gchar *extra, const gchar *of_signer);
+Lab *lab_new(void);
 /* Ends the collector, which has to have given back all that it held in budgets; removes the directory. */
 void lab_free(Lab *lab);
 /* Until the collector has nothing more to do now, and the peers have taken what it said. */

@@ -42,8 +42,11 @@ test_refused_records_SOURCES = tests/unit/test-refused-records.c tests/unit/harn
 test_refused_records_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
 # The whole state process, without its other one and the kernel.
-check_PROGRAMS += test-collector-faults
-TESTS += test-collector-faults
-test_collector_faults_SOURCES = tests/unit/test-collector-faults.c tests/unit/collector-lab.c tests/unit/collector-lab.h tests/fuzz/collector-parts.c \
-	tests/fuzz/collector.h tests/fuzz/parts.c tests/unit/harness.h
+check_PROGRAMS += test-collector-faults test-collector-peers
+TESTS += test-collector-faults test-collector-peers
+collector_lab_sources = tests/unit/collector-lab.c tests/unit/collector-lab.h tests/fuzz/collector-parts.c tests/fuzz/collector.h tests/fuzz/parts.c \
+	tests/unit/harness.h
+test_collector_faults_SOURCES = tests/unit/test-collector-faults.c $(collector_lab_sources)
 test_collector_faults_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+test_collector_peers_SOURCES = tests/unit/test-collector-peers.c $(collector_lab_sources)
+test_collector_peers_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)

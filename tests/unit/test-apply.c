@@ -1,4 +1,5 @@
 /* What records do to the kernel, against the fake one: flows that grow, begin anew, are merged, and are taken back. */
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <time.h>
@@ -580,6 +581,31 @@ test_not_ours_any_more(void)
     end();
 }
 
+/* A merged flow has ended, and another migration has brought one with its addresses: the rollback does not make that one strict. */
+static void
+test_merged_no_more(void)
+{
+    SamiSession here = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY | SAMI_IPS_ASSURED), other = here, found;
+    SamiRemoval removal = { 0 };
+    guint at = 0;
+    begin();
+    add_foreign(here);
+    say(here, SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(apply->n_merged, 1);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &here.key));
+    g_usleep(2000);
+    other.tcp_flags[0] = other.tcp_flags[1] = SAMI_TCP_FLAG_BE_LIBERAL;
+    add_foreign(other);
+    while (at < sami_ledger_size(apply->ledger))
+        CU_ASSERT_TRUE_FATAL(sami_apply_rollback(apply, &at, &removal, NULL));
+    CU_ASSERT_EQUAL(removal.n_left, 1);
+    CU_ASSERT_EQUAL(removal.n_restored, 0);
+    CU_ASSERT_TRUE_FATAL(get(&here, &found));
+    CU_ASSERT_TRUE(found.tcp_flags[0] & found.tcp_flags[1] & SAMI_TCP_FLAG_BE_LIBERAL);
+    end();
+}
+
 /* on-conflict=replace is about the VM's own flows. */
 static void
 test_replace_others(void)
@@ -710,6 +736,166 @@ test_endless_refusals(void)
     end();
 }
 
+static void
+read_back(void)
+{
+    SamiReadBack reading = { 0 };
+    for (guint at = 0, i = 0; at < sami_ledger_size(apply->ledger) && i < 10; i++)
+        CU_ASSERT_TRUE(sami_apply_read_back(apply, &at, &reading, NULL));
+    sami_read_back_clear(&reading);
+}
+
+/* What this kernel has not, a flow goes on without: a helper, a master that has ended here. With a message that was built ahead, and without. */
+static void
+test_lesser(void)
+{
+    for (guint is_redumping = 0; is_redumping < 2; is_redumping++) {
+        SamiSession s = master_flow(), child = child_flow(0), found;
+        begin();
+        sami_firewall_fake_answer(world, EOPNOTSUPP);
+        say_while(s, SAMI_ACTION_CREATED, is_redumping != 0);
+        CU_ASSERT_TRUE(get(&s, &found));
+        CU_ASSERT_FALSE(found.has & SAMI_HAS_HELPER);
+        CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+        say_while(child, SAMI_ACTION_CREATED, is_redumping != 0);
+        CU_ASSERT_TRUE(get(&child, &found));
+        CU_ASSERT_FALSE(found.has & SAMI_HAS_MASTER);
+        CU_ASSERT_EQUAL(apply->n_accepted, 2);
+        CU_ASSERT_EQUAL(apply->n_refused, 0);
+        add_foreign(s); /* traffic made it anew, so it is not ours */
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        read_back();
+        CU_ASSERT_EQUAL(apply->degraded[SAMI_REASON_NO_MASTER], 1);
+        CU_ASSERT_EQUAL(apply->degraded[SAMI_REASON_UNVERIFIED] + apply->degraded[SAMI_REASON_NO_HELPER], 1);
+        end();
+    }
+}
+
+/* Its time was over here before the peer said more of it. */
+static void
+test_vanished(void)
+{
+    SamiSession s = flow(IPPROTO_TCP, 0), found;
+    begin();
+    say(s, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    s.status |= SAMI_IPS_SEEN_REPLY;
+    say(s, SAMI_ACTION_UPDATE);
+    CU_ASSERT_TRUE(get(&s, &found));
+    CU_ASSERT_TRUE(found.status & SAMI_IPS_SEEN_REPLY);
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 1);
+    end();
+}
+
+/* A flow that is here with another translation, and mark 9; the peer's has mark 1. */
+static SamiSession
+begin_replacing(void)
+{
+    SamiSession old = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), s = old;
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    old.reply.dst.octets[3] = 99;
+    old.has |= SAMI_HAS_MARK;
+    old.mark = 9;
+    add_foreign(old);
+    s.has |= SAMI_HAS_MARK;
+    s.mark = 1;
+    say(s, SAMI_ACTION_CREATED);
+    return s;
+}
+
+static guint32
+mark_of(const SamiSession *s)
+{
+    SamiSession found;
+    return get(s, &found) ? found.mark : 0;
+}
+
+/* Until the marker it is only planned: what the peer says last is what comes, and nothing if the flow has ended there. */
+static void
+test_plan(void)
+{
+    SamiSession s = begin_replacing();
+    s.mark = 2;
+    say(s, SAMI_ACTION_UPDATE);
+    CU_ASSERT_EQUAL(mark_of(&s), 9);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(mark_of(&s), 2);
+    CU_ASSERT_EQUAL(apply->n_replaced, 1);
+    end();
+    for (guint has_event = 0; has_event < 2; has_event++) {
+        s = begin_replacing();
+        if (has_event)
+            say(s, SAMI_ACTION_DELETED);
+        else /* a dump does not name it any more */
+            sami_apply_epoch_begin(apply, 1);
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        CU_ASSERT_EQUAL(mark_of(&s), 9);
+        CU_ASSERT_EQUAL(apply->n_replaced, 0);
+        CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+        end();
+    }
+}
+
+/* The same flow was here, is merged, and ends at the peer: then it was not merged. */
+static void
+test_merged_and_ended(void)
+{
+    SamiSession s = flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+    begin();
+    apply->on_conflict = SAMI_CONFLICT_KEEP;
+    add_foreign(s);
+    say(s, SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(apply->n_merged, 1);
+    CU_ASSERT_EQUAL(apply->n_kept, 1);
+    say(s, SAMI_ACTION_DELETED);
+    CU_ASSERT_EQUAL(apply->n_merged, 0);
+    CU_ASSERT_EQUAL(apply->n_kept, 0);
+    CU_ASSERT_TRUE(get(&s, &found));
+    end();
+}
+
+/* The kernel's socket fails at the replacement, at the return of the old entry where the new one is refused, or at its return in the rollback: whatever was done
+ * by then, the old one is there in the end. */
+static void
+test_replacement_fails(void)
+{
+    static const struct {
+        int answer;
+        guint n_good;
+    } rows[] = { { 0, 0 }, { ENOMEM, 1 }, { ENOMEM, 0 } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        SamiSession s = begin_replacing();
+        SamiRemoval removal = { 0 };
+        g_autoptr(GError) error = NULL;
+        guint at = 0;
+        sami_firewall_fake_answer(world, rows[i].answer);
+        sami_firewall_fake_fail(world, rows[i].n_good, 1);
+        CU_ASSERT_FALSE(sami_apply_freeze(apply, &error));
+        CU_ASSERT_TRUE(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_KERNEL));
+        CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+        CU_ASSERT_EQUAL(mark_of(&s), 9);
+        CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+        end();
+    }
+    for (guint n_good = 0; n_good < 3; n_good++) {
+        SamiSession s = begin_replacing();
+        SamiRemoval removal = { 0 };
+        guint at = 0;
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        CU_ASSERT_EQUAL(mark_of(&s), 1);
+        if (n_good == 2) /* and it is not done, either */
+            sami_firewall_fake_answer(world, ENOMEM);
+        sami_firewall_fake_fail(world, n_good, 1);
+        CU_ASSERT_FALSE(sami_apply_rollback(apply, &at, &removal, NULL));
+        at = 0;
+        CU_ASSERT_TRUE(sami_apply_rollback(apply, &at, &removal, NULL));
+        CU_ASSERT_EQUAL(mark_of(&s), 9);
+        CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+        end();
+    }
+}
+
 int
 main(void)
 {
@@ -730,11 +916,17 @@ main(void)
         { "refused expectations", test_refused_expectations },
         { "what is not ours any more", test_not_ours_any_more },
         { "replace is no way to others' flows", test_replace_others },
+        { "what was merged is another one", test_merged_no_more },
         { "where expectations go to", test_aimed_expectations },
         { "what is expected already stays", test_present_expectation },
         { "what was evicted is not there", test_evicted_expectation },
         { "flows that come and go leave nothing", test_fleeting },
         { "refusals without end", test_endless_refusals },
+        { "what cannot be taken whole", test_lesser },
+        { "a flow whose time was over", test_vanished },
+        { "a replacement that is planned", test_plan },
+        { "a merged flow that ends", test_merged_and_ended },
+        { "a replacement that fails", test_replacement_fails },
     };
     return sami_test_main("apply", tests, G_N_ELEMENTS(tests), set_up, NULL);
 }

@@ -14,9 +14,9 @@
 static Lab *lab;
 
 static void
-begin(const gchar *extra)
+begin(void)
 {
-    lab = lab_new(extra, "");
+    lab = lab_new();
 }
 
 static void
@@ -97,7 +97,7 @@ begin_check(guint32 kinds)
 static void
 test_check_late(void)
 {
-    begin("");
+    begin();
     lab->config->lease_s = 1;
     LabPeer *peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
@@ -112,12 +112,12 @@ test_check_late(void)
 static void
 test_check_protocol(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = begin_check(SAMI_KIND_SESSION | SAMI_KIND_REPLICATION);
     expect_refused(peer, SAMI_REASON_PROTOCOL, "");
     expect_nothing();
     end();
-    begin("");
+    begin();
     SamiRecord again = { .kind = SAMI_RECORD_BEGIN, .begin = { 1, 60, SAMI_KIND_SESSION, "fw2.example" } };
     peer = begin_check(SAMI_KIND_SESSION);
     lab_add(peer, &again);
@@ -125,7 +125,7 @@ test_check_protocol(void)
     expect_refused(peer, SAMI_REASON_PROTOCOL, "");
     expect_nothing();
     end();
-    begin("");
+    begin();
     peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
     lab_mark(peer, SAMI_MARKER_SNAPSHOT, 4);
@@ -138,7 +138,7 @@ test_check_protocol(void)
 static void
 test_check_deleted(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = begin_check(SAMI_KIND_SESSION);
     lab_add_flows(peer, 0, 2, SAMI_ACTION_CREATED, 1);
     lab_add_flows(peer, 2, 1, SAMI_ACTION_DELETED, 1);
@@ -165,7 +165,7 @@ test_check_kernel(void)
 {
     static const guint n[] = { 3, 257 };
     for (guint i = 0; i < G_N_ELEMENTS(n); i++) {
-        begin("");
+        begin();
         LabPeer *peer = begin_check(SAMI_KIND_SESSION);
         lab_add_flows(peer, 0, n[i], SAMI_ACTION_CREATED, 1);
         sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
@@ -181,7 +181,7 @@ static void
 test_kernel(void)
 {
     for (guint n_failures = 1; n_failures <= 3; n_failures++) {
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, 0);
         lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
         lab_send(peer);
@@ -197,7 +197,7 @@ test_kernel(void)
 static void
 test_kernel_behind(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 300);
     for (guint i = 0; i < 2; i++) { /* new flows, and then one that has to be looked at */
         lab_add_flows(peer, 300, 256, SAMI_ACTION_CREATED, 1 + i);
@@ -214,7 +214,7 @@ test_kernel_behind(void)
 static void
 test_kernel_beside(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW), *other = lab_begin(lab, 2, 3); /* they are read in this order */
     lab_add_begin(peer, SAMI_KIND_SESSION);
     lab_add_flows(peer, 1000, 1, SAMI_ACTION_CREATED, 1);
@@ -239,7 +239,7 @@ test_kernel_beside(void)
 static void
 test_journal_full(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     lab_fill_disk(sami_journal_fd(migration(1)->session->journal));
     lab_add_flows(peer, 3, 3, SAMI_ACTION_CREATED, 1);
@@ -254,7 +254,7 @@ test_journal_full(void)
 static void
 test_journal_gone(void)
 {
-    begin("");
+    begin();
     CU_ASSERT_EQUAL_FATAL(g_rmdir(lab->journal), 0);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(lab->journal, "", 0, NULL));
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
@@ -270,7 +270,7 @@ test_ledger_left(void)
 {
     static const gchar left[] = "no ledger";
     g_autofree gchar *text = NULL;
-    begin("");
+    begin();
     g_autofree gchar *path = g_build_filename(lab->journal, "01000000000000000000000000000000.ledger", NULL);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, left, -1, NULL));
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
@@ -290,7 +290,7 @@ test_ledger_left(void)
 static void
 test_ledger_full(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     lab_fill_disk(sami_ledger_file_fd(migration(1)->apply->file));
     for (guint i = 0; i < 3; i++) {
@@ -309,7 +309,7 @@ static void
 test_ledger_full_at_freeze(void)
 {
     for (guint i = 0; i < 2; i++) {
-        begin("");
+        begin();
         LabPeer *peer = lab_begin(lab, 1, 3);
         SamiCollectorMigration *m = migration(1);
         if (i == 0)
@@ -359,7 +359,7 @@ replicate(guint8 id, guint n)
 static void
 test_replication(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = replicate(1, 3);
     CU_ASSERT_PTR_NOT_NULL(lab_receipt(peer, SAMI_RECEIPT_SNAPSHOT));
     make_deaf(peer); /* so that its session is there for every one of them */
@@ -395,11 +395,137 @@ ready(LabPeer *peer, guint n)
     CU_ASSERT_PTR_NOT_NULL_FATAL(lab_receipt(peer, SAMI_RECEIPT_READY));
 }
 
+/* What could not be read back is not called right, so that no source removes what it has. */
+static void
+test_read_back(void)
+{
+    static const struct {
+        guint n_flows, n_good;
+    } rows[] = { { 3, 0 }, { 3, 1 }, { 3, 2 }, { 1200, 1 } }; /* of many it takes a dump */
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        begin();
+        LabPeer *peer = lab_begin(lab, 1, rows[i].n_flows);
+        ready(peer, rows[i].n_flows);
+        lab_mark(peer, SAMI_MARKER_SETTLE, rows[i].n_flows);
+        sami_firewall_fake_fail(lab->collector->firewall, rows[i].n_good, 1);
+        const SamiReceipt *final = lab_receipt(peer, SAMI_RECEIPT_FINAL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(final);
+        CU_ASSERT_EQUAL(final->n_exact, 0);
+        CU_ASSERT_EQUAL(final->n_degraded, rows[i].n_flows);
+        CU_ASSERT_EQUAL(final->flags, SAMI_RECEIPT_TRUNCATED);
+        CU_ASSERT_EQUAL(migration(1)->apply->degraded[SAMI_REASON_UNVERIFIED], rows[i].n_flows);
+        CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+        CU_ASSERT_EQUAL(lab_count_entries(lab), rows[i].n_flows);
+        end();
+    }
+}
+
+/* After the decision nothing is taken back, whatever fails; and nobody takes the lists for whole. */
+static void
+test_decided(void)
+{
+    begin();
+    LabPeer *peer = lab_begin(lab, 1, 3);
+    ready(peer, 3);
+    lab_add_flows(peer, 0, 3, SAMI_ACTION_UPDATE, 1); /* the audit */
+    lab_send(peer);
+    sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
+    lab_settle(lab);
+    CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+    CU_ASSERT_EQUAL(migration(1)->phase, SAMI_PHASE_READY);
+    CU_ASSERT_PTR_NOT_NULL(migration(1)->session);
+    lab_mark(peer, SAMI_MARKER_SETTLE, 6);
+    const SamiReceipt *final = lab_receipt(peer, SAMI_RECEIPT_FINAL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(final);
+    CU_ASSERT_EQUAL(final->flags, SAMI_RECEIPT_TRUNCATED);
+    CU_ASSERT_EQUAL(final->n_exact, 3);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 3);
+    end();
+}
+
+static gboolean
+waits_to_tighten(gpointer user_data)
+{
+    const SamiCollectorMigration *m = user_data;
+    return m->n_strict_tries > 0 && m->n_jobs == 0;
+}
+
+static gboolean
+is_forgotten(gpointer user_data)
+{
+    const SamiCollectorMigration *m = user_data;
+    return m->is_forgotten && m->n_jobs == 0;
+}
+
+/* Who cannot be made strict now stays in the ledger until he is. */
+static void
+test_strict(void)
+{
+    for (guint n_good = 0; n_good < 2; n_good++) {
+        SamiSession s = lab_flow(0), found;
+        gboolean is_found;
+        begin();
+        LabPeer *peer = lab_begin(lab, 1, 3);
+        SamiCollectorMigration *m = migration(1);
+        for (guint i = 0; i < 3; i++) { /* packets that make it safe */
+            SamiFlowKey key = lab_flow(i).key;
+            CU_ASSERT_TRUE(sami_firewall_fake_touch(lab->collector->firewall, &key, 0, 52));
+            CU_ASSERT_TRUE(sami_firewall_fake_touch(lab->collector->firewall, &key, 1, 52));
+        }
+        ready(peer, 3);
+        lab->config->grace_ms = 1000000;
+        lab_mark(peer, SAMI_MARKER_SETTLE, 3);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(lab_receipt(peer, SAMI_RECEIPT_FINAL));
+        sami_firewall_fake_fail(lab->collector->firewall, n_good, 1);
+        lab_hurry(m->strict_timer);
+        CU_ASSERT_TRUE(lab_wait(lab, waits_to_tighten, m));
+        CU_ASSERT_TRUE(lab_was_told(lab, "No buffer space"));
+        CU_ASSERT_FALSE(m->is_forgotten);
+        CU_ASSERT_EQUAL(lab_count_files(lab, ".ledger"), 1);
+        CU_ASSERT_NOT_EQUAL_FATAL(m->strict_timer, 0);
+        lab_hurry(m->strict_timer);
+        CU_ASSERT_TRUE(lab_wait(lab, is_forgotten, m));
+        CU_ASSERT_EQUAL(m->n_strict_tries, 2);
+        CU_ASSERT_TRUE(sami_firewall_get(lab->collector->firewall, &s.key, 1, &found, &is_found, NULL) && is_found);
+        CU_ASSERT_EQUAL((found.tcp_flags[0] | found.tcp_flags[1]) & SAMI_TCP_FLAG_BE_LIBERAL, 0);
+        CU_ASSERT_EQUAL(lab_count_files(lab, ".ledger"), 0);
+        end();
+    }
+}
+
+/* The kernel has taken an expectation of a flow that was here, and says no more; what it is known by was never heard. */
+static void
+test_expectation(void)
+{
+    SamiSession master = lab_flow(0);
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &master };
+    SamiRecord record = { .kind = SAMI_RECORD_EXPECTATION };
+    begin();
+    master.has |= SAMI_HAS_HELPER;
+    g_strlcpy(master.helper, "ftp", sizeof master.helper);
+    CU_ASSERT_TRUE_FATAL(sami_firewall_apply(lab->collector->firewall, &op, 1, NULL) && op.result == 0);
+    LabPeer *peer = lab_begin(lab, 1, 1);
+    CU_ASSERT_EQUAL(migration(1)->apply->n_merged, 1);
+    record.expectation = (SamiExpectation){ .key = master.key, .master = master.key, .action = SAMI_ACTION_CREATED, .timeout_s = 100 };
+    record.expectation.key.orig.src_port = 0;
+    record.expectation.key.orig.dst_port = 40000;
+    memset(record.expectation.mask_src.octets, 0xff, 4);
+    lab_add(peer, &record);
+    lab_mark(peer, SAMI_MARKER_FREEZE, 1);
+    sami_firewall_fake_fail(lab->collector->firewall, 4, 1); /* lenient, the master, what it has, the creation; not its time */
+    expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
+    CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
+    CU_ASSERT_EQUAL(migration(1)->removal.n_expectations_left, 1);
+    CU_ASSERT_EQUAL(migration(1)->removal.n_restored, 1);
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 1);
+    end();
+}
+
 /* Nobody knows how much room there is, so there is none. */
 static void
 test_room(void)
 {
-    begin("");
+    begin();
     sami_firewall_fake_fail(lab->collector->firewall, 0, 1);
     LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
     CU_ASSERT_EQUAL_FATAL(peer->answers->len, 1);
@@ -421,7 +547,7 @@ test_room(void)
 static void
 test_passed_on(void)
 {
-    begin("");
+    begin();
     LabPeer *first = lab_begin(lab, 1, 3);
     lab_begin(lab, 2, 3);
     SamiCollectorMigration *a = migration(1), *b = migration(2);
@@ -444,7 +570,7 @@ test_passed_on(void)
 static void
 test_taken_over(void)
 {
-    begin("");
+    begin();
     lab_begin(lab, 1, 3);
     LabPeer *second = lab_begin(lab, 2, 3);
     ready(second, 3);
@@ -482,7 +608,7 @@ test_restart(void)
 {
     SamiSession ours = lab_flow(0);
     SamiOp op = { .kind = SAMI_OP_CREATE, .session = &ours };
-    begin("");
+    begin();
     CU_ASSERT_TRUE_FATAL(sami_firewall_apply(lab->collector->firewall, &op, 1, NULL) && op.result == 0);
     CU_ASSERT_TRUE(sami_firewall_fake_change(lab->collector->firewall, &ours.key, make_strict));
     LabPeer *peer = lab_begin(lab, 1, 3);
@@ -510,7 +636,7 @@ test_restart(void)
 static void
 test_unreadable(void)
 {
-    begin("");
+    begin();
     lab_begin(lab, 1, 3);
     g_autofree gchar *path = g_build_filename(lab->journal, "02000000000000000000000000000000.ledger", NULL);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, "no ledger", -1, NULL));
@@ -527,7 +653,7 @@ test_unreadable(void)
 static void
 test_thaw_in_doubt(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     SamiCollectorMigration *m = migration(1);
     ready(peer, 3);
@@ -552,7 +678,7 @@ test_thaw_in_doubt(void)
 static void
 test_silent(void)
 {
-    begin("");
+    begin();
     LabPeer *peer = lab_begin(lab, 1, 3);
     SamiCollectorSession *session = migration(1)->session;
     make_deaf(peer);
@@ -580,7 +706,7 @@ test_silent(void)
 static void
 test_many_refusals(void)
 {
-    begin("");
+    begin();
     for (guint i = 0; i < 70; i++)
         lab_connect(lab, (guint8) i, SAMI_OPENING_RESUME);
     CU_ASSERT_EQUAL(lab->collector->refused_messages[SAMI_REASON_RESUME_UNAVAILABLE], 70);
@@ -590,7 +716,7 @@ test_many_refusals(void)
     CU_ASSERT_EQUAL(n, 60);
     lab->collector->log_began_us = g_get_monotonic_time() - 61 * G_USEC_PER_SEC;
     sami_collector_sessions_watch(lab->collector);
-    CU_ASSERT_TRUE(lab_was_told(lab, "10 more sessions were refused in the last minute"));
+    CU_ASSERT_TRUE(lab_was_told(lab, "10 more sessions were refused or broke in the last minute"));
     CU_ASSERT_EQUAL(lab->collector->n_logged, 0);
     end();
 }
@@ -612,6 +738,10 @@ main(void)
         { "a full ledger", test_ledger_full },
         { "a full ledger at the freeze marker", test_ledger_full_at_freeze },
         { "a replication", test_replication },
+        { "a read-back", test_read_back },
+        { "after the decision", test_decided },
+        { "strict again", test_strict },
+        { "an expectation", test_expectation },
         { "no headroom", test_room },
         { "two migrations, an abort", test_passed_on },
         { "two migrations, a decision", test_taken_over },

@@ -305,6 +305,7 @@ static const Bad bad[] = {
     {"{\"cmd\":\"echo\",\"mark\":1.5}", 2, "not a number"},
     {"{\"cmd\":\"echo\",\"mark\":1e311}", 2, "too large"},
     {"{\"cmd\":\"echo\",\"vm\":[-1e400]}", 2, "too large"},
+    {"{\"cmd\":\"echo\",\"mark\":1e17}", 2, "too large"},
     {"{\"cmd\":\"echo\",\"colour\":\"red\"}", 2, "no member \"colour\""},
     {"{\"a\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "deeply"},
     {"{\"cmd\":/*\"*/[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", 2, "whole object"},

@@ -190,6 +190,34 @@ test_reload(void)
     close(fd), close(fds[0]), close(fds[1]);
 }
 
+/* What goes with RELOAD cannot be read, or is more than the other process takes: the old peers stay, and it is told which file it is about. */
+static void
+test_reload_write(void)
+{
+    GError *error = NULL;
+    g_autofree gchar *text = g_strnfill(17 * 1024 * 1024, 'a');
+    gchar *large = put("large.pem", text, 0600);
+    SamiPeer peers[] = { { .name = "fw2.example", .certificate_file = large }, { .name = "fw3.example", .certificate_file = "/nowhere/fw3.pem" } };
+    SamiNetworkConfig config = { .peers = g_ptr_array_new() };
+    for (guint i = 0; i < G_N_ELEMENTS(peers); i++)
+        g_ptr_array_add(config.peers, &peers[i]);
+    CU_ASSERT_EQUAL(sami_reload_write(&config, &error), -1);
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "peer fw3.example: /nowhere/fw3.pem");
+    peers[1].certificate_file = large;
+    CU_ASSERT_EQUAL(sami_reload_write(&config, &error), -1);
+    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "File too large");
+    g_ptr_array_set_size(config.peers, 1);
+    config.ca_file = "/nowhere/ca.pem";
+    CU_ASSERT_EQUAL(sami_reload_write(&config, &error), -1);
+    expect(error, SAMI_ERROR_CONFIG, "tls-ca: /nowhere/ca.pem");
+    config.ca_file = NULL;
+    int fd = sami_reload_write(&config, NULL);
+    CU_ASSERT_TRUE(fd >= 0);
+    close(fd);
+    g_ptr_array_unref(config.peers);
+    gone(large);
+}
+
 /* A file that a reload names, where this process may not look: the sandbox of a daemon is a directory of somebody else here. */
 static void
 test_out_of_reach(void)
@@ -414,6 +442,7 @@ main(void)
         { "shim", test_shim },           { "templates", test_templates }, { "the kernel's answers", test_kernel_answers },
         { "room", test_room },           { "two signers", test_signers },
         { "addresses", test_addresses }, { "no sockets", test_sockets },  { "a reload", test_reload },
+        { "a reload that is not written", test_reload_write },
         { "out of reach", test_out_of_reach }, { "disk", test_sync },
     };
     return sami_test_main("refusals", tests, G_N_ELEMENTS(tests), set_up, tear_down);

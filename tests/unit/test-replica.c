@@ -47,6 +47,7 @@ begin(void)
     apply = sami_replica_new(90, origin, NULL, budget);
     sami_apply_set_vm(apply, &vm, 1);
     apply->replica->n_peers = 1;
+    apply->replica->is_peer = TRUE;
     apply->firewall = firewall;
     apply->others = others;
     g_ptr_array_add(others, apply);
@@ -200,6 +201,55 @@ test_masters(void)
     end();
 }
 
+/* Brought before a restart by another peer, which has not come again: translated to another VM, so not one that this peer has brought. */
+static void
+test_inherited_of_others(void)
+{
+    SamiSession mine = flow(1, SAMI_ACTION_CREATED), other, found;
+    SamiOp op = { .kind = SAMI_OP_CREATE, .session = &other };
+    gboolean is_found = FALSE;
+    begin();
+    mine.key.orig = (SamiTuple){ .src = { { 198, 51, 100, 1 } }, .dst = { { 192, 0, 2, 9 } }, .src_port = 1000, .dst_port = 80 };
+    sami_flow_key_mirror(&mine.key, &mine.reply);
+    other = mine;
+    mine.reply.src = vm.address;
+    other.reply.src = (SamiAddress){ { 10, 0, 0, 77 } };
+    other.mark = 9;
+    sami_origin_add(origin, &other.key);
+    CU_ASSERT_TRUE(sami_firewall_apply(world, &op, 1, NULL) && op.result == 0);
+    say(&mine, 1);
+    mine.action = SAMI_ACTION_DELETED;
+    say(&mine, 1);
+    CU_ASSERT_TRUE(sami_firewall_get(world, &mine.key, 1, &found, &is_found, NULL));
+    CU_ASSERT_TRUE(is_found && found.mark == 9);
+    CU_ASSERT_EQUAL(apply->replica->n_kept, 1);
+    end();
+}
+
+/* What is left from before a restart is over when every peer has spoken, and for the end of another VM's stream it is not over at all. */
+static void
+test_left_of_others(void)
+{
+    const SamiPrefix another = { .address = { { 10, 0, 0, 14 } }, .family = 4, .length = 32 };
+    static const struct {
+        guint n_peers;
+        gboolean is_peer, is_its_vm, stays;
+    } rows[] = { { 0, FALSE, FALSE, TRUE }, { 1, FALSE, TRUE, TRUE }, { 0, FALSE, TRUE, FALSE }, { 1, TRUE, TRUE, FALSE } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        SamiSession left = flow(1, SAMI_ACTION_CREATED), found;
+        begin();
+        make_ours(1);
+        sami_origin_add(origin, &left.key);
+        apply->replica->n_peers = rows[i].n_peers;
+        apply->replica->is_peer = rows[i].is_peer;
+        sami_apply_set_vm(apply, rows[i].is_its_vm ? &vm : &another, 1);
+        run(SAMI_JOB_EPOCH_BEGIN);
+        run(SAMI_JOB_EPOCH_END);
+        CU_ASSERT_EQUAL(get(1, &found), rows[i].stays);
+        end();
+    }
+}
+
 static void
 test_ours(void)
 {
@@ -285,7 +335,9 @@ test_restart(void)
     origin = sami_origin_new(path, NULL);
     CU_ASSERT_EQUAL(sami_origin_n(origin), 2);
     apply = sami_replica_new(90, origin, NULL, budget);
+    sami_apply_set_vm(apply, &vm, 1);
     apply->replica->n_peers = 1;
+    apply->replica->is_peer = TRUE;
     apply->firewall = firewall;
     apply->others = others;
     g_ptr_array_add(others, apply);
@@ -361,9 +413,105 @@ test_origin(void)
     end();
 }
 
+/* Its time was over here: what the peer still has comes again, and what it has not goes without a word. */
+static void
+test_vanished(void)
+{
+    SamiSession found, s = flow(1, SAMI_ACTION_UPDATE);
+    begin();
+    say_one(1, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    s.mark = 5;
+    say(&s, 1);
+    CU_ASSERT_TRUE(get(1, &found) && found.mark == 5);
+    CU_ASSERT_EQUAL(apply->n_held, 1);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    say_one(1, SAMI_ACTION_DELETED);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    CU_ASSERT_FALSE(is_the_peers(1));
+    run(SAMI_JOB_EPOCH_BEGIN); /* an epoch sees it as well: one has gone, another one lives here */
+    say_one(2, SAMI_ACTION_CREATED);
+    say_one(3, SAMI_ACTION_CREATED);
+    s = flow(2, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+    s = flow(3, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_touch(world, &s.key, 0, 100));
+    run(SAMI_JOB_EPOCH_END);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    CU_ASSERT_EQUAL(apply->replica->n_passed, 1);
+    CU_ASSERT_TRUE(get(3, &found));
+    CU_ASSERT_FALSE(is_the_peers(2) || is_the_peers(3));
+    end();
+}
+
+/* A VM that is moved to the standby: from READY on its flows are not the other firewall's, whatever that says of them. */
+static void
+test_moved_here(void)
+{
+    SamiBudget *all = sami_budget_new();
+    SamiSession found, s = flow(1, SAMI_ACTION_UPDATE);
+    SamiApplyItem item = { .session = flow(1, SAMI_ACTION_CREATED) };
+    begin();
+    SamiApply *move = sami_apply_new(60, all, budget);
+    g_ptr_array_add(others, move);
+    move->firewall = firewall;
+    move->others = others;
+    move->batch = sami_apply_batch_new();
+    say_one(1, SAMI_ACTION_CREATED);
+    g_autofree guint8 *messages = sami_apply_build(&item, 1, 60, FALSE);
+    CU_ASSERT_TRUE(sami_apply_records(move, &item, 1, 1, 0, NULL));
+    CU_ASSERT_EQUAL(move->n_merged, 1);
+    CU_ASSERT_TRUE(sami_apply_freeze(move, NULL));
+    CU_ASSERT_EQUAL(move->n_held, 1);
+    CU_ASSERT_EQUAL(apply->n_held, 0);
+    s.mark = 5;
+    say(&s, 1);
+    CU_ASSERT_TRUE(get(1, &found) && found.mark == 1);
+    CU_ASSERT_EQUAL(apply->replica->n_passed, 1);
+    CU_ASSERT_FALSE(is_the_peers(1));
+    say_one(1, SAMI_ACTION_DELETED);
+    CU_ASSERT_TRUE(get(1, &found));
+    sami_apply_batch_free(move->batch);
+    sami_apply_free(move);
+    end();
+    sami_budget_unref(all);
+}
+
+/* Two peers, and one of them is taken over: what is of the other one stays the other one's. */
+static void
+test_two(void)
+{
+    SamiSession s = flow(1, SAMI_ACTION_CREATED);
+    begin();
+    SamiApply *first = apply, *second = sami_replica_new(90, origin, NULL, budget);
+    second->firewall = firewall;
+    second->others = others;
+    g_ptr_array_add(others, second);
+    say_one(1, SAMI_ACTION_CREATED);
+    apply = second;
+    say_one(2, SAMI_ACTION_CREATED);
+    say_one(1, SAMI_ACTION_CREATED); /* both have it: it is the first one's */
+    CU_ASSERT_EQUAL(second->n_held, 1);
+    CU_ASSERT_EQUAL(second->replica->n_kept, 1);
+    apply = first;
+    run(SAMI_JOB_TAKEOVER);
+    CU_ASSERT_FALSE(sami_origin_contains(origin, &s.key));
+    s = flow(2, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_origin_contains(origin, &s.key));
+    say_one(1, SAMI_ACTION_DELETED); /* it says nothing about ours any more */
+    CU_ASSERT_TRUE(get(1, &s));
+    sami_apply_free(second);
+    end();
+}
+
 static const SamiTest tests[] = {
+    { "a flow whose time was over", test_vanished },
+    { "a flow that is moved here", test_moved_here },
+    { "one of two is taken over", test_two },
     { "the table follows the peer's", test_follow },
     { "what is ours stays ours", test_ours }, { "masters", test_masters },
+    { "what another peer had brought", test_inherited_of_others },
+    { "what is left of others", test_left_of_others },
     { "takeover", test_takeover },
     { "a backup takes the other's state for its own", test_yield },
     { "a restart of the daemon", test_restart },

@@ -8,6 +8,7 @@
 #include "tests/unit/harness.h"
 #include "transport/dtls-gate.h"
 #include "transport/sctp.h"
+#include "transport/sctp-lanes.h"
 #include "transport/sctp-udp.h"
 
 static gsize
@@ -219,22 +220,61 @@ test_peers(void)
 }
 
 /* A datagram, and the answer to it from the very address that it was sent to. */
-/* Who is not trusted finds no room when there is none, and is counted. */
+/* Lanes take turns, each has its own bound, and what waits comes out as it came in. */
 static void
-check_strangers(SamiSctpUdp *udp, int client, guint64 peer)
+test_lanes(void)
 {
-    gboolean is_stranger = FALSE;
+    enum { MANY = 1000 };
+    g_autoptr(SamiSctpLanes) lanes = sami_sctp_lanes_new();
+    static const guint8 packet[20000];
+    const guint8 *taken;
+    guint64 peer, sum = 0;
+    gsize n;
+    guint n_put = 0, n_taken = 0;
+    CU_ASSERT(sami_sctp_lanes_is_empty(lanes) && !sami_sctp_lanes_take(lanes, &peer, &taken, &n));
+    while (n_put < MANY && !(sami_sctp_lanes_full(lanes) & 1 << 3))
+        sami_sctp_lanes_put(lanes, 3, n_put++, packet, 12);
+    CU_ASSERT_EQUAL(n_put, SAMI_SCTP_LANE_DATAGRAMS);
+    CU_ASSERT_EQUAL(sami_sctp_lanes_full(lanes), 1 << 3);
+    sami_sctp_lanes_put(lanes, 63, MANY, packet, 13);
+    for (guint i = 0; i < 2; i++) /* the honest one does not wait behind the others */
+        CU_ASSERT(sami_sctp_lanes_take(lanes, &peer, &taken, &n) && (peer == MANY ? n == 13 : peer == 0 && n == 12) && (sum += peer) <= MANY);
+    CU_ASSERT_EQUAL(sum, MANY);
+    CU_ASSERT_EQUAL(sami_sctp_lanes_full(lanes), 0);
+    while (sami_sctp_lanes_take(lanes, &peer, &taken, &n))
+        CU_ASSERT_EQUAL(peer, ++n_taken);
+    CU_ASSERT_EQUAL(n_taken, n_put - 1);
+    for (n_put = 0; n_put < MANY && !sami_sctp_lanes_full(lanes); n_put++)
+        sami_sctp_lanes_put(lanes, 0, 1, packet, sizeof(packet));
+    CU_ASSERT_EQUAL(n_put, SAMI_SCTP_LANE_OCTETS / sizeof(packet) + 1);
+}
+
+/* Each rank has its own room, those that are trusted always; what finds none is counted. */
+static void
+check_ranks(SamiSctpUdp *udp, int client, guint64 peer)
+{
+    static const struct {
+        SamiSctpRank rank, full;
+        gssize n;
+    } cases[] = { { SAMI_SCTP_STRANGER, SAMI_SCTP_KNOWN, 13 }, { SAMI_SCTP_STRANGER, SAMI_SCTP_STRANGER, 0 }, { SAMI_SCTP_KNOWN, SAMI_SCTP_STRANGER, 13 },
+                  { SAMI_SCTP_KNOWN, SAMI_SCTP_KNOWN, 0 },     { SAMI_SCTP_TRUSTED, SAMI_SCTP_KNOWN, 13 } };
+    SamiSctpRank rank, before = SAMI_SCTP_STRANGER;
     guint8 buffer[64];
-    guint64 from = 0, n_odd = sami_sctp_udp_dropped(udp).n_strange;
-    for (guint i = 0; i < 4; i++) {
-        gboolean is_trusted = i == 1 || i == 2;
-        if (i == 1 || i == 3)
-            sami_sctp_udp_trust(udp, peer, is_trusted);
+    guint lane;
+    guint64 n_odd = sami_sctp_udp_dropped(udp).n_strange;
+    for (guint i = 0; i < G_N_ELEMENTS(cases); before = cases[i++].rank) {
+        guint64 full[SAMI_SCTP_TRUSTED] = { 0 }, from = peer;
+        full[cases[i].full] = G_MAXUINT64;
+        if (cases[i].rank > before && cases[i].rank == SAMI_SCTP_KNOWN)
+            CU_ASSERT(sami_sctp_udp_hold(udp, peer));
+        if (cases[i].rank > before && cases[i].rank == SAMI_SCTP_TRUSTED)
+            sami_sctp_udp_trust(udp, peer, TRUE);
         CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), FALSE, &from, &is_stranger), is_trusted ? 13 : 0);
-        CU_ASSERT_EQUAL(is_stranger, !is_trusted);
+        CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), full, &from, &rank, &lane), cases[i].n);
+        CU_ASSERT(rank == cases[i].rank && from == peer && lane < SAMI_SCTP_LANES);
     }
-    CU_ASSERT_EQUAL(from, peer);
+    sami_sctp_udp_trust(udp, peer, FALSE);
+    sami_sctp_udp_release(udp, peer);
     CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_lost, 2);
     CU_ASSERT_EQUAL(sami_sctp_udp_dropped(udp).n_strange, n_odd);
 }
@@ -247,7 +287,9 @@ round_trip(const gchar *host, int family)
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
     socklen_t length = sizeof(bound);
     guint64 peer = 0;
-    gboolean is_stranger = FALSE;
+    const guint64 none_full[SAMI_SCTP_TRUSTED] = { 0 };
+    SamiSctpRank rank;
+    guint lane;
     guint8 buffer[64];
     int fd = sami_sctp_udp_open((const struct sockaddr *) &any, sizeof(any), NULL), client = socket(family, SOCK_DGRAM, 0);
     if (fd < 0 || client < 0 || getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
@@ -259,14 +301,14 @@ round_trip(const gchar *host, int family)
     CU_ASSERT_FATAL(connect(client, family == AF_INET ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6,
                             family == AF_INET ? sizeof(v4) : sizeof(v6)) == 0);
     CU_ASSERT_EQUAL(send(client, "", 0, 0), 0);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 0);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), 0);
     CU_ASSERT_EQUAL(send(client, "twelve octets", 13, 0), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), 13);
-    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), TRUE, &peer, &is_stranger), -1);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), 13);
+    CU_ASSERT_EQUAL(sami_sctp_udp_receive(udp, buffer, sizeof(buffer), none_full, &peer, &rank, &lane), -1);
     CU_ASSERT_EQUAL(sami_sctp_udp_send(udp, peer, (const guint8 *) "back", 4), 0);
     CU_ASSERT_EQUAL(recv(client, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
     CU_ASSERT(sami_sctp_udp_mtu(udp, peer) >= 1280 - 48);
-    check_strangers(udp, client, peer);
+    check_ranks(udp, client, peer);
     close(client);
     sami_sctp_udp_free(udp);
 }
@@ -316,6 +358,7 @@ static const SamiTest tests[] = {
     { "UDP peers are bounded", test_peers },
     { "backends", test_backends },
     { "answers come from where was asked", test_round_trip },
+    { "strangers wait in lanes", test_lanes },
 };
 
 int
