@@ -221,7 +221,7 @@ sami_replication_ended(SamiReplication *r, const gchar *why)
     r->ended = r->stream;
     r->stream = NULL;
     r->asked_us = 0;
-    r->is_in_step = FALSE;
+    r->is_in_step = r->is_resync_due = FALSE;
     drop_syncs(r, G_MAXUINT64, SAMI_EXIT_FAILED, "the stream to the standby has ended");
     if (r->cycle_timer)
         g_source_remove(r->cycle_timer);
