@@ -36,7 +36,7 @@ sami_collector_session_drop(SamiCollectorSession *session)
     if (session->migration)
         sami_collector_migration_detach(session->migration);
     session->migration = NULL;
-    g_idle_add(free_later, session);
+    sami_idle_add(free_later, session);
 }
 
 /* Whatever is later than this would be refused as too late, here or there, so nobody waits longer for it. */

@@ -52,3 +52,9 @@ sami_fd_source_watch(GSource *source, int fd, GIOCondition condition, gpointer *
         own->tag = g_source_add_unix_fd(source, fd, condition);
     *tag = own->tag;
 }
+
+guint
+sami_idle_add(GSourceFunc func, gpointer user_data)
+{
+    return g_idle_add_full(G_PRIORITY_DEFAULT, func, user_data, NULL);
+}

@@ -1,5 +1,5 @@
 /* `diff`: what differs between this firewall's connection table and a peer's, or between two that were saved. */
-#include "ctl/ctl.h"
+#include "ctl/enrol.h"
 
 #include <string.h>
 
@@ -8,6 +8,8 @@
 #define HEAD "# samictl table 1\n"
 #define DIFFER 20 /* exit code, as of check: to be looked at */
 #define SHOWN 100u
+#define LINE_OCTETS 512u   /* of a flow, at most */
+#define FLOWS_MIN 65536u
 
 typedef struct {
     GHashTable *flows; /* flow -> the rest of its line */
@@ -129,28 +131,39 @@ load(Table *table, const gchar *path, GError **error)
     return g_file_get_contents(path, &text, &length, error) && parse(table, text, length, error);
 }
 
+/* Octets of a table that is as large as ours may become. */
+static gsize
+table_max(void)
+{
+    g_autofree gchar *text = NULL;
+    guint64 n = g_file_get_contents("/proc/sys/net/netfilter/nf_conntrack_max", &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+    return (gsize)CLAMP(n, FLOWS_MIN, G_MAXINT / LINE_OCTETS) * LINE_OCTETS;
+}
+
+/* The far end is not believed: it has no more memory of ours than its table needs, and no word with the terminal. */
 static gboolean
 fetch(Table *table, const gchar *host, GError **error)
 {
-    g_auto(GStrv) words = ctl_ssh(host, "--with", NULL, FALSE, error);
+    static const gchar *const words[] = {"samictl", "diff", "--save", "-", NULL};
+    g_auto(GStrv) ssh = ctl_ssh(host, "--with", NULL, FALSE, error);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
-    g_autofree gchar *text = NULL;
-    gint status = 0;
+    g_autoptr(GString) out = g_string_new(NULL), err = g_string_new(NULL);
+    gint code = 0;
     table_init(table, host);
-    if (!words)
+    if (!ssh)
         return FALSE;
-    for (guint i = 0; words[i]; i++)
-        g_ptr_array_add(argv, words[i]);
-    const gchar *const call[] = {"samictl", "diff", "--save", "-", NULL};
-    for (guint i = 0; i < G_N_ELEMENTS(call); i++)
-        g_ptr_array_add(argv, (gpointer)call[i]);
-    if (!g_spawn_sync(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_CHILD_INHERITS_STDIN, NULL, NULL, &text, NULL, &status,
-                      error) ||
-        !g_spawn_check_wait_status(status, error)) {
+    for (guint i = 0; ssh[i]; i++)
+        g_ptr_array_add(argv, ssh[i]);
+    for (guint i = 0; i < G_N_ELEMENTS(words); i++)
+        g_ptr_array_add(argv, (gpointer)words[i]);
+    if (!ctl_ssh_collect((gchar *const *)argv->pdata, NULL, table_max(), out, err, &code, error)) {
         g_prefix_error(error, "%s: ", host);
         return FALSE;
     }
-    return parse(table, text, strlen(text), error);
+    if (code == 0)
+        return parse(table, out->str, out->len, error);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: its samictl, or ssh, ended with exit status %d", host, code);
+    return FALSE;
 }
 
 /* The fields that differ; who owns a flow differs by right. (transfer full) NULL: none */

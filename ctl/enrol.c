@@ -51,6 +51,7 @@ typedef struct {
     int fds[3]; /* -1: closed */
     const gchar *input;
     GString *said[3]; /* [1], [2] */
+    gsize max;        /* octets of both */
 } Pipes;
 
 static void
@@ -97,7 +98,7 @@ transfer(Pipes *pipes)
         for (guint i = 1; i < 3; i++)
             if (polled[i].revents)
                 read_pipe(pipes, i);
-        if (pipes->said[1]->len + pipes->said[2]->len > OUTPUT_MAX)
+        if (pipes->said[1]->len + pipes->said[2]->len > pipes->max)
             return FALSE;
     }
     return TRUE;
@@ -134,19 +135,15 @@ make_argv(const CtlSshUrl *url, const gchar *const *words, GError **error)
     return argv;
 }
 
-gchar *
-ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input, gint *ret_code, GError **error)
+gboolean
+ctl_ssh_collect(gchar *const *argv, const gchar *input, gsize max, GString *out, GString *err, gint *ret_code, GError **error)
 {
-    g_autoptr(GPtrArray) argv = make_argv(url, words, error);
-    g_autoptr(GString) out = g_string_new(NULL), err = g_string_new(NULL);
-    Pipes pipes = {.fds = {-1, -1, -1}, .input = input, .said = {NULL, out, err}};
+    Pipes pipes = {.fds = {-1, -1, -1}, .input = input, .said = {NULL, out, err}, .max = max};
     GPid pid = 0;
     int status = 0;
-    if (!argv)
-        return NULL;
-    if (!g_spawn_async_with_pipes(NULL, (gchar **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, ctl_die_together, NULL, &pid,
+    if (!g_spawn_async_with_pipes(NULL, (gchar **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, ctl_die_together, NULL, &pid,
                                   input ? &pipes.fds[0] : NULL, &pipes.fds[1], &pipes.fds[2], error))
-        return NULL;
+        return FALSE;
     for (guint i = 0; i < 3; i++)
         if (pipes.fds[i] >= 0)
             g_unix_set_fd_nonblocking(pipes.fds[i], TRUE, NULL);
@@ -160,10 +157,23 @@ ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input,
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     g_string_replace(err, "\r\n", "\n", 0); /* as ssh itself writes */
-    ctl_say(stderr, "%s", err->str);
+    if (is_whole)
+        ctl_say(stderr, "%s", err->str);
     *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : CTL_SSH_FAILED;
     if (!is_whole)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "%s says more than samictl ever does; nothing was taken from it", url->host);
+        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "it says more than samictl ever does; nothing was taken from it");
+    return is_whole;
+}
+
+gchar *
+ctl_ssh_run(const CtlSshUrl *url, const gchar *const *words, const gchar *input, gint *ret_code, GError **error)
+{
+    g_autoptr(GPtrArray) argv = make_argv(url, words, error);
+    g_autoptr(GString) out = g_string_new(NULL), err = g_string_new(NULL);
+    if (!argv)
+        return NULL;
+    if (!ctl_ssh_collect((gchar *const *)argv->pdata, input, OUTPUT_MAX, out, err, ret_code, error))
+        g_prefix_error(error, "%s: ", url->host);
     else if (*ret_code == CTL_SSH_FAILED)
         explain(url, err->str, error);
     else

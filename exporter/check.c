@@ -281,7 +281,7 @@ static void
 let_go(SamiCheck *check)
 {
     if (!check->idle)
-        check->idle = g_idle_add(on_over, check);
+        check->idle = sami_idle_add(on_over, check);
 }
 
 static void

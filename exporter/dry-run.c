@@ -82,9 +82,12 @@ static gboolean
 on_timeout(gpointer user_data)
 {
     SamiDryRun *run = user_data;
+    const gchar *text = run->state == ASKED  ? "no answer within the lease"
+                        : run->state == BOUND ? "it has not taken all sessions within the lease"
+                                              : "no answer to the hello within max-delay";
     run->timer = 0;
     run->exporter->n_answers_missing++;
-    end(run, SAMI_DRY_RUN_SILENT, SAMI_REASON_NONE, run->state == ASKED ? "no answer within the lease" : "no answer to the hello within max-delay");
+    end(run, SAMI_DRY_RUN_SILENT, SAMI_REASON_NONE, text);
     close_socket(run);
     return G_SOURCE_REMOVE;
 }
@@ -244,6 +247,7 @@ on_hello_reply(SamiDryRun *run, const SamiHelloReply *reply)
         sami_session_socket_send(run->socket, SAMI_FRAME_CLOSE, NULL, 0, NULL);
         return;
     }
+    wait_for(run, run->config->lease_s * 1000); /* as long as an honest one waits for them (PROTOCOL §3) */
     say_begin(run);
     if (run->state == BOUND)
         run->ops.bound(sami_dry_run_skew(run->hello_s, now_s(), run->export_s), run->user_data);

@@ -106,7 +106,7 @@ sami_kinds_run(SamiMigration *m, SamiPass pass, void (*done)(SamiMigration *m))
     begin_kind(kinds, 0);
     if (kinds->at == N_KINDS)
         return FALSE;
-    kinds->idle = g_idle_add(on_turn, m);
+    kinds->idle = sami_idle_add(on_turn, m);
     return TRUE;
 }
 
@@ -126,7 +126,7 @@ void
 sami_kinds_update(SamiMigration *m)
 {
     if (m->kinds && m->kinds->at < N_KINDS && !m->kinds->idle && !sami_link_is_full(m))
-        m->kinds->idle = g_idle_add(on_turn, m);
+        m->kinds->idle = sami_idle_add(on_turn, m);
 }
 
 void

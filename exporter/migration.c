@@ -52,7 +52,7 @@ on_cleanup(gpointer user_data)
     if (m->state != SAMI_STATE_DONE && m->state != SAMI_STATE_ABORTED) /* those two still drain their last Message */
         sami_link_stop(m);
     if (sami_exporter_is_over(m->state) && !m->socket)
-        g_idle_add(sami_migration_drained, m);
+        sami_idle_add(sami_migration_drained, m);
     return G_SOURCE_REMOVE;
 }
 
@@ -70,7 +70,7 @@ advance(SamiMigration *m, SamiExporterEvent event)
         m->exporter->n_results[state]++;
         m->exporter->n_not_vm_end += m->n_not_vm_end;
         /* From the idle loop: this may run inside a callback of what is cleaned up. */
-        g_idle_add(on_cleanup, m);
+        sami_idle_add(on_cleanup, m);
         if (m->replication)
             sami_replication_ended(m->replication, m->error);
     }
@@ -241,7 +241,7 @@ on_source_record(const SamiSession *s, SamiAction action, gpointer user_data)
     else if (m->lenient)
         sami_lenient_see(m, &record.session);
     if (action == SAMI_ACTION_DELETED && !m->overflow && sami_link_is_overfull(m))
-        m->overflow = g_idle_add(on_overflow, m);
+        m->overflow = sami_idle_add(on_overflow, m);
     if (m->purge && m->state == SAMI_STATE_SETTLE && !m->has_final && action == SAMI_ACTION_CREATED)
         sami_purge_see(m->purge, s);
     if (m->marker_counter && (action == SAMI_ACTION_UPDATE || is_missed(m, s)))
@@ -761,9 +761,11 @@ on_refusal(SamiMigration *m, const SamiRefusal *refusal)
     /* It waited too long on the way, behind a collector that was slow. The end of the session follows; a new one brings what was not taken
      * again, under a signature of then. */
     if (refusal->reason == SAMI_REASON_TOO_LATE && m->is_bound) {
+        if (m->hello_timer) /* it was to be the last word */
+            return;
         g_warning("%.8s: %s", m->hex, text);
-        if (!m->hello_timer) /* a collector that does not end it has no more time than for a hello */
-            m->hello_timer = g_timeout_add((guint) m->stream->max_delay_ms + 1, on_session_over, m);
+        /* a collector that does not end it has no more time than for a hello */
+        m->hello_timer = g_timeout_add((guint) m->stream->max_delay_ms + 1, on_session_over, m);
         return;
     }
     /* Said instead of READY, which would have come before it: the collector has begun to roll back. */

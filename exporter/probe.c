@@ -39,7 +39,7 @@ let_go(gpointer user_data)
 {
     SamiProbe *probe = user_data;
     if (!probe->idle)
-        probe->idle = g_idle_add(on_over, probe);
+        probe->idle = sami_idle_add(on_over, probe);
 }
 
 static void

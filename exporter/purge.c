@@ -209,7 +209,7 @@ sami_purge_run(SamiMigration *m, const SamiReceipt *final)
         m->n_kept_unconfirmed += m->purge->items->len;
         g_array_set_size(m->purge->items, 0);
     }
-    m->purge->timer = g_idle_add(on_turn, m);
+    m->purge->timer = sami_idle_add(on_turn, m);
 }
 
 void

@@ -12,6 +12,7 @@
 #define DOWN_US 3000000          /* without an answer: the alarm */
 #define LOST_US 10000000         /* … the session is given up, long before TCP would */
 #define RETRY_MIN_MS 1000u
+#define RESYNC_US 1000000        /* between dumps that the standby asks for, at least */
 #define DUMP_SHARE 20            /* a dump takes at most a twentieth of the time */
 
 /* Somebody waits until all standbys have what was there when they asked. */
@@ -35,6 +36,9 @@ struct SamiReplication {
     gboolean is_stopping;
     gboolean has_warned;         /* of a conntrackd that was started beside it */
     gboolean is_dump_due;        /* the filter has changed */
+    gboolean is_resync_due;      /* the standby has asked for a dump: … */
+    gint64 resync_us;            /* … not before this, however often it asks */
+    gint64 took_us;              /* the last dump */
     SamiFilter *filter;          /* there while there is a stream */
     SamiMigration *stream;       /* (nullable) */
     SamiMigration *ended;        /* (nullable) to be freed, not from inside its own calls */
@@ -217,7 +221,7 @@ sami_replication_ended(SamiReplication *r, const gchar *why)
     r->ended = r->stream;
     r->stream = NULL;
     r->asked_us = 0;
-    r->is_in_step = FALSE;
+    r->is_in_step = r->is_resync_due = FALSE;
     drop_syncs(r, G_MAXUINT64, SAMI_EXIT_FAILED, "the stream to the standby has ended");
     if (r->cycle_timer)
         g_source_remove(r->cycle_timer);
@@ -262,6 +266,7 @@ sami_replication_dumped(SamiReplication *r, gint64 took_us)
     guint lease_s = r->stream->peer_lease_s ? MIN(r->stream->peer_lease_s, r->exporter->config->lease_s) : r->exporter->config->lease_s;
     guint ms = (guint) MAX((gint64) lease_s * 1000 / 3, took_us / 1000 * DUMP_SHARE);
     r->n_dumps++;
+    r->took_us = took_us;
     warn_of_other(r);
     if (r->cycle_timer)
         g_source_remove(r->cycle_timer);
@@ -274,14 +279,19 @@ sami_replication_overrun(SamiReplication *r)
     r->n_overruns++;
 }
 
+static gboolean
+is_overdue(const SamiReplication *r, gint64 now_us)
+{
+    return r->asked_us && now_us - r->asked_us > DOWN_US;
+}
+
 void
 sami_replication_answered(SamiReplication *r, const SamiReceipt *receipt)
 {
     gint64 now_us = g_get_monotonic_time();
     r->heard_us = now_us;
     if (receipt->phase == SAMI_RECEIPT_RESYNC) {
-        g_message("replication to %s: it asks for everything anew", r->peer);
-        sami_migration_redump(r->stream);
+        r->is_resync_due = TRUE;
         return;
     }
     r->n_present = receipt->n_present;
@@ -297,7 +307,8 @@ sami_replication_answered(SamiReplication *r, const SamiReceipt *receipt)
         r->is_in_step = TRUE;
         finish_waiters(r, SAMI_EXIT_DONE, NULL);
     }
-    set_up(r);
+    if (!is_overdue(r, now_us)) /* by the answer to another marker it is no less behind */
+        set_up(r);
 }
 
 static void
@@ -308,6 +319,18 @@ ask(SamiReplication *r, gint64 now_us)
         return;
     r->asked_counter = counter;
     r->asked_us = r->sent_us = now_us;
+}
+
+/* A standby that asks and asks gets one whole dump after the other, in its share of the time. */
+static void
+resync(SamiReplication *r, gint64 now_us)
+{
+    if (!r->is_resync_due || now_us < r->resync_us || r->stream->state != SAMI_STATE_FOLLOW || sami_source_is_dumping(r->stream->source))
+        return;
+    g_message("replication to %s: it asks for everything anew", r->peer);
+    r->is_resync_due = FALSE;
+    r->resync_us = now_us + MAX(r->took_us * DUMP_SHARE, RESYNC_US);
+    sami_migration_redump(r->stream);
 }
 
 static gboolean
@@ -328,13 +351,17 @@ on_tick(gpointer user_data)
         r->term = term;
         r->is_dump_due = FALSE;
         sami_migration_redump(m);
+    } else {
+        resync(r, now_us);
     }
+    if (!r->stream) /* the kernel could not begin it */
+        return G_SOURCE_CONTINUE;
     if (!r->asked_us && now_us - r->sent_us >= ALIVE_US)
         ask(r, now_us);
     if (r->asked_us && now_us - r->asked_us > LOST_US) {
         r->asked_us = 0;
         sami_migration_lost(m, "no answer for 10 s");
-    } else if (r->asked_us && now_us - r->asked_us > DOWN_US) {
+    } else if (is_overdue(r, now_us)) {
         set_down(r, "no answer for 3 s");
     }
     return G_SOURCE_CONTINUE;

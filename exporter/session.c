@@ -53,7 +53,7 @@ sami_migration_lost(SamiMigration *m, const gchar *why)
     sami_link_stop(m);
     g_clear_handle_id(&m->hello_timer, g_source_remove);
     if (sami_exporter_is_over(m->state)) {
-        g_idle_add(sami_migration_drained, m);
+        sami_idle_add(sami_migration_drained, m);
         return;
     }
     if (m->has_final) /* nothing is waited for any more */

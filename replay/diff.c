@@ -277,7 +277,7 @@ compare_sides(const Replay *replay, const Side *a, const Side *b, guint64 n_faul
         printf("{\"summary\":true,\"first\":%u,\"second\":%u,\"onlyFirst\":%" G_GUINT64_FORMAT ",\"onlySecond\":%" G_GUINT64_FORMAT ",\"changed\":%" G_GUINT64_FORMAT "}\n",
                first->len, second->len, n_first, n_second, n_changed);
     else if (!replay->args.is_quiet)
-        printf("%u flows in %s, %u in %s; only in the first %" G_GUINT64_FORMAT ", only in the second %" G_GUINT64_FORMAT ", changed %" G_GUINT64_FORMAT "\n",
+        replay_say(stdout, NULL, "%u flows in %s, %u in %s; only in the first %" G_GUINT64_FORMAT ", only in the second %" G_GUINT64_FORMAT ", changed %" G_GUINT64_FORMAT "\n",
                first->len, a->name, second->len, b->name, n_first, n_second, n_changed);
     if (n_faults)
         return REPLAY_EXIT_BROKEN;

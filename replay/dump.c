@@ -253,67 +253,39 @@ json_where(Dump *dump, const ReplayMessage *m)
     g_string_append_c(out, '"');
 }
 
-static gboolean
-is_same_element(const ReplayValue *a, const ReplayValue *b)
-{
-    return a->field->element.pen == b->field->element.pen && a->field->element.number == b->field->element.number;
-}
-
-static gboolean
-has_come_before(const ReplayRecord *record, const ReplayValue *value)
-{
-    ReplayWalk walk = REPLAY_WALK(record);
-    ReplayValue other;
-    while (replay_walk(&walk, &other) && other.field != value->field)
-        if (is_same_element(&other, value))
-            return TRUE;
-    return FALSE;
-}
-
 /* All values of an element that a template has more than once, in their order. */
 static void
-json_list(GString *out, const ReplayRecord *record, const ReplayValue *value)
+json_list(GString *out, const ReplayValue *values, guint i)
 {
-    ReplayWalk walk = REPLAY_WALK(record);
-    ReplayValue other;
-    guint n = 0;
-    while (replay_walk(&walk, &other))
-        if (is_same_element(&other, value)) {
-            g_string_append_c(out, n++ ? ',' : '[');
-            replay_value_json(out, &other);
-        }
+    g_string_append_c(out, '[');
+    replay_value_json(out, &values[i]);
+    while ((i = values[i].field->next) > 0) {
+        g_string_append_c(out, ',');
+        replay_value_json(out, &values[i]);
+    }
     g_string_append_c(out, ']');
-}
-
-static gboolean
-is_alone(const ReplayRecord *record, const ReplayValue *value)
-{
-    ReplayWalk walk = REPLAY_WALK(record);
-    ReplayValue other;
-    guint n = 0;
-    while (replay_walk(&walk, &other))
-        n += is_same_element(&other, value);
-    return n == 1;
 }
 
 static void
 json_fields(GString *out, const ReplayRecord *record)
 {
     ReplayWalk walk = REPLAY_WALK(record);
-    ReplayValue value;
-    gboolean is_first = TRUE, has_twice = record->tmpl->has_twice;
+    g_autofree ReplayValue *values = g_new(ReplayValue, record->tmpl->n_fields);
+    gboolean is_first = TRUE;
+    for (guint i = 0; i < record->tmpl->n_fields; i++)
+        replay_walk(&walk, &values[i]);
     g_string_append(out, ",\"fields\":{");
-    while (replay_walk(&walk, &value)) {
-        if (has_twice && has_come_before(record, &value))
+    for (guint i = 0; i < record->tmpl->n_fields; i++) {
+        if (values[i].field->is_later)
             continue;
         g_string_append(out, is_first ? "\"" : ",\"");
-        replay_field_name(out, value.field);
+        replay_field_name(out, values[i].field);
         g_string_append(out, "\":");
         is_first = FALSE;
-        if (has_twice && !is_alone(record, &value))
-            json_list(out, record, &value);
+        if (values[i].field->next > 0)
+            json_list(out, values, i);
         else
-            replay_value_json(out, &value);
+            replay_value_json(out, &values[i]);
     }
     g_string_append_c(out, '}');
 }

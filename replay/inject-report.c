@@ -16,7 +16,7 @@ print_json(JsonObject *object_take)
 {
     g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), object_take);
     g_autofree gchar *text = json_to_string(node, FALSE);
-    puts(text);
+    replay_say(stdout, NULL, "%s\n", text);
     json_object_unref(object_take);
 }
 

@@ -18,10 +18,11 @@ typedef struct {
     ReplayTarget *target;    /* (nullable) (transfer none) */
     GArray *vm;              /* of SamiPrefix: of the begin that follows */
     SamiSignature signature; /* of the Message that is being read; of an unsigned one only an id of our own */
-    gboolean is_signed, is_answers, is_stopped;
+    gboolean is_signed, is_stopped;
     gboolean is_wanted;      /* the Message that is being read, by migration and time */
     guint32 age_s;           /* of the Message that is being read */
     guint64 n_unread;
+    guint64 end;             /* offset behind the Message that was read last */
     SamiReason reason;       /* why this Message is refused, though its signature and structure are right */
     gchar *text;
 } Source;
@@ -30,9 +31,13 @@ static void
 source_free(gpointer data)
 {
     Source *source = data;
-    source->inject->n_unread += source->n_unread;
+    Inject *inject = source->inject;
+    gboolean was_read = !source->is_stopped && !(inject->has_count && inject->n_left == 0);
+    inject->n_unread += source->n_unread;
     if (source->n_unread > 0)
-        inject_tell_unread(source->inject, source->n_unread);
+        inject_tell_unread(inject, source->n_unread);
+    if (was_read && replay_strict_is_cut(source->strict))
+        inject_tell_fault(inject, source->end, REPLAY_STRICT_CUT);
     replay_strict_free(source->strict);
     g_array_unref(source->vm);
     g_free(source->text);
@@ -216,6 +221,12 @@ on_record(const SamiRecord *record, gpointer user_data)
     }
 }
 
+/* Receipts and the like: they say nothing that could be taken. */
+static void
+ignore_record(const SamiRecord *record, gpointer user_data)
+{
+}
+
 static guint32
 export_time(const SamiInputMessage *message)
 {
@@ -247,16 +258,16 @@ on_message(Inject *inject, const SamiInputMessage *message, GError **error)
     source->is_signed = sami_signature_read(message->octets, message->length, &signature, NULL);
     if (source->is_signed)
         source->signature = signature;
-    source->is_answers |= source->is_signed && signature.role == SAMI_ROLE_COLLECTOR;
-    inject->n_answers += source->is_answers;
-    if (source->is_answers) /* receipts: they say nothing that could be taken */
-        return TRUE;
+    /* That it is one is its signature's word, so that is verified like any other. */
+    gboolean is_answer = source->is_signed && signature.role == SAMI_ROLE_COLLECTOR;
     source->age_s = inject->replay->args.is_keeping_times ? 0 : age_of(message);
     const ReplayMessage read = { .input = *message, .export_time = export_time(message), .is_signed = source->is_signed, .signature = source->signature };
     source->is_wanted = replay_filter_message(inject->filter, &read);
-    gboolean is_read = replay_strict_message(source->strict, message, inject->replay->args.is_forcing, on_record, source, &reason, &local);
+    gboolean is_read = replay_strict_message(source->strict, message, inject->replay->args.is_forcing, is_answer ? ignore_record : on_record, source, &reason, &local);
     if (is_read && source->reason == SAMI_REASON_NONE) {
-        inject->n_messages++;
+        source->end = message->offset + message->length;
+        inject->n_answers += is_answer;
+        inject->n_messages += !is_answer;
         return !source->target || replay_target_commit(source->target, error);
     }
     source->is_stopped = TRUE;

@@ -47,6 +47,12 @@ open_part(ReplayOutput *output, GError **error)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, and no regular file", output->part);
         return FALSE;
     }
+    if (there.st_uid != geteuid() || there.st_nlink > 1) { /* its owner would read the whole table; or it is a file that has a use */
+        output->is_ours = FALSE;
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, there.st_nlink > 1 ? "%s is there, under another name too" : "%s is there, and belongs to somebody else",
+                    output->part);
+        return FALSE;
+    }
     if (fchmod(output->fd, 0600) != 0 || ftruncate(output->fd, 0) != 0)
         return fail(output, "", error);
     return TRUE;

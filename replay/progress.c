@@ -43,7 +43,9 @@ replay_progress(ReplayProgress *progress)
     for (guint i = 0; i < WIDTH; i++)
         bar[i] = i < n_full ? '#' : '-';
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MB", progress->path, bar, n_read / 1000000, size / 1000000);
+    g_autofree gchar *path = g_strdelimit(g_strdup(progress->path), "\n", '?'); /* of a file, whoever has named it */
+    sami_value_mask_controls(path);
+    fprintf(stderr, "\r\033[K%s [%s] %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MB", path, bar, n_read / 1000000, size / 1000000);
     fflush(stderr);
     progress->is_shown = TRUE;
     progress->next_us = now + EVERY_US;

@@ -184,7 +184,12 @@ finish_template(ReplayReader *reader, ReplayTemplate *tmpl)
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (guint i = 0; i < tmpl->n_fields; i++) {
         ReplayField *field = &tmpl->fields[i];
-        tmpl->has_twice |= !g_hash_table_add(seen, key_new((guint64) field->element.pen << 16 | field->element.number));
+        guint64 key = (guint64) field->element.pen << 16 | field->element.number;
+        guint before = GPOINTER_TO_UINT(g_hash_table_lookup(seen, &key)); /* its index and 1 */
+        field->is_later = before > 0;
+        if (before > 0)
+            tmpl->fields[before - 1].next = (guint16) i;
+        g_hash_table_replace(seen, key_new(key), GUINT_TO_POINTER(i + 1));
         name_field(reader, field);
         tmpl->has_variable |= field->length == REPLAY_VARIABLE;
         tmpl->min_length += field->length == REPLAY_VARIABLE ? 1 : field->length;

@@ -19,6 +19,8 @@
 typedef struct {
     SamiRegistryElement element; /* .name is NULL and .type octetArray where nobody has described it */
     guint16 length;              /* octets, or REPLAY_VARIABLE */
+    guint16 next;                /* index of the next field of the same element; 0: none */
+    gboolean is_later;           /* such a next one */
 } ReplayField;
 
 typedef struct {
@@ -27,7 +29,6 @@ typedef struct {
     guint n_fields;
     guint min_length; /* octets of the shortest record; of one that has_variable not, of every */
     gboolean has_variable;
-    gboolean has_twice; /* an element more than once (RFC 7011 §8) */
     gboolean is_ours;   /* `ours` says what it is */
     SamiTemplate ours;
     ReplayField fields[];

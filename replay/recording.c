@@ -51,6 +51,21 @@ path_of(const ReplayRecording *recording)
     return recording->paths->pdata[recording->n_opened - 1];
 }
 
+/* FALSE: of what this input is the recording of, something is missing. */
+static gboolean
+check_end(ReplayRecording *recording, GError **error)
+{
+    GHashTableIter iter;
+    gpointer strict;
+    g_hash_table_iter_init(&iter, recording->sessions);
+    while (g_hash_table_iter_next(&iter, NULL, &strict))
+        if (replay_strict_is_cut(strict)) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "%s: %s", path_of(recording), REPLAY_STRICT_CUT);
+            return FALSE;
+        }
+    return TRUE;
+}
+
 /* TRUE: there is an input; FALSE with `error`: it cannot be read; FALSE: there is no other one. */
 static gboolean
 open_next(ReplayRecording *recording, GError **error)
@@ -59,8 +74,9 @@ open_next(ReplayRecording *recording, GError **error)
     if (recording->input)
         replay_progress_end(&recording->progress);
     g_clear_pointer(&recording->input, sami_input_free);
+    gboolean is_whole = check_end(recording, error);
     g_hash_table_remove_all(recording->sessions);
-    if (!path)
+    if (!is_whole || !path)
         return FALSE;
     recording->input = replay_open(recording->replay, path, error);
     if (!recording->input)

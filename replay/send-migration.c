@@ -9,6 +9,7 @@
 #include <glib-unix.h>
 #include <string.h>
 
+#include "common/loop.h"
 #include "replay/recording.h"
 #include "replay/selection.h"
 #include "replay/send-session.h"
@@ -341,7 +342,7 @@ static void
 go_on(Sending *m)
 {
     if (!m->turn && m->recording && (m->phase == SENDING || m->phase == AUDIT))
-        m->turn = g_idle_add(on_turn, m);
+        m->turn = sami_idle_add(on_turn, m);
 }
 
 static gboolean

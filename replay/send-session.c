@@ -122,7 +122,7 @@ break_off(ReplaySession *s, const gchar *why)
         return;
     s->state = BROKEN;
     s->failure = g_strdup(why);
-    s->breaker = g_idle_add(on_broken, s);
+    s->breaker = sami_idle_add(on_broken, s);
 }
 
 /* --- out --- */

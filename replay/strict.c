@@ -182,3 +182,10 @@ replay_strict_export_time(const ReplayStrict *strict)
 {
     return strict->export_time;
 }
+
+gboolean
+replay_strict_is_cut(const ReplayStrict *strict)
+{
+    return strict->n_messages > 0 && !strict->is_broken && strict->is_signed && strict->last.role == SAMI_ROLE_FILE &&
+           !(strict->last.flags & SAMI_SIGNATURE_LAST);
+}

@@ -25,3 +25,7 @@ const ReplayKey *replay_strict_key(const ReplayStrict *strict);
 const SamiSignature *replay_strict_signature(const ReplayStrict *strict);
 /* Of the last Message that was taken: Export Time, seconds since 1970. */
 guint32 replay_strict_export_time(const ReplayStrict *strict);
+/* What was recorded into a file ends in a Message that says so; TRUE: the last one that was taken does not, so Messages are missing behind it. The journal
+ * of a session may end anywhere: another file may go on. */
+gboolean replay_strict_is_cut(const ReplayStrict *strict);
+#define REPLAY_STRICT_CUT "the recording does not end here: Messages are missing behind its last one"

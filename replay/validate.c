@@ -18,6 +18,7 @@ typedef struct {
     gboolean is_unsigned, is_unknown; /* said already */
     gboolean has_last;
     guint32 export_time;
+    guint64 end; /* offset behind its last Message */
 } Session;
 
 typedef struct {
@@ -285,6 +286,7 @@ on_end(const ReplayMessage *m, gpointer user_data)
         find_broken(v, 4, SAMI_RULE_EXPORT_TIME, what);
     }
     session->export_time = MAX(session->export_time, m->export_time);
+    session->end = m->input.offset + m->input.length;
     v->n_bad_messages += v->n_findings > 0;
     v->n_all_findings += v->n_findings;
     v->n_all_losses += v->n_losses;
@@ -323,6 +325,21 @@ count_open(const Validation *v)
     return n;
 }
 
+/* What was recorded has no other file to go on in. */
+static void
+find_cut(Validation *v)
+{
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, v->sessions);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Session *session = value;
+        const ReplayFault cut = { NULL, session->end, 0, FALSE, REPLAY_STRICT_CUT };
+        if (session->strict && replay_strict_is_cut(session->strict))
+            on_fault(&cut, v);
+    }
+}
+
 static void
 summarize(Validation *v, const gchar *path)
 {
@@ -336,11 +353,11 @@ summarize(Validation *v, const gchar *path)
                out->str, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages, v->n_all_findings, v->n_outside, n_open);
         return;
     }
-    printf("%s: %" G_GUINT64_FORMAT " Messages, %" G_GUINT64_FORMAT " records; %" G_GUINT64_FORMAT " Messages verified, %" G_GUINT64_FORMAT
-           " unsigned; %" G_GUINT64_FORMAT " with findings\n",
-           path, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages);
+    replay_say(stdout, NULL, "%s: %" G_GUINT64_FORMAT " Messages, %" G_GUINT64_FORMAT " records; %" G_GUINT64_FORMAT " Messages verified, %" G_GUINT64_FORMAT
+               " unsigned; %" G_GUINT64_FORMAT " with findings\n",
+               path, v->n_messages, v->n_all_records, v->n_good, v->n_unsigned, v->n_bad_messages);
     if (n_open)
-        printf("%s: %u session%s not end here in a Message that is marked as the last one\n", path, n_open, n_open == 1 ? " does" : "s do");
+        replay_say(stdout, NULL, "%s: %u session%s not end here in a Message that is marked as the last one\n", path, n_open, n_open == 1 ? " does" : "s do");
 }
 
 static void
@@ -365,6 +382,7 @@ replay_validate(Replay *replay, GError **error)
         if (!(v.keys = replay_keys_load(replay, error)) ||
             !replay_read(replay, replay->args.operands[i], &handlers, &v, NULL, &v.progress, &n_faults, NULL, error))
             return SAMI_EXIT_FAILED;
+        find_cut(&v);
         summarize(&v, replay->args.operands[i]);
         is_broken |= v.n_all_findings > 0 || v.n_outside > 0;
     }

@@ -73,6 +73,20 @@ head -c 100000 "$WORK/many.ipfix" >"$WORK/cut.ipfix"
 inject 3 "$WORK/cut.ipfix"
 [ "$(n_there)" -gt 0 ] || fail "a file that was cut off, and nothing is there"
 empty
+# Between two Messages, where nothing is malformed and every signature is right; and a Message that says that it is none to be taken.
+head -c "$(messages offset "$WORK/many.ipfix" $((n - 1)))" "$WORK/many.ipfix" >"$WORK/cut.ipfix"
+inject 3 "$WORK/cut.ipfix"; says 'Messages are missing behind its last one'
+ns fw2 "$BUILD/sami-replay" validate -q -c "$WORK/fw2/sami.conf" "$WORK/cut.ipfix" >"$WORK/out" 2>&1
+[ $? -eq 3 ] || fail "validate does not mind that the file was cut"
+says 'Messages are missing behind its last one'
+empty
+inject 0 --count 10 "$WORK/cut.ipfix"
+empty
+for i in 0 3; do
+    messages answer "$WORK/many.ipfix" "$WORK/answer.ipfix" $i
+    inject 3 "$WORK/answer.ipfix"; says "offset $(messages offset "$WORK/many.ipfix" $i): \(bad-signature\|wrong-role\)"
+    empty
+done
 echo "ok   changed and cut off"
 
 # Nobody's word.

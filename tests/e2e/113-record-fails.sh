@@ -65,6 +65,20 @@ record -o "$DISK/b.ipfix" || fail "what a dead process left is in the way" # and
 whole "$DISK/b.ipfix"
 echo "ok   not permitted, another one"
 
+# Where others may write, one has been there first: he would own the backup, or it would take the place of a file that has a use.
+for name in b a; do
+    case $name in
+    b) setpriv --reuid 65534 --regid 65534 --clear-groups touch "$DISK/b.ipfix.part" && text='belongs to somebody else' ;;
+    a) echo precious >"$DISK/precious" && ln "$DISK/precious" "$DISK/a.ipfix.part" && text='under another name too' ;;
+    esac
+    record -o "$DISK/$name.ipfix"
+    [ $? -eq 1 ] && grep -q "$name.ipfix.part is there, .*$text" "$WORK/out" && [ -e "$DISK/$name.ipfix.part" ] || fail "what is somebody else's was taken over"
+    rm "$DISK/$name.ipfix.part"
+done
+[ "$(cat "$DISK/precious")" = precious ] && [ ! -e "$DISK/a.ipfix" ] || fail "another file was overwritten"
+whole "$DISK/b.ipfix"
+echo "ok   somebody was there first"
+
 # Interrupted wherever it is: none, or a whole one. The limit on file sizes is no death by signal either.
 fill 100000 --from 1000
 for _ in 1 2 3 4 5 6; do

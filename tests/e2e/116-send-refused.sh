@@ -40,6 +40,13 @@ open(sys.argv[2], "wb").write(octets)' "$JOURNAL" "$WORK/changed.ipfix"
 fails 3 'changed.ipfix: octet [0-9]+: bad-signature: .*' to3 "$WORK/changed.ipfix"
 grep -q '^ABORTED ' "$WORK/out" || { echo "not told to the collector"; cat "$WORK/out"; exit 1; }
 none
+# A recording that ends between two of its Messages.
+"$BUILD/sami-table" -n "${LAB}fw1" fill --kind tcp 4000 >/dev/null && ns fw1 "$BUILD/sami-replay" record -q -c "$WORK/fw1/sami.conf" -o "$WORK/many.ipfix" \
+    --vm "$VM4" || exit 1
+head -c "$(python3 "$SRC/tests/e2e/messages.py" offset "$WORK/many.ipfix" 5)" "$WORK/many.ipfix" >"$WORK/cut.ipfix"
+fails 3 'cut.ipfix: the recording does not end here: Messages are missing' to3 "$WORK/cut.ipfix"
+grep -q '^ABORTED ' "$WORK/out" || { echo "not told to the collector"; cat "$WORK/out"; exit 1; }
+none
 cp -r "$WORK/fw1" "$WORK/fw1-other"
 cp "$WORK/fw3/signing.key" "$WORK/fw1-other/signing.key"
 fails 3 'octet 0: unknown-signer: .*--sign-unsigned' replay send --to fw3.example -c "$WORK/fw1-other/sami.conf" "$JOURNAL"

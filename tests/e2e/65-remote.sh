@@ -61,6 +61,22 @@ grep -q 'ssh to fw2 failed' "$WORK/err" || fail "not said"
 OWN=127 remote 1 -H fw2 status
 grep -q 'fw2 cannot run samictl' "$WORK/err" || fail "not said"
 
+echo "--- a table of the far end, which is not believed: no end of it, no word with the terminal"
+cat >"$WORK/bin/far" <<'FAR'
+#!/bin/bash
+printf '\033[2J\302\2332Jthere\n' >&2
+printf '# samictl table 1\ntcp 10.0.0.1:1 -> 10.0.0.2:2 zone 0\tstatus=\033[2Jassured\n'
+[ -z "${ENDLESS:-}" ] || exec yes "udp 10.0.0.1:1 -> 10.0.0.2:2 zone 0"
+exit "${OWN:-0}"
+FAR
+chmod +x "$WORK/bin/far"
+SAMI_SSH=$WORK/bin/far remote 20 -s "$WORK/run1/exporter.sock" diff --with fw2
+grep -q 'there$' "$WORK/err" && ! grep -q $'\033\|\302\233' "$WORK/err" "$WORK/out" || fail "a word with the terminal"
+OWN=3 SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with fw2
+grep -q 'ended with exit status 3' "$WORK/err" || fail "another reason"
+ENDLESS=1 SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with fw2
+grep -q 'fw2: it says more than samictl ever does' "$WORK/err" || fail "another reason"
+
 echo "--- no host, and wrong usage: ssh is not run"
 for host in -oProxyCommand=false -l root@-oProxyCommand=false '' @fw2 root@ 'a b' 'a;b' '$(id)' $'a\nb'; do
     remote 2 -H "$host" status

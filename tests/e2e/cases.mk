@@ -37,6 +37,7 @@ E2E_TESTS = \
 	tests/e2e/51-gate.sh \
 	tests/e2e/52-collector-refused.sh \
 	tests/e2e/53-collector-silent.sh \
+	tests/e2e/54-collector-floods.sh \
 	tests/e2e/55-command.sh \
 	tests/e2e/59-session-age.sh \
 	tests/e2e/60-limits.sh \

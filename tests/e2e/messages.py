@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""IPFIX files as tests need them: unsign IN OUT | flip IN OUT NUMBER | count IN | offset IN NUMBER | counter IN NUMBER
+"""IPFIX files as tests need them: unsign IN OUT | flip IN OUT NUMBER | answer IN OUT NUMBER | count IN | offset IN NUMBER | counter IN NUMBER
 
 unsign takes each Message's signature Set off, and what it counts for in the Sequence Number. flip changes one bit in the middle of Message NUMBER (from 0).
+answer makes Message NUMBER say that it is a collector's.
 """
 import struct
 import sys
@@ -34,6 +35,13 @@ def flipped(all_messages, wanted):
         yield message
 
 
+def answering(all_messages, wanted):
+    for number, message in enumerate(all_messages):
+        if number == wanted:
+            message[6 - SIGNATURE_SET] = 2
+        yield message
+
+
 def main(verb, path, *rest):
     if verb == 'count':
         print(len(list(messages(path))))
@@ -42,7 +50,8 @@ def main(verb, path, *rest):
     elif verb == 'offset':
         print(sum(len(m) for m in list(messages(path))[:int(rest[0])]))
     else:
-        changed = unsigned(messages(path)) if verb == 'unsign' else flipped(messages(path), int(rest[1]))
+        changed = (unsigned(messages(path)) if verb == 'unsign' else
+                   {'flip': flipped, 'answer': answering}[verb](messages(path), int(rest[1])))
         with open(rest[0], 'wb') as out:
             for message in changed:
                 out.write(message)

@@ -515,6 +515,61 @@ run_too_late(Server *s, const Case *self)
     (void) ssl; /* its BIO has the descriptor; the program ends soon */
 }
 
+/* The same again and again, where the first one was to be the last word; then it is honest in another session. argument: how many */
+static void
+run_too_late_often(Server *s, const Case *self)
+{
+    SamiRecord record = { .kind = SAMI_RECORD_REFUSAL, .refusal = { .scope = SAMI_SCOPE_MESSAGE, .reason = SAMI_REASON_TOO_LATE } };
+    guint64 next = s->stream->counter_in;
+    for (gint i = 0; i < self->argument; i++)
+        server_add(s, &record);
+    server_send(s, FALSE);
+    server_close(s, CLOSE_ORDERLY);
+    server_accept(s);
+    server_resume(s, next);
+}
+
+/* What means nothing, as fast as it is taken, until somebody else is done: the file says so. */
+static void
+run_flood(Server *s, const Case *self)
+{
+    g_autofree gchar *stop = g_strdup_printf("%s.stop", s->lab->config->path);
+    SamiRecord record = server_receipt(s, SAMI_RECEIPT_ALIVE);
+    record.receipt.marker_counter = 1;
+    lab_say("floods");
+    while (!g_file_test(stop, G_FILE_TEST_EXISTS))
+        for (guint i = 0; i < 256; i++)
+            send_record(s, &record);
+}
+
+static void
+answer_alive(Server *s)
+{
+    SamiRecord record = server_receipt(s, SAMI_RECEIPT_ALIVE);
+    guint64 was = s->markers[SAMI_MARKER_ALIVE];
+    server_wait(s, &s->markers[SAMI_MARKER_ALIVE], was);
+    record.receipt.marker_counter = s->markers[SAMI_MARKER_ALIVE];
+    send_record(s, &record);
+}
+
+/* A standby asks for everything anew, and anew; each dump of a large table takes the source's kernel a while. argument: how often */
+static void
+run_resync(Server *s, const Case *self)
+{
+    SamiRecord record = server_receipt(s, SAMI_RECEIPT_RESYNC);
+    guint64 was = s->n_epochs;
+    record.receipt.marker_counter = 1;
+    for (gint i = 0; i < self->argument; i++)
+        server_add(s, &record);
+    server_send(s, FALSE);
+    while (s->n_epochs == was)
+        answer_alive(s);
+    for (guint i = 0; i < 2; i++)
+        answer_alive(s);
+    if (s->n_epochs - was > 4)
+        die("asked for it %d times, the exporter began %" G_GUINT64_FORMAT " dumps in three seconds", self->argument, s->n_epochs - was);
+}
+
 /* The connection is accepted, and nobody answers its TLS. */
 static void
 run_half_open(Server *s, const Case *self)
@@ -763,6 +818,11 @@ const Case slow_cases[] = {
     ENDS("closed-after-ready", READY, run_close, CLOSE_TCP, 7, "IN-DOUBT", NULL, "did not come back"),
     ENDS("reset-in-settle", SETTLE, run_close, CLOSE_RESET, 7, "IN-DOUBT", NULL, "did not come back"),
     { "too-late-and-open", STAGE_FOLLOW, run_too_late, 0, END_HONEST, 0, "DONE", NULL, NULL, 0, FALSE, FALSE },
+    HONEST("too-late-often", FOLLOW, run_too_late_often, 5000),
+    { "floods", STAGE_FOLLOW, run_flood, 0, END_ABORT, 4, "ABORTED", NULL, NULL, 0, FALSE, FALSE, NULL },
+    { "resync-often", STAGE_FOLLOW, run_resync, 5000, END_ITSELF, 0, "FOLLOW", NULL, NULL, 0, FALSE, FALSE, "replicate" },
+    { "check-reads-nothing", STAGE_HELLO, run_reply, REPLY_HUGE_LIMITS, END_ITSELF, 21, "none", NULL, "it has not taken all sessions within the lease", 0, FALSE,
+      FALSE, "check" },
     ENDS("plain-answers", HELLO, run_plain, 0, 8, "DONE", NULL, "unconfirmed"),
     { "reads-nothing", STAGE_FOLLOW, run_read_nothing, 0, END_HONEST, 0, "DONE", NULL, NULL, 0, FALSE, FALSE },
     { NULL, 0, NULL, 0, 0, 0, NULL, NULL, NULL, 0, FALSE, FALSE },

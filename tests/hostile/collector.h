@@ -63,7 +63,7 @@ typedef struct {
     guint64 counter;           /* of the Message that came last */
     guint64 n_records;
     guint64 markers[6], marked[6]; /* by kind: counter of the Message that had the last one, records before it */
-    guint64 n_markers, n_begun, n_aborts, n_ends;
+    guint64 n_markers, n_begun, n_epochs, n_aborts, n_ends;
     gboolean has_gap;          /* Messages were lost for good: counts of records do not agree any more */
     GHashTable *flows;         /* set of SamiFlowKey: created by what came */
     pid_t migrate, freeze;
@@ -89,6 +89,7 @@ struct Case {
     guint n;              /* 0: 1 */
     gboolean is_purging;  /* samictl migrate --purge */
     gboolean is_purged;   /* and the entries are gone; otherwise the source's table stays as it is */
+    const gchar *verb;    /* of samictl, in place of migrate */
 };
 
 extern const Case quick_cases[], slow_cases[]; /* the last one has no name */

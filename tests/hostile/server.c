@@ -124,6 +124,7 @@ server_new(Lab *lab, const Case *what)
     const gchar *arguments[] = { "migrate",    "--json", "--vm", lab->vm,
                                  "--to",       lab->config->name, "--deadline", what->end == END_ABORT || what->end == END_HELD ? "100ms" : "15s",
                                  what->is_purging ? "--purge" : NULL, NULL };
+    const gchar *other[] = { what->verb, "--vm", lab->vm, "--to", lab->config->name, NULL };
     s->lab = lab;
     s->what = what;
     s->fd = -1;
@@ -132,7 +133,7 @@ server_new(Lab *lab, const Case *what)
     s->body = g_byte_array_new();
     s->heard = g_byte_array_new();
     s->flows = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
-    s->migrate = lab_run(lab, lab->output, arguments);
+    s->migrate = lab_run(lab, lab->output, what->verb ? other : arguments);
     return s;
 }
 
@@ -182,6 +183,7 @@ on_record(const SamiRecord *record, gpointer user_data)
     switch (record->kind) {
     case SAMI_RECORD_HELLO: s->hello = record->hello; return;
     case SAMI_RECORD_BEGIN: s->n_begun++; return;
+    case SAMI_RECORD_EPOCH: s->n_epochs += record->epoch.phase == 1; return;
     case SAMI_RECORD_ABORT: s->n_aborts++; return;
     case SAMI_RECORD_END: s->n_ends++; return;
     case SAMI_RECORD_MARKER:

@@ -1,8 +1,10 @@
-"""streaming.py SAMI-REPLAY FILE: memory does not grow with the input, and a terminal gets a progress bar. Prints what was measured."""
+"""streaming.py SAMI-REPLAY FILE: memory does not grow with the input, a terminal gets a progress bar, and no record takes longer than its fields. Prints what was
+measured."""
 import os
 import pty
 import resource
 import select
+import struct
 import subprocess
 import sys
 import tempfile
@@ -48,11 +50,33 @@ for verb in (["stats"], ["validate", "--unsigned"], ["dump"]):
     print("%s: %d kB for 1 MB, %d kB for 64 MB" % (verb[0], small, large))
     if large > small + 4096:
         sys.exit("FAIL memory grows with the input")
-with tempfile.NamedTemporaryFile() as big:
+with tempfile.NamedTemporaryFile(prefix="\x1b[2J\u009b2J") as big: # whoever has named it
     for _ in range(48):
         big.write(sample * ((1 << 20) // len(sample)))
     big.flush()
     seen = bar(big.name)
     if b" [#" not in seen or b" MB" not in seen or not seen.endswith(b"\r\x1b[K"):
         sys.exit("FAIL no progress bar, or it stays: %r" % seen[-200:])
+    if b"\x1b[2J" in seen or b"\xc2\x9b" in seen:
+        sys.exit("FAIL a terminal obeys the name of a file: %r" % seen[:200])
     print("a bar of %d redraws" % seen.count(b" MB"))
+    summary = subprocess.run([replay, "validate", "--unsigned", "-q", big.name], capture_output=True, check=False).stdout
+    if b"Messages verified" not in summary or b"\x1b" in summary or b"\xc2\x9b" in summary:
+        sys.exit("FAIL a terminal obeys the name of a file: %r" % summary[:200])
+
+
+def message(octets):
+    return struct.pack("!HHIII", 10, 16 + len(octets), 0, 0, 1) + octets
+
+
+def field_set(number, octets):
+    return struct.pack("!HH", number, 4 + len(octets)) + octets
+
+
+# 16000 fields without octets, each twice, and one octet: a Message has as many records as octets. Compared with each other, they take hours.
+fields = b"".join(struct.pack("!HH", 1000 + i % 8000, 0) for i in range(16000)) + struct.pack("!HH", 4, 1)
+many = message(field_set(2, struct.pack("!HH", 256, 16001) + fields)) + message(field_set(256, b"\x06" * 60000))
+told = subprocess.run([replay, "dump", "--json", "-n", "200", "-"], input=many, capture_output=True, check=False).stdout
+if told.count(b"\n") != 200 or told.count(b'"id1000":["",""]') != 200:
+    sys.exit("FAIL %d lines, of records with %d fields: %r" % (told.count(b"\n"), 16001, told[:200]))
+print("%d octets of 200 records with 16001 fields" % len(told))

@@ -15,6 +15,7 @@
 #include "common/control-json.h"
 #include "common/control.h"
 #include "common/limits.h"
+#include "common/loop.h"
 #include "tests/unit/harness.h"
 
 #define BIG (1024u * 1024u) /* an answer that is larger than what a socket takes */
@@ -670,6 +671,39 @@ test_exit_codes(void)
     }
 }
 
+static gboolean
+on_ready(GIOCondition condition, gpointer user_data)
+{
+    ++*(guint *)user_data;
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+on_turn(gpointer user_data)
+{
+    *(guint *)user_data = 1;
+    return G_SOURCE_REMOVE;
+}
+
+/* A peer that always has something to read keeps nothing waiting. */
+static void
+test_idle_turn(void)
+{
+    guint n_ready = 0, has_turned = 0;
+    int fds[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(fds), 0);
+    CU_ASSERT_EQUAL(write(fds[1], "x", 1), 1);
+    GSource *source = sami_fd_source_new(fds[0], G_IO_IN, on_ready, &n_ready, NULL);
+    sami_idle_add(on_turn, &has_turned);
+    turn();
+    CU_ASSERT_TRUE(n_ready > 40);
+    CU_ASSERT_TRUE(has_turned);
+    g_source_destroy(source);
+    g_source_unref(source);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int
 main(void)
 {
@@ -688,6 +722,7 @@ main(void)
         {"classes of clients", test_classes},
         {"idle clients", test_idle},
         {"exit codes", test_exit_codes},
+        {"a turn of the loop", test_idle_turn},
     };
     return sami_test_main("control", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }
