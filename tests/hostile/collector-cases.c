@@ -1,6 +1,7 @@
 /* What a collector can do wrong, and what has to come of it (LIFECYCLE §1): without a freeze marker on the way the migration has failed and the
  * collector rolls back; with one it is in doubt. What means nothing is counted, and nothing else. */
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -512,7 +513,7 @@ run_too_late(Server *s, const Case *self)
     server_accept(s);
     server_resume(s, next);
     close(fd);
-    (void) ssl; /* its BIO has the descriptor; the program ends soon */
+    SSL_free(ssl);
 }
 
 /* The same again and again, where the first one was to be the last word; then it is honest in another session. argument: how many */
