@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# campaign.sh BUILD [--hours H] [--record] [--keep] [TARGET...]: fuzzes all targets of fuzz.mk, or those named, in BUILD with clang's libFuzzer,
-# AddressSanitizer and UndefinedBehaviorSanitizer, until each has had H hours of CPU time (default 1): one at a time, at the lowest priority, in turns
-# of some minutes, the most exposed target first. What a target finds new stays in BUILD/corpus/TARGET, and the next campaign goes on with it. A crash ends the turns
-# of its target, and is in BUILD/crashes/TARGET. In the end each corpus is minimised into BUILD/minimised/TARGET. --keep puts that into the
-# tree's seeds, up to KEEP_FILES and KEEP_OCTETS; --record writes a line a target into tests/fuzz/CAMPAIGNS. Status 1: something crashed.
+# campaign.sh BUILD [--hours H] [--total] [--record] [--keep] [TARGET...]: fuzzes all targets of fuzz.mk, or those named, in BUILD with clang's
+# libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer, until each has had H hours of CPU time (default 1; --total: with those that CAMPAIGNS
+# has of it): one at a time, at the lowest priority, in turns of some minutes, the most exposed target first. What a target finds new stays in
+# BUILD/corpus/TARGET, and the next campaign goes on with it. A crash ends the turns of its target, and is in BUILD/crashes/TARGET. In the end
+# each corpus is minimised into BUILD/minimised/TARGET. --keep puts that into the tree's seeds, up to KEEP_FILES and KEEP_OCTETS; --record writes
+# a line a target into tests/fuzz/CAMPAIGNS. Status 1: something crashed.
 set -u
 TURN=240                          # seconds
 KEEP_FILES=160 KEEP_OCTETS=200000 # a target: the check replays all of them
 source=$(cd "$(dirname "$0")/../.." && pwd)
 build=$1
 shift
-hours=1 record='' keep=''
+hours=1 total='' record='' keep=''
 targets=()
-usage() { echo "usage: ./run fuzz [--hours H] [--record] [--keep] [TARGET...]" >&2; exit 2; }
+usage() { echo "usage: ./run fuzz [--hours H] [--total] [--record] [--keep] [TARGET...]" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
     --hours) [[ ${2:-} =~ ^[0-9]*\.?[0-9]+$ ]] || usage; hours=$2; shift ;;
+    --total) total=1 ;;
     --record) record=1 ;;
     --keep) keep=1 ;;
     -*) usage ;;
@@ -23,7 +25,6 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-budget=$(awk -v h="$hours" 'BEGIN { print int(h * 3600) }')
 
 # Where longer inputs only make each run slower, or shorter ones cannot be a whole stream of Messages.
 declare -A max_len=([collector]=16384 [control]=65536 [decode]=16384 [inject]=16384 [receipt]=16384 [session]=1032 [signature]=2048 [capture]=8192 [netlink]=2048)
@@ -47,7 +48,10 @@ nice -n 19 make -s -j"$(nproc)" "${targets[@]/#/fuzz-}" >make.log 2>&1 || { tail
 
 # GLib's own allocator would hide from AddressSanitizer what is wrong with small pieces of memory.
 export G_SLICE=always-malloc G_DEBUG=fatal-criticals ASAN_OPTIONS=quarantine_size_mb=32:malloc_context_size=8 UBSAN_OPTIONS=print_stacktrace=1
-declare -A cpu runs edges crashes
+declare -A budget cpu runs edges crashes
+for target in "${targets[@]}"; do
+    budget[$target]=$(awk -v h="$hours" -v target="${total:+$target}" '$1 == target { had += $4 } END { print int(h * 3600 - had) }' "$source/tests/fuzz/CAMPAIGNS")
+done
 
 one_turn() { # TARGET SECONDS
     local target=$1 log=logs/fuzz-$1.log took found
@@ -88,9 +92,9 @@ while [ ${#waiting[@]} -gt 0 ] && [ ! "$stopped" ]; do
     left=()
     for target in "${waiting[@]}"; do
         [ ! "$stopped" ] || break
-        turn=$(awk -v b="$budget" -v had="${cpu[$target]:-0}" -v t="$TURN" 'BEGIN { n = int(b - had + 0.999); print n < t ? n : t }')
+        turn=$(awk -v b="${budget[$target]}" -v had="${cpu[$target]:-0}" -v t="$TURN" 'BEGIN { n = int(b - had + 0.999); print n < t ? n : t }')
         [ "$turn" -gt 0 ] || continue
-        one_turn "$target" "$turn" && awk -v b="$budget" -v had="${cpu[$target]}" 'BEGIN { exit had >= b }' && left+=("$target")
+        one_turn "$target" "$turn" && awk -v b="${budget[$target]}" -v had="${cpu[$target]}" 'BEGIN { exit had >= b }' && left+=("$target")
     done
     waiting=("${left[@]}")
 done
