@@ -2,7 +2,6 @@
 #include "common/control.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -79,7 +78,16 @@ is_shallow_object(const gchar *line, gsize length)
     return has_begun && depth == 0 && !is_string;
 }
 
-/* A number beyond a double becomes one without end, and one with an exponent is printed as "1e+17.0" (json-glib 1.6.6): neither is JSON again. */
+/* A number beyond a double becomes one without end ("inf"), and one that is written with an exponent and without a point gets one behind it
+ * ("1e+17.0", json-glib 1.6.6): neither is JSON again. */
+static gboolean
+is_number(gdouble value)
+{
+    gchar text[G_ASCII_DTOSTR_BUF_SIZE];
+    g_ascii_dtostr(text, sizeof text, value);
+    return strchr(text, '.') || !strpbrk(text, "en");
+}
+
 static gboolean
 is_printable(JsonNode *node)
 {
@@ -96,7 +104,7 @@ is_printable(JsonNode *node)
             if (!is_printable(member))
                 return FALSE;
     }
-    return !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_DOUBLE || fabs(json_node_get_double(node)) < 1e17;
+    return !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_DOUBLE || is_number(json_node_get_double(node));
 }
 
 JsonObject *
@@ -116,7 +124,7 @@ sami_control_json_parse(const gchar *line, gsize length, GError **error)
         return NULL;
     }
     if (!is_printable(root)) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object: a number is too large");
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "the line is no JSON object: a number is out of range");
         return NULL;
     }
     return json_node_dup_object(root);
