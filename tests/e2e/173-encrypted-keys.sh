@@ -3,15 +3,8 @@
 # refused in words without it. Keys behind URIs of OpenSSL's stores.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+. "${srcdir:-.}/tests/e2e/keys.sh"
 lab_start || exit 1
-fail() { echo "FAILED: $*"; cat "$WORK/out" "$WORK"/*.log 2>/dev/null; exit 1; }
-expect() { # STATUS WORD COMMAND...
-    local want=$1 word=$2
-    shift 2
-    "$@" >"$WORK/out" 2>&1 </dev/null
-    local status=$?
-    [ $status -eq "$want" ] && grep -q -- "$word" "$WORK/out" || fail "$*: $status, wanted $want and '$word'"
-}
 mkdir -m 700 "$WORK/secret"
 (umask 077 && echo 'a long passphrase' >"$WORK/secret/passphrase" && echo another >"$WORK/secret/wrong")
 for n in 1 2; do
@@ -28,12 +21,11 @@ expect 1 'never overwritten' ctl 1 keygen "$WORK/mine.key"
 echo "--- without the passphrase, or with another"
 exporter() { G_DEBUG='' timeout 30 ip netns exec "${LAB}fw1" "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" -f; }
 cp -p "$WORK/fw1/sami.conf" "$WORK/good"
-set_key() { sed -i "/^$1=/d" "$WORK/fw1/sami.conf" && { [ -z "$2" ] || echo "$1=$2" >>"$WORK/fw1/sami.conf"; }; }
-set_key key-passphrase-file ''
+set_key 1 key-passphrase-file
 expect 1 'the private key is encrypted; its passphrase must be in a file of mode 0600' exporter
-set_key key-passphrase-file "$WORK/secret/wrong"
+set_key 1 key-passphrase-file "$WORK/secret/wrong"
 expect 1 'cannot be decrypted with the passphrase in' exporter
-set_key key-passphrase-file "\$CREDENTIALS_DIRECTORY/passphrase"
+set_key 1 key-passphrase-file "\$CREDENTIALS_DIRECTORY/passphrase"
 expect 1 'CREDENTIALS_DIRECTORY/passphrase: No such file' exporter
 cp -p "$WORK/good" "$WORK/fw1/sami.conf"
 chmod 640 "$WORK/secret/passphrase"
@@ -41,15 +33,15 @@ expect 1 'a secret must not be accessible by others' exporter
 chmod 600 "$WORK/secret/passphrase"
 
 echo "--- a move, the exporter's passphrase being a credential, its signing key behind a URI; then a rotation"
-set_key key-passphrase-file "\$CREDENTIALS_DIRECTORY/passphrase"
-set_key signing-key "file:$WORK/fw1/signing.key"
+set_key 1 key-passphrase-file "\$CREDENTIALS_DIRECTORY/passphrase"
+set_key 1 signing-key "file:$WORK/fw1/signing.key"
 export CREDENTIALS_DIRECTORY=$WORK/secret
 sami_start || exit 1
 ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport 1001 --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
 expect 0 DONE ctl 1 migrate --vm $VM4 --to fw2.example --now
 expect 1 'this key is not a file' ctl 1 key rotate
 expect 0 'signing ' ctl 1 key list
-set_key signing-key ''
+set_key 1 signing-key
 expect 0 . ctl 1 key rotate
 expect 0 . ctl 1 key rotate --tls
 grep -q 'BEGIN ENCRYPTED' "$WORK/fw1/signing-next.key" && grep -q 'BEGIN ENCRYPTED' "$WORK/fw1/tls-next.key" || fail "the new keys are not encrypted"
@@ -60,9 +52,9 @@ expect 0 ok: ctl 1 peer test fw2.example
 expect 0 DONE ctl 1 migrate --vm $VM4 --to fw2.example --now
 
 echo "--- a URI that names nothing, and a key of a file: that others may read"
-set_key signing-key pkcs11:token=nowhere
+set_key 1 signing-key pkcs11:token=nowhere
 expect 1 'pkcs11:token=nowhere: no private key could be read' exporter
 chmod 644 "$WORK/fw1/signing.key"
-set_key signing-key "file://$WORK/fw1/signing.key"
+set_key 1 signing-key "file://$WORK/fw1/signing.key"
 expect 1 'a secret must not be accessible by others' exporter
 exit 0

@@ -4,6 +4,7 @@
 # files, and a token that goes away, each in words.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+. "${srcdir:-.}/tests/e2e/keys.sh"
 for program in softhsm2-util pkcs11-tool p11-kit; do command -v $program >/dev/null || lab_skip "no $program here"; done
 engine=$(openssl version -e | sed 's/.*"\(.*\)"/\1/')/pkcs11.so
 [ -e "$engine" ] || lab_skip "no engine for PKCS#11 here"
@@ -13,18 +14,7 @@ SOFTHSM=$(find_module libsofthsm2.so) CLIENT=$(find_module p11-kit-client.so)
 lab_has_sanitizers && lab_skip "engine and modules are not built with the sanitizers"
 SERVERS=()
 lab_start || exit 1
-fail() { echo "FAILED: $*"; cat "$WORK/out" "$WORK"/*.log 2>/dev/null; exit 1; }
-expect() { # STATUS WORD COMMAND...
-    local want=$1 word=$2
-    shift 2
-    "$@" >"$WORK/out" 2>&1 </dev/null
-    local status=$?
-    [ $status -eq "$want" ] && grep -q -- "$word" "$WORK/out" || fail "$*: $status, wanted $want and '$word'"
-}
 URI="org.openssl.engine:pkcs11:pkcs11:token=sami;type=private;object"
-set_key() { # FIREWALL KEY VALUE
-    sed -i "/^$2=/d" "$WORK/fw$1/sami.conf" && echo "$2=$3" >>"$WORK/fw$1/sami.conf"
-}
 load_module() { # what the engine is told
     printf '%s\n' 'openssl_conf = init' '[init]' 'engines = engines' '[engines]' 'pkcs11 = pkcs11' '[pkcs11]' 'engine_id = pkcs11' \
         "dynamic_path = $engine" "MODULE_PATH = $1" >"$WORK/openssl.cnf"

@@ -4,22 +4,12 @@
 # by TCP; random numbers from it, where the state process has no way to it.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
+. "${srcdir:-.}/tests/e2e/keys.sh"
 for program in swtpm tpm2_createprimary ss; do command -v $program >/dev/null || lab_skip "no $program here"; done
 [ -e "$(openssl version -m | sed 's/.*"\(.*\)"/\1/')/tpm2.so" ] || lab_skip "no provider for a TPM here"
 [ -n "$(find /usr/lib /usr/lib64 -name 'libtss2-tcti-swtpm.so*' 2>/dev/null)" ] || lab_skip "no libtss2-tcti-swtpm here"
 lab_has_sanitizers && lab_skip "the provider is not built with the sanitizers"
 lab_start || exit 1
-fail() { echo "FAILED: $*"; cat "$WORK/out" "$WORK"/*.log 2>/dev/null; exit 1; }
-expect() { # STATUS WORD COMMAND...
-    local want=$1 word=$2
-    shift 2
-    "$@" >"$WORK/out" 2>&1 </dev/null
-    local status=$?
-    [ $status -eq "$want" ] && grep -q -- "$word" "$WORK/out" || fail "$*: $status, wanted $want and '$word'"
-}
-set_key() { # FIREWALL KEY VALUE
-    sed -i "/^$2=/d" "$WORK/fw$1/sami.conf" && echo "$2=$3" >>"$WORK/fw$1/sami.conf"
-}
 export TPM2TOOLS_TCTI=swtpm:host=127.0.0.1,port=2321 TPM2OPENSSL_TCTI=swtpm:host=127.0.0.1,port=2321
 serves() { [ -n "$(ns fw$1 ss -Hltn 'sport = 2321')" ]; }
 serve() { # FIREWALL

@@ -123,7 +123,7 @@ EXTRA_DIST += $(E2E_TESTS) tests/interop/journal.sh tests/interop/attributes.sh 
 	tests/e2e/refused.sh tests/e2e/faults.sh tests/e2e/live.py tests/e2e/many.sh tests/e2e/churn.py tests/e2e/pair.sh tests/e2e/vlans.sh \
 	tests/e2e/sctp-audit.py tests/e2e/cumulative.sh tests/e2e/demonstrate-cumulative.sh tests/e2e/flood.py \
 	tests/e2e/related.sh tests/e2e/ftp.py tests/e2e/tftp.py tests/e2e/plain.py tests/e2e/messages.py \
-	tests/e2e/sshd.sh tests/e2e/send.sh tests/e2e/siege.sh tests/e2e/sink.py tests/e2e/ping.sh \
+	tests/e2e/sshd.sh tests/e2e/send.sh tests/e2e/keys.sh tests/e2e/siege.sh tests/e2e/sink.py tests/e2e/ping.sh \
 	tests/e2e/vm/lab.sh tests/e2e/vm/demonstrate.sh tests/e2e/vm/image.sh tests/e2e/vm/init tests/e2e/vm/guest.c tests/e2e/vm/qmp.py \
 	tests/e2e/vm/traffic.py tests/e2e/vm/firewall.sh tests/e2e/vm/firewall-image.sh tests/e2e/vm/firewall-init
 AM_TESTS_ENVIRONMENT = SAMI_BUILD=$(abs_builddir) srcdir=$(abs_srcdir) G_DEBUG=fatal-criticals; export SAMI_BUILD srcdir G_DEBUG;
@@ -140,7 +140,7 @@ check_PROGRAMS += hostile hostile-collector siege fill-table
 hostile_SOURCES = tests/hostile/hostile.c tests/tools/changes.c tests/tools/changes.h tests/hostile/client.c tests/hostile/client-sctp.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h \
 	tests/hostile/message-cases.c tests/hostile/template-cases.c tests/hostile/record-cases.c
 hostile_LDADD = $(SAMI_CORE_LIBS)
-siege_SOURCES = tests/hostile/siege.c tests/hostile/siege-sctp.c tests/hostile/siege.h tests/hostile/client.c tests/hostile/client-sctp.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h
+siege_SOURCES = tests/hostile/siege.c tests/hostile/siege-sctp.c tests/tools/sctp-checksum.h tests/hostile/siege.h tests/hostile/client.c tests/hostile/client-sctp.c tests/hostile/watch.c tests/hostile/hostile.h tests/hostile/watch.h
 siege_LDADD = $(SAMI_CORE_LIBS)
 # The collector that the exporter must not believe.
 hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tests/hostile/watch.c tests/hostile/collector-cases.c \

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/hostile/siege.h"
+#include "tests/tools/sctp-checksum.h"
 #include "transport/address.h"
 
 #define TURN_MS 50
@@ -131,21 +132,6 @@ typedef struct {
     guint8 packet[1400];
 } Datagram;
 
-/* RFC 9260 appendix A. */
-static void
-set_checksum(guint8 *packet, gsize n)
-{
-    guint32 crc = 0xffffffffu;
-    memset(packet + 8, 0, 4);
-    for (gsize i = 0; i < n; i++) {
-        crc ^= packet[i];
-        for (guint bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
-    }
-    crc = GUINT32_TO_LE(~crc);
-    memcpy(packet + 8, &crc, 4);
-}
-
 /* A chunk of `type` with nothing sensible in it, in a packet that is right as far as a sum can say. */
 static gsize
 fill_packet(guint8 *packet, guint8 type, guint16 port, gsize n)
@@ -159,7 +145,7 @@ fill_packet(guint8 *packet, guint8 type, guint16 port, gsize n)
         memset(packet + 4, 0, 4);
         memcpy(packet + PACKET_HEADER + 8, (guint8[]){ 0, 16, 0, 0, 255, 255, 255, 255 }, 8);
     }
-    set_checksum(packet, n);
+    sctp_set_checksum(packet, n);
     return n;
 }
 

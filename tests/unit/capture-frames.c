@@ -4,6 +4,8 @@
 
 #include <netinet/in.h>
 
+#include "tests/tools/sctp-checksum.h"
+
 Ends
 ends_back(const Ends *ends)
 {
@@ -17,13 +19,6 @@ put(GByteArray *out, guint64 value, guint n)
         guint8 octet = (guint8) (value >> (8 * i));
         g_byte_array_append(out, &octet, 1);
     }
-}
-
-static void
-set(GByteArray *out, gsize at, guint64 value, guint n)
-{
-    for (guint i = 0; i < n; i++)
-        out->data[at + i] = (guint8) (value >> (8 * (n - 1 - i)));
 }
 
 GByteArray *
@@ -134,18 +129,6 @@ frames_init(gboolean is_ack, guint32 tag, guint32 tsn)
     return frames_chunk(is_ack ? 2 : 1, 0, body);
 }
 
-/* Bit by bit, as the RFC has it, and not as the reader has it. */
-static guint32
-crc32c(const GByteArray *octets)
-{
-    guint32 crc = 0xffffffffu;
-    for (guint i = 0; i < octets->len * 8; i++) {
-        gboolean bit = (octets->data[i / 8] >> (i % 8) ^ crc) & 1;
-        crc = crc >> 1 ^ (bit ? 0x82f63b78u : 0);
-    }
-    return ~crc;
-}
-
 GByteArray *
 frames_sctp(const Ends *ends, guint32 tag, GByteArray *chunks)
 {
@@ -155,7 +138,7 @@ frames_sctp(const Ends *ends, guint32 tag, GByteArray *chunks)
     put(out, tag, 4);
     put(out, 0, 4);
     out = frames_join(out, chunks);
-    set(out, 8, GUINT32_SWAP_LE_BE(crc32c(out)), 4);
+    sctp_set_checksum(out->data, out->len);
     return out;
 }
 

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <string.h>
 
+#include "tests/tools/sctp-checksum.h"
+
 #define HEADER 12u
 #define CHUNK_INIT 1
 #define CHUNK_INIT_ACK 2
@@ -64,21 +66,6 @@ weather_send(int fd, const struct msghdr *message, int flags)
 
 /* ---- forgery ---- */
 
-/* RFC 9260 appendix A; the octets of the sum are in the order of the reflected polynomial. */
-static void
-set_checksum(guint8 *packet, gsize n)
-{
-    guint32 crc = 0xffffffffu;
-    memset(packet + 8, 0, 4);
-    for (gsize i = 0; i < n; i++) {
-        crc ^= packet[i];
-        for (guint bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
-    }
-    crc = GUINT32_TO_LE(~crc);
-    memcpy(packet + 8, &crc, 4);
-}
-
 static gsize
 padded_length(const guint8 *at)
 {
@@ -100,7 +87,7 @@ send_changed(int fd, const struct msghdr *message, int flags, Change change)
         length += change(packet + length, chunk);
         at += chunk;
     }
-    set_checksum(packet, length);
+    sctp_set_checksum(packet, length);
     struct iovec part = { packet, length };
     struct msghdr changed = *message;
     changed.msg_iov = &part;
@@ -166,7 +153,7 @@ weather_init(guint16 port, guint32 tag, guint8 ret_packet[32])
     const guint8 packet[32] = { 0x30, 0x39, (guint8) (port >> 8), (guint8) port, 0, 0, 0, 0, 0, 0, 0, 0, CHUNK_INIT, 0, 0, 20,
                                 (guint8) (tag >> 24), (guint8) (tag >> 16), (guint8) (tag >> 8), (guint8) tag, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1 };
     memcpy(ret_packet, packet, sizeof(packet));
-    set_checksum(ret_packet, sizeof(packet));
+    sctp_set_checksum(ret_packet, sizeof(packet));
     return sizeof(packet);
 }
 
@@ -214,7 +201,7 @@ weather_associate(int fd, guint16 port, guint32 tag)
     gsize n = weather_init(port, tag, init), length;
     n += write_offer(init + n);
     init[HEADER + 3] = (guint8) (n - HEADER);
-    set_checksum(init, n);
+    sctp_set_checksum(init, n);
     if (send(fd, init, n, 0) != (ssize_t) n)
         return FALSE;
     const guint8 *answer = wait_for_chunk(fd, CHUNK_INIT_ACK, packet, &length, 2000);
@@ -230,7 +217,7 @@ weather_associate(int fd, guint16 port, guint32 tag)
     echo[HEADER] = CHUNK_COOKIE_ECHO;
     echo[HEADER + 1] = 0;
     n = HEADER + padded_length(echo + HEADER);
-    set_checksum(echo, n);
+    sctp_set_checksum(echo, n);
     return send(fd, echo, n, 0) == (ssize_t) n && wait_for_chunk(fd, CHUNK_COOKIE_ACK, packet, &length, 2000);
 }
 

@@ -15,7 +15,7 @@ test_transport_tls_SOURCES = tests/unit/test-transport-tls.c tests/unit/transpor
 test_transport_tls_LDADD = $(transport_test_libs)
 test_transport_dtls_SOURCES = tests/unit/test-transport-dtls.c tests/unit/transport-cases.c $(transport_pair_sources)
 test_transport_dtls_LDADD = $(transport_test_libs)
-test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h \
+test_transport_sctp_SOURCES = tests/unit/test-transport-sctp.c tests/unit/sctp-weather.c tests/unit/sctp-weather.h tests/tools/sctp-checksum.h \
 	$(transport_pair_sources)
 test_transport_sctp_LDADD = $(transport_test_libs)
 test_transport_kernel_SOURCES = tests/unit/test-transport-kernel.c tests/unit/transport-cases.c $(transport_pair_sources)
@@ -33,7 +33,7 @@ test_sctp_parts_LDADD = $(transport_test_libs)
 
 check_PROGRAMS += test-capture test-capture-tcp test-capture-sctp
 TESTS += test-capture test-capture-tcp test-capture-sctp
-capture_test_sources = tests/unit/capture-frames.c tests/unit/capture-frames.h tests/unit/capture-check.c tests/unit/capture-check.h tests/unit/harness.h
+capture_test_sources = tests/tools/sctp-checksum.h tests/unit/capture-frames.c tests/unit/capture-frames.h tests/unit/capture-check.c tests/unit/capture-check.h tests/unit/harness.h
 test_capture_SOURCES = tests/unit/test-capture.c $(capture_test_sources)
 test_capture_LDADD = $(transport_test_libs)
 test_capture_tcp_SOURCES = tests/unit/test-capture-tcp.c tests/unit/tls-recording.c tests/unit/tls-recording.h $(capture_test_sources)
