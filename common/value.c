@@ -34,15 +34,21 @@ refuse(GError **error, const gchar *text, const gchar *format, ...)
     return FALSE;
 }
 
+guint
+sami_value_control_length(const gchar *at)
+{
+    const guchar *octets = (const guchar *)at;
+    if (octets[0] < 0x20 || octets[0] == 0x7f)
+        return 1;
+    return octets[0] == 0xc2 && octets[1] >= 0x80 && octets[1] <= 0x9f ? 2 : 0;
+}
+
 void
 sami_value_mask_controls(gchar *text)
 {
-    for (guchar *at = (guchar *)text; *at; at++) {
-        if ((*at < 0x20 && *at != '\n') || *at == 0x7f)
-            *at = '?';
-        else if (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f)
-            at[0] = at[1] = '?';
-    }
+    for (gchar *at = text; *at; at++)
+        if (*at != '\n')
+            memset(at, '?', sami_value_control_length(at));
 }
 
 gchar *

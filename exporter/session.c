@@ -21,14 +21,20 @@ sami_migration_attach(SamiMigration *m, int fd)
 
 /* A lost session: tried again until the lease ends, since the collector keeps what it has as long (LIFECYCLE §1). */
 
+static void
+reconnect(SamiMigration *m)
+{
+    g_autoptr(GError) error = NULL;
+    if (!sami_migration_connect(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+}
+
 static gboolean
 on_reconnect(gpointer user_data)
 {
     SamiMigration *m = user_data;
-    g_autoptr(GError) error = NULL;
     m->reconnect_timer = 0;
-    if (!sami_migration_connect(m, &error))
-        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+    reconnect(m);
     return G_SOURCE_REMOVE;
 }
 
@@ -79,15 +85,13 @@ sami_migration_lost(SamiMigration *m, const gchar *why)
 gboolean
 sami_migration_renew(SamiMigration *m)
 {
-    g_autoptr(GError) error = NULL;
     if (!m->is_bound || !m->is_known || (m->state != SAMI_STATE_PREPARE && m->state != SAMI_STATE_FOLLOW) || m->is_freeze_asked)
         return FALSE;
     g_message("%.8s: the session with %s is as old as session-age=%us lets it be: begun anew", m->hex, m->peer->name, m->config->session_age_s);
     sami_link_close(m);
     m->lost_us = g_get_monotonic_time();
     sami_migration_plan_answer(m);
-    if (!sami_migration_connect(m, &error))
-        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+    reconnect(m);
     return TRUE;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cursor.h"
+#include "common/value.h"
 
 #define NTP_EPOCH 2208988800u /* seconds from 1900 to 1970 (RFC 5905 §6) */
 
@@ -140,16 +141,6 @@ string_length(const ReplayValue *value)
     return value->length ? strnlen((const gchar *) value->octets, value->length) : 0;
 }
 
-/* What a terminal may obey, of valid UTF-8: how many octets, 0 if it is none. C1 controls are two (U+0080 to U+009F). */
-static guint
-control_length(const gchar *at)
-{
-    const guchar *octets = (const guchar *) at;
-    if (octets[0] < 0x20 || octets[0] == 0x7f)
-        return 1;
-    return octets[0] == 0xc2 && octets[1] < 0xa0 ? 2 : 0;
-}
-
 void
 replay_json_string(GString *out, const gchar *text, gsize length)
 {
@@ -158,9 +149,9 @@ replay_json_string(GString *out, const gchar *text, gsize length)
     for (const gchar *at = valid; *at; at++) {
         if (*at == '"' || *at == '\\')
             g_string_append_printf(out, "\\%c", *at);
-        else if (control_length(at) > 0) {
+        else if (sami_value_control_length(at) > 0) {
             g_string_append_printf(out, "\\u%04x", (guint) g_utf8_get_char(at));
-            at += control_length(at) - 1;
+            at += sami_value_control_length(at) - 1;
         } else
             g_string_append_c(out, *at);
     }
@@ -174,9 +165,9 @@ append_string(GString *out, const ReplayValue *value)
     gboolean has_blanks = strchr(valid, ' ') != NULL;
     g_string_append(out, has_blanks ? "\"" : "");
     for (const gchar *at = valid; *at; at++)
-        if (control_length(at) > 0 || *at == '\\' || (has_blanks && *at == '"')) {
+        if (sami_value_control_length(at) > 0 || *at == '\\' || (has_blanks && *at == '"')) {
             g_string_append_printf(out, "\\x%02x", (guint) g_utf8_get_char(at));
-            at += MAX(control_length(at), 1u) - 1;
+            at += MAX(sami_value_control_length(at), 1u) - 1;
         } else
             g_string_append_c(out, *at);
     g_string_append(out, has_blanks ? "\"" : "");
