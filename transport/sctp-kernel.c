@@ -89,6 +89,7 @@ static int
 open_socket(sa_family_t family, GError **error)
 {
     const int on = 1, off = 0, size = SCTP_BUFFER;
+    const struct linger abort_at_close = { .l_onoff = 1, .l_linger = 0 };
     const struct sctp_assoc_value with_auth = { .assoc_id = SCTP_FUTURE_ASSOC, .assoc_value = 1 };
     const struct sctp_assoc_value without = { .assoc_id = SCTP_FUTURE_ASSOC, .assoc_value = 0 };
     const struct sctp_authchunk data = { SCTP_CHUNK_DATA }, forward = { SCTP_CHUNK_FORWARD_TSN };
@@ -104,6 +105,10 @@ open_socket(sa_family_t family, GError **error)
         return -1;
     }
     set(fd, SCTP_PR_SUPPORTED, &without, sizeof(without)); /* state is never sent so, nor taken */
+    /* What is not over at close() is aborted then, on sockets accepted from this one too. In its sandbox a connector has no SO_LINGER (sandbox-calls.c),
+     * and a message with SCTP_ABORT is refused on sockets of this style (net/sctp/socket.c, sctp_sendmsg_parse): its close() is a SHUTDOWN behind
+     * what was sent, as over TCP. */
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort_at_close, sizeof(abort_at_close));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     if (family == AF_INET6)
@@ -399,9 +404,11 @@ receive(SamiSctpAssoc *base, const guint8 **ret_message, gsize *ret_n, guint16 *
     return SAMI_SCTP_OVER;
 }
 
-static ssize_t
-send_with(const Assoc *assoc, const struct sctp_sndinfo *info, const guint8 *message, gsize n)
+static SamiSctpResult
+send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n, gboolean is_urgent)
 {
+    Assoc *assoc = (Assoc *) base;
+    const struct sctp_sndinfo info = { .snd_sid = stream, .snd_flags = is_urgent ? SCTP_SACK_IMMEDIATELY : 0 };
     union {
         struct cmsghdr header;
         guint8 octets[CMSG_SPACE(sizeof(struct sctp_sndinfo))];
@@ -410,17 +417,9 @@ send_with(const Assoc *assoc, const struct sctp_sndinfo *info, const guint8 *mes
     struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.octets, .msg_controllen = sizeof(control) };
     control.header.cmsg_level = IPPROTO_SCTP;
     control.header.cmsg_type = SCTP_SNDINFO;
-    control.header.cmsg_len = CMSG_LEN(sizeof(*info));
-    memcpy(CMSG_DATA(&control.header), info, sizeof(*info));
-    return sendmsg(assoc->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static SamiSctpResult
-send_message(SamiSctpAssoc *base, guint16 stream, const guint8 *message, gsize n, gboolean is_urgent)
-{
-    Assoc *assoc = (Assoc *) base;
-    const struct sctp_sndinfo info = { .snd_sid = stream, .snd_flags = is_urgent ? SCTP_SACK_IMMEDIATELY : 0 };
-    ssize_t sent = send_with(assoc, &info, message, n);
+    control.header.cmsg_len = CMSG_LEN(sizeof(info));
+    memcpy(CMSG_DATA(&control.header), &info, sizeof(info));
+    ssize_t sent = sendmsg(assoc->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == (ssize_t) n)
         return SAMI_SCTP_DONE;
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -496,9 +495,6 @@ static void
 assoc_free(SamiSctpAssoc *base)
 {
     Assoc *assoc = (Assoc *) base;
-    const struct sctp_sndinfo now = { .snd_flags = SCTP_ABORT };
-    if (base->state != SAMI_SCTP_CLOSED)
-        send_with(assoc, &now, NULL, 0); /* RFC 6458 §5.3.4: an ABORT, as SO_LINGER would have close() do, which the sandbox does not have */
     g_source_destroy(assoc->fd_source);
     g_source_unref(assoc->fd_source);
     close(assoc->fd);

@@ -71,14 +71,16 @@ table() { # FIREWALL ARGUMENT...
     shift
     at "$n" "$BUILD/sami-table" "$@"
 }
-equal() { # both tables; what is left of a timeout may differ by seconds, for the clocks do, and flags by what the move lets pass for a while
-    local n
+# Both tables. What is left of a timeout may differ by seconds, for the clocks do, and by the time that it took to read both; flags by what the move
+# lets pass for a while.
+equal() {
+    local n begun=$SECONDS
     for n in 1 2; do table $n print >"$WORK/table$n" || return 1; done
-    awk -v flows=$FLOWS '{ left = $NF; sub(/ timeout [0-9]+$/, ""); sub(/ flags [0-9a-f\/]+/, "") }
+    awk -v flows=$FLOWS -v later=$((SECONDS - begun + 1)) '{ left = $NF; sub(/ timeout [0-9]+$/, ""); sub(/ flags [0-9a-f\/]+/, "") }
         NR == FNR { one[$0] = left; n++; next }
-        !($0 in one) || one[$0] - left > 10 || left - one[$0] > 10 { print "differs:", $0, left, one[$0]; bad++ }
+        !($0 in one) || one[$0] - left > 10 + later || left - one[$0] > 10 { print "differs:", $0, left, one[$0]; bad++ }
         { m++ }
-        END { print n, "and", m, "entries,", bad + 0, "differ"; exit bad || n != flows || m != flows }' "$WORK/table1" "$WORK/table2" >"$WORK/compare"
+        END { print n, "and", m, "entries,", bad + 0, "differ, read in", later, "s"; exit bad || n != flows || m != flows }' "$WORK/table1" "$WORK/table2" >"$WORK/compare"
 }
 
 # ---- one migration ----
