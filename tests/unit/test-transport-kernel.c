@@ -1,7 +1,11 @@
 /* DTLS over the SCTP sockets of the kernel, over IP: the cases of TLS over TCP, and some of test-transport-sctp. Skipped where the kernel has none;
  * tests/e2e/124-kernel-sctp runs it in a guest that has. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "tests/unit/harness.h"
 #include "tests/unit/transport-pair.h"
@@ -43,9 +47,28 @@ test_ipv6(void)
     lab_host = "127.0.0.1";
 }
 
+/* An association that does not offer to authenticate DATA, as none does by default (net.sctp.auth_enable), is aborted: an orderly end would wait for
+ * what its peer does not take. */
+static void
+test_abort(void)
+{
+    gchar octet;
+    pair_start_pinned();
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((guint16) listener.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP);
+    CU_ASSERT_FATAL(fd >= 0 && connect(fd, (struct sockaddr *) &to, sizeof(to)) == 0);
+    struct pollfd entry = { fd, POLLIN, 0 };
+    CU_ASSERT_EQUAL(poll(&entry, 1, LAB_TIMEOUT_MS), 1);
+    errno = 0;
+    CU_ASSERT(recv(fd, &octet, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET);
+    close(fd);
+    pair_stop();
+}
+
 static const SamiTest own_cases[] = {
     { "20000 records each way", test_records },
     { "IPv6", test_ipv6 },
+    { "refused by an ABORT", test_abort },
 };
 
 int
