@@ -13,6 +13,7 @@
 #include "collector/sync.h"
 #include "collector/totals.h"
 #include "common/control.h"
+#include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "templates/rules.h"
@@ -141,8 +142,7 @@ struct SamiCollector {
     GPtrArray *migrations;         /* of SamiCollectorMigration, finished ones too, bounded */
     gboolean is_paused;            /* a session is not read until the injector has drained */
     guint64 n_messages, n_octets, n_sessions, n_session_errors, n_session_overflows;
-    guint n_logged;                /* sessions that were refused or broke since log_began_us */
-    gint64 log_began_us;
+    SamiLogLimit refusals;         /* sessions that were refused or broke */
     gint64 tidied_us;              /* when journal-dir was looked at last */
     guint64 refused_messages[SAMI_N_REASONS];
     guint64 broken_rules[SAMI_N_RULES]; /* of those that are malformed; where a Message ends, the listener's claim */

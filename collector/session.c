@@ -200,7 +200,7 @@ sami_collector_session_add(SamiCollectorSession *session, const SamiRecord *reco
 static gboolean
 is_logged(SamiCollector *collector)
 {
-    return collector->n_logged++ < REFUSALS_LOGGED_PER_MINUTE;
+    return sami_log_limit_take(&collector->refusals, REFUSALS_LOGGED_PER_MINUTE, "sessions refused or broken; samictl stats has the reasons");
 }
 
 static void
@@ -757,12 +757,7 @@ sami_collector_sessions_watch(gpointer user_data)
     gint64 now_us = g_get_monotonic_time();
     for (guint i = 0; i < collector->sessions->len; i++)
         review_time(g_ptr_array_index(collector->sessions, i), now_us);
-    if (now_us - collector->log_began_us < 60 * G_USEC_PER_SEC)
-        return G_SOURCE_CONTINUE;
-    if (collector->n_logged > REFUSALS_LOGGED_PER_MINUTE)
-        g_warning("%u more sessions were refused or broke in the last minute; samictl stats has the reasons", collector->n_logged - REFUSALS_LOGGED_PER_MINUTE);
-    collector->n_logged = 0;
-    collector->log_began_us = now_us;
+    sami_log_limit_sum_up(&collector->refusals, FALSE);
     return G_SOURCE_CONTINUE;
 }
 

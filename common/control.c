@@ -15,12 +15,12 @@
 
 #include "common/control-json.h"
 #include "common/limits.h"
+#include "common/log.h"
 #include "common/trust.h"
 
 /* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that
  * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
-/* Log lines about those who may not; the rest is counted, and summed up with the next one. */
 #define REFUSALS_LOGGED_PER_MINUTE 20u
 
 typedef struct {
@@ -33,8 +33,7 @@ struct SamiControlServer {
     gchar *path;
     Id operators, readers;      /* groups */
     Id outsider;                /* a user */
-    guint n_logged, n_unlogged; /* refusals, in this minute */
-    gint64 minute_us;
+    SamiLogLimit refusals;
     gint64 idle_us;
     SamiControlFunc func;
     gpointer user_data;
@@ -231,19 +230,7 @@ sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer
 static gboolean
 is_refusal_logged(SamiControlServer *server)
 {
-    gint64 now_us = g_get_monotonic_time();
-    if (now_us - server->minute_us >= 60 * G_USEC_PER_SEC) {
-        if (server->n_unlogged > 0)
-            g_message("control: %u more were refused in a minute", server->n_unlogged);
-        server->n_logged = server->n_unlogged = 0;
-        server->minute_us = now_us;
-    }
-    if (server->n_logged < REFUSALS_LOGGED_PER_MINUTE) {
-        server->n_logged++;
-        return TRUE;
-    }
-    server->n_unlogged++;
-    return FALSE;
+    return sami_log_limit_take(&server->refusals, REFUSALS_LOGGED_PER_MINUTE, "control: requests and callers refused");
 }
 
 /* One line for each request that can change something: who asked, and for what. */

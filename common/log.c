@@ -108,3 +108,24 @@ sami_log_init(const gchar *program, gboolean is_debug)
     *writer = (Writer){program, is_debug, g_log_writer_is_journald(STDERR_FILENO)};
     g_log_set_writer_func(write_log, writer, g_free);
 }
+
+void
+sami_log_limit_sum_up(SamiLogLimit *limit, gboolean is_end)
+{
+    gint64 now_us = g_get_monotonic_time();
+    if (!is_end && now_us - limit->minute_us < 60 * G_USEC_PER_SEC)
+        return;
+    if (limit->n > limit->most)
+        g_warning("%u more in a minute: %s", limit->n - limit->most, limit->what);
+    limit->n = 0;
+    limit->minute_us = now_us;
+}
+
+gboolean
+sami_log_limit_take(SamiLogLimit *limit, guint most, const gchar *what)
+{
+    limit->most = most;
+    limit->what = what;
+    sami_log_limit_sum_up(limit, FALSE);
+    return limit->n++ < limit->most;
+}

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "transport/address.h"
 #include "transport/network-process.h"
 
@@ -14,8 +15,7 @@
 /* Without descriptors or memory accept() fails at once and for ever; the loop would spin. */
 #define ACCEPT_PAUSE_MS 1000
 #define ACCEPTS_PER_TURN 16
-/* Whoever can reach the port can be refused as often as he likes: log lines a minute; the rest
- * is counted and summed up. */
+/* Whoever can reach the port can be refused as often as he likes. */
 #define REFUSALS_LOGGED_PER_MINUTE 10u
 /* Refusals are told to the state process as counts: a flood of them must not fill the channel that
  * honest sessions come through. */
@@ -30,11 +30,9 @@ typedef struct {
     int listener;
     GQueue unproven;   /* of SamiTlsConnection, oldest first: in handshake, or refused and not yet
                           gone */
-    guint64 n_refused; /* since the start */
     guint32 n_unreported[SAMI_N_HANDSHAKE_CAUSES]; /* not yet told to the state process */
     GSource *report;
-    guint n_window, n_unlogged; /* in this minute */
-    gint64 window_start_us;
+    SamiLogLimit refusals;
     SamiSctpDropped counted, logged; /* datagrams */
     gint64 logged_us;
 } Listener;
@@ -116,16 +114,6 @@ sami_listener_open(const SamiNetworkConfig *config, GError **error)
 
 /* ---- events of the connections ---- */
 
-static void
-sum_up(Listener *listener)
-{
-    if (listener->n_unlogged)
-        g_warning("%u more connections were refused in the last minute, %" G_GUINT64_FORMAT
-                  " since the start",
-                  listener->n_unlogged, listener->n_refused);
-    listener->n_window = listener->n_unlogged = 0;
-}
-
 static gboolean
 on_report(gpointer user_data)
 {
@@ -156,18 +144,10 @@ static void
 on_refused(const gchar *address, SamiHandshakeCause cause, const gchar *reason, gpointer user_data)
 {
     Listener *listener = user_data;
-    gint64 now = g_get_monotonic_time();
-    listener->n_refused++;
     listener->n_unreported[cause]++;
     report_soon(listener);
-    if (now - listener->window_start_us >= 60 * G_USEC_PER_SEC) {
-        sum_up(listener);
-        listener->window_start_us = now;
-    }
-    if (listener->n_window++ < REFUSALS_LOGGED_PER_MINUTE)
+    if (sami_log_limit_take(&listener->refusals, REFUSALS_LOGGED_PER_MINUTE, "connections refused"))
         g_warning("refused a connection from %s: %s", address, reason);
-    else
-        listener->n_unlogged++;
 }
 
 /* Those too that have ended and still linger, so that coming and going is bounded as well. */
@@ -442,7 +422,7 @@ sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel,
                         begin_listening(&listener, &error);
     if (is_ready) {
         sami_network_process_run(&listener.process);
-        sum_up(&listener);
+        sami_log_limit_sum_up(&listener.refusals, TRUE);
     } else {
         g_warning("the listener cannot start: %s", error->message);
     }

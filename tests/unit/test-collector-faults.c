@@ -714,10 +714,10 @@ test_many_refusals(void)
     for (const gchar *at = lab->log->str; (at = strstr(at, "session refused")); at++)
         n++;
     CU_ASSERT_EQUAL(n, 60);
-    lab->collector->log_began_us = g_get_monotonic_time() - 61 * G_USEC_PER_SEC;
+    lab->collector->refusals.minute_us = g_get_monotonic_time() - 61 * G_USEC_PER_SEC;
     sami_collector_sessions_watch(lab->collector);
-    CU_ASSERT_TRUE(lab_was_told(lab, "10 more sessions were refused or broke in the last minute"));
-    CU_ASSERT_EQUAL(lab->collector->n_logged, 0);
+    CU_ASSERT_TRUE(lab_was_told(lab, "10 more in a minute: sessions refused or broken"));
+    CU_ASSERT_EQUAL(lab->collector->refusals.n, 0);
     end();
 }
 
