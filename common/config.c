@@ -362,6 +362,10 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
              "name: signer '%s' is also in another file; allowed: once", signer->name);
         return FALSE;
     }
+    if (signer->valid_until_s && signer->valid_from_s >= signer->valid_until_s) {
+        fail(error, path, source_line(&source, "valid-until"), "valid-until: not later than valid-from, so that it is never valid; allowed: a later moment");
+        return FALSE;
+    }
     if (!signer->tls_names)
         signer->tls_names = g_strsplit(signer->name, ",", -1);
     g_ptr_array_add(config->signers, g_steal_pointer(&signer));
