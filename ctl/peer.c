@@ -117,7 +117,7 @@ check_options(Adding *adding, GError **error)
     if (!adding->is_send && !adding->is_receive)
         return refuse_usage(error, "peer add needs one of --send (we move sessions to it), "
                                    "--receive (it moves sessions to us), --both");
-    if (adding->is_receive && !args->allow)
+    if (adding->is_receive && (!args->allow || !*args->allow))
         return refuse_usage(error, "--receive needs --allow PREFIXES: the VM addresses that it may "
                                    "bring, such as 10.0.0.0/24,2001:db8::/64");
     if (args->allow_there && !adding->is_send)
@@ -647,6 +647,7 @@ ctl_peer_remove(Ctl *ctl, GError **error)
 {
     const gchar *name = ctl->args.operands[0];
     guint n_removed = 0;
+    gboolean running[CTL_N_ROLES] = {FALSE};
     if (!sami_value_name(name, error))
         return SAMI_EXIT_USAGE;
     for (guint i = N_FILES; i-- > 0;) {
@@ -662,10 +663,15 @@ ctl_peer_remove(Ctl *ctl, GError **error)
             return SAMI_EXIT_FAILED;
         }
     }
-    if (n_removed == 0)
+    if (n_removed == 0) {
         fail_no_peer(ctl, name, error);
-    else if (!ctl->args.is_quiet)
-        ctl_say(stdout, "next: reload the daemons that run, and its migrations end: systemctl reload "
-                        "sami-exporter sami-collector    (or send SIGHUP)\n");
+        return SAMI_EXIT_USAGE;
+    }
+    if (!ctl_reload(ctl, running, error)) {
+        g_prefix_error(error, "the files of %s are removed, but a daemon that runs may still believe it: ", name);
+        return SAMI_EXIT_FAILED;
+    }
+    if (!ctl->args.is_quiet && (running[CTL_EXPORTER] || running[CTL_COLLECTOR]))
+        ctl_say(stdout, "the daemons that run have read their files again\n");
     return SAMI_EXIT_DONE;
 }

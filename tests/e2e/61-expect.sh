@@ -40,6 +40,10 @@ ns fw2 conntrack -F >/dev/null 2>&1
 move $VM4,$VM6 || fail "an announcement is not used up"
 
 # Taken back, and run out.
+ctl 2 expect --vm 10.0.0.0/24 --from fw1.example >"$WORK/out" 2>&1 && ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1 || fail "one of many"
+grep -q 'still expected' "$WORK/out" && grep -q '^10.0.0.0/24 .*fw1.example' "$WORK/out" || fail "not said that a prefix still announces it"
+ctl 2 expect --remove --vm 10.0.0.0/24 >"$WORK/out" 2>&1 && grep -q 'not expected any more' "$WORK/out" || fail "remove a prefix"
+ctl 2 expect --vm $VM4 --from fw1.example >"$WORK/out" 2>&1 || fail "expect again"
 ns fw2 conntrack -F >/dev/null 2>&1
 ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1 || fail "remove"
 ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1
