@@ -378,8 +378,11 @@ do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
     gboolean is_saved = sami_expect_save(collector->expect, now_s(), is_done ? &error : NULL);
     if (is_done && is_saved)
         sami_control_finish(client, SAMI_EXIT_DONE, is_add ? NULL : list_announcements(collector, vm), NULL);
-    else
+    else {
+        if (is_done) /* and holds: what cannot be written is lost, or comes back, with the next start only */
+            g_prefix_error(&error, is_add ? "expected, but only until the daemon ends: " : "not expected any more, but again when the daemon was started anew: ");
         sami_control_finish(client, sami_exit_of_error(error), NULL, error->message);
+    }
 }
 
 /* What SIGHUP does, for who wants to know whether it went well. */
