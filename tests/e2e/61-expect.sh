@@ -26,6 +26,7 @@ usage ctl 2 expect --vm $VM6 --from nobody.example
 usage ctl 2 expect --vm 10.77.0.1 --from any-peer
 usage ctl 2 expect --vm $VM6
 ctl 2 expect --vm $VM6 --from any-peer --for 1h >"$WORK/out" 2>&1 || fail "expect from any peer"
+grep -q "control: expect add by user 0, process [0-9]*: vm=$VM6 from=any-peer\$" "$WORK/collector.log" || fail "not logged who announced what"
 ctl 2 expect --list >"$WORK/out" || fail "list"
 grep -q "$VM4.*fw1.example" "$WORK/out" && grep -q "$VM6.*any-peer" "$WORK/out" || fail "not listed"
 
