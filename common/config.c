@@ -386,6 +386,10 @@ load_vm(SamiConfig *config, const gchar *path, GError **error)
     }
     vm->name = g_path_get_basename(path);
     vm->name[strlen(vm->name) - strlen(".conf")] = '\0';
+    if (strchr(vm->name, ',') || sami_value_address(vm->name, FALSE, NULL)) {
+        fail(error, path, 0, "the file's name cannot be given as --vm, which takes it for %s; allowed: any other name", strchr(vm->name, ',') ? "several" : "an address");
+        return FALSE;
+    }
     g_ptr_array_add(config->vms, g_steal_pointer(&vm));
     return TRUE;
 }

@@ -444,8 +444,8 @@ check_files(const Adding *adding, GError **error)
     const struct {
         File file;
         gboolean is_there;
-    } parts[] = {{FILE_PEER, ctl->config && sami_config_peer(ctl->config, name)},
-                 {FILE_SIGNER, ctl->config && adding->is_receive && sami_config_signer(ctl->config, name)}};
+    } parts[] = {{FILE_PEER, sami_config_peer(ctl->config, name) != NULL},
+                 {FILE_SIGNER, adding->is_receive && sami_config_signer(ctl->config, name)}};
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree gchar *path = file_path(ctl, parts[i].file, name), *directory = g_path_get_dirname(path);
         if (!parts[i].is_there || g_file_test(path, G_FILE_TEST_EXISTS))
@@ -462,7 +462,7 @@ static gboolean
 check_keys(const Adding *adding, GError **error)
 {
     const Ctl *ctl = adding->ctl;
-    for (guint i = 0; ctl->config && i < ctl->config->signers->len; i++) {
+    for (guint i = 0; i < ctl->config->signers->len; i++) {
         const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
         for (guint k = 0; strcmp(signer->name, adding->file->name) != 0 && signer->key_files[k]; k++) {
             g_autofree gchar *pem = read_pem(signer->key_files[k]);
@@ -485,11 +485,11 @@ check_peer(const Adding *adding, GError **error)
     const Ctl *ctl = adding->ctl;
     if (!check_files(adding, error) || (adding->is_receive && !check_keys(adding, error)))
         return FALSE;
-    if (ctl->config && !strcmp(ctl->config->name, adding->file->name)) {
+    if (!strcmp(ctl->config->name, adding->file->name)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is this firewall's own name; add the other one's peer file", adding->file->name);
         return FALSE;
     }
-    if (adding->file->certificate_pem || (ctl->config && ctl->config->tls_ca))
+    if (adding->file->certificate_pem || ctl->config->tls_ca)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "the peer file of %s has no certificate: a CA vouches for it; first: tls-ca=FILE, the CA's certificate, in "
                 "%s/sami.conf", adding->file->name, ctl_config_dir(ctl));
@@ -522,9 +522,7 @@ SamiExit
 ctl_peer_add(Ctl *ctl, GError **error)
 {
     g_auto(Adding) adding = {.ctl = ctl};
-    gboolean is_ssh = g_str_has_prefix(ctl->args.operands[0], CTL_SSH_SCHEME);
-    if (!check_options(&adding, error) || !(is_ssh && !ctl->args.is_here_only ? ctl_need_config(ctl, error) : ctl_load_config(ctl, error)) ||
-        !read_peer_file(&adding, error) || !check_peer(&adding, error))
+    if (!check_options(&adding, error) || !ctl_need_config(ctl, error) || !read_peer_file(&adding, error) || !check_peer(&adding, error))
         return SAMI_EXIT_FAILED;
     return add_peer(&adding, error);
 }

@@ -43,6 +43,8 @@ check 'same key' collector signers.d/fw2.example.conf keys=fw2.example.pub,fw2.e
 expect 0 '^\[signer\]' "$BUILD/sami-collector" --help-config
 expect 2 'beyond its length' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.13/24
 expect 2 'needs --allow' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow ''
+expect 1 'first: samictl setup' "$BUILD/samictl" --config-dir "$WORK/fw9" peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24
+[ ! -e "$WORK/fw9" ] || { echo "a directory was made where a wrong one was named"; exit 1; }
 expect 10 denied setpriv --reuid=65534 --clear-groups "$BUILD/samictl" --config-dir "$WORK/fw1" key rotate
 sami_start || exit 1
 expect 2 vm-prefixes ctl 1 migrate --vm 10.77.0.1 --to fw2.example --now

@@ -347,6 +347,8 @@ static const Bad bad[] = {
     {"vms.d/web1.conf", "[vm]\n", "vms.d/web1.conf", "addresses", "1 to 64"},
     {"vms.d/web1.conf", "[vm]\naddresses=\n", "vms.d/web1.conf:2", "addresses", "1 to 64"},
     {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.1\nvlan=4095\n", "vms.d/web1.conf:3", "vlan", "0 to 4094"},
+    {"vms.d/10.0.0.9.conf", "[vm]\naddresses=10.0.0.10\n", "vms.d/10.0.0.9.conf", "--vm", "any other name"},
+    {"vms.d/a,b.conf", "[vm]\naddresses=10.0.0.10\n", "vms.d/a,b.conf", "--vm", "any other name"},
     {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.0/24\n", "vms.d/web1.conf:2", "addresses",
      "10.0.0.13"},
 };
