@@ -210,7 +210,7 @@ do_resolve(SamiCollector *collector, SamiControlClient *client, JsonObject *requ
     else if (sami_collector_migration_resolve(m, json_node_get_boolean(keep)))
         sami_control_finish(client, SAMI_EXIT_DONE, describe(m), NULL);
     else
-        sami_control_finish(client, SAMI_EXIT_FAILED, describe(m), "that migration is not in doubt");
+        sami_control_finish(client, SAMI_EXIT_FAILED, describe(m), "that migration is not in doubt; behind READY it is when its connection is lost and its lease has ended");
 }
 
 /* {"id", "timeout_ms", "open"}: whoever knows of the pause here before the source says so. */

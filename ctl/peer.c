@@ -546,7 +546,8 @@ make_update(Adding *adding, gboolean *ret_is_unchanged, GError **error)
         g_autofree gchar *path = file_path(adding->ctl, parts[i].file, file->name);
         g_autofree gchar *old = NULL;
         gboolean is_other = parts[i].configured && strcmp(parts[i].configured, path) != 0;
-        if (is_other || (parts[i].file == FILE_CERTIFICATE && !parts[i].configured != !parts[i].pem) || (signer && signer->key_files[1])) {
+        is_other |= parts[i].file == FILE_SIGNER_KEY && signer && signer->key_files[1];
+        if (is_other || (parts[i].file == FILE_CERTIFICATE && !parts[i].configured != !parts[i].pem)) {
             g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: its configuration names other files than `peer add` does (%s); edit them by hand, or: "
                         "samictl peer remove %s", file->name, path, file->name);
             return FALSE;
@@ -640,6 +641,22 @@ ctl_peer_list(Ctl *ctl, GError **error)
     return SAMI_EXIT_DONE;
 }
 
+/* Its files are removed: is it there under another name of a file, which is not ours? */
+static gboolean
+check_gone(Ctl *ctl, const gchar *name, GError **error)
+{
+    const gchar *directory = !ctl->config ? NULL
+                             : sami_config_signer(ctl->config, name) ? "signers.d"
+                             : sami_config_peer(ctl->config, name)   ? "peers.d"
+                                                                     : NULL;
+    g_autofree gchar *path = directory ? ctl_path(ctl, directory) : NULL;
+    if (!directory)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: another file there than %s.conf is for this name, so %s is still believed; remove that one, and reload the "
+                "daemons that run", path, name, name);
+    return FALSE;
+}
+
 SamiExit
 ctl_peer_remove(Ctl *ctl, GError **error)
 {
@@ -661,8 +678,10 @@ ctl_peer_remove(Ctl *ctl, GError **error)
             return SAMI_EXIT_FAILED;
         }
     }
+    gboolean is_loaded = ctl_load_config(ctl, NULL); /* what is wrong with it is said by the reload */
     if (n_removed == 0) {
-        fail_no_peer(ctl, name, error);
+        if (!is_loaded || check_gone(ctl, name, error))
+            fail_no_peer(ctl, name, error);
         return SAMI_EXIT_USAGE;
     }
     if (!ctl_reload(ctl, running, error)) {
@@ -671,5 +690,5 @@ ctl_peer_remove(Ctl *ctl, GError **error)
     }
     if (!ctl->args.is_quiet && (running[CTL_EXPORTER] || running[CTL_COLLECTOR]))
         ctl_say(stdout, "the daemons that run have read their files again\n");
-    return SAMI_EXIT_DONE;
+    return !is_loaded || check_gone(ctl, name, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
 }

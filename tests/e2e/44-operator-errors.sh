@@ -45,11 +45,16 @@ expect 2 'beyond its length' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both 
 expect 2 'needs --allow' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow ''
 expect 1 'first: samictl setup' "$BUILD/samictl" --config-dir "$WORK/fw9" peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24
 [ ! -e "$WORK/fw9" ] || { echo "a directory was made where a wrong one was named"; exit 1; }
+cp -a "$WORK/fw1" "$WORK/fw8" && mv "$WORK/fw8/signers.d/fw2.example.conf" "$WORK/fw8/signers.d/other.conf"
+cp "$WORK/fw8/signers.d/fw2.example.pub" "$WORK/fw8/signers.d/other.pub" && sed -i 's/^keys=.*/keys=other.pub/' "$WORK/fw8/signers.d/other.conf"
+expect 1 'signers.d: another file' "$BUILD/samictl" --config-dir "$WORK/fw8" peer remove fw2.example
+expect 1 'signers.d: another file' "$BUILD/samictl" --config-dir "$WORK/fw8" peer remove fw2.example
 expect 10 denied setpriv --reuid=65534 --clear-groups "$BUILD/samictl" --config-dir "$WORK/fw1" key rotate
 sami_start || exit 1
 expect 2 vm-prefixes ctl 1 migrate --vm 10.77.0.1 --to fw2.example --now
 expect 2 peer ctl 1 migrate --vm $VM4 --to nobody.example --now
 pkill -f "sami-collector -c $WORK"
 poll 10 test ! -S "$WORK/run2/collector.sock"
+expect 9 'start sami-collector' ctl 1 show peers # though the exporter runs
 # Of SCTP in UDP nobody says that its port is closed.
 expect 1 "$([ "$TRANSPORT" = tcp ] && echo refused || echo 'no answer')" ctl 1 migrate --vm $VM4 --to fw2.example --now
