@@ -124,7 +124,7 @@ open_all(SamiCollector *collector, GError **error)
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!sami_daemon_load_key(config, &collector->key, &collector->key_stamp, error) ||
-        !(collector->signers = sami_signers_load(config, NULL, error)) ||
+        !sami_daemon_check_reload(config, error) || !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||
