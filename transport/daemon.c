@@ -448,6 +448,23 @@ check_directory(const gchar *path, GError **error)
     return !g_file_test(path, G_FILE_TEST_EXISTS) || sami_trust_directory(path, FALSE, error); /* a start makes one that is missing */
 }
 
+/* It is not made here; what is there has to be a file that is nobody else's. */
+static gboolean
+check_key_log(const gchar *path, GError **error)
+{
+    g_autofree gchar *directory = path ? g_path_get_dirname(path) : NULL;
+    if (path && g_file_test(path, G_FILE_TEST_EXISTS)) {
+        int fd = sami_trust_open(path, SAMI_TRUST_SECRET, error);
+        if (fd >= 0)
+            close(fd);
+        return fd >= 0;
+    }
+    if (!path || g_file_test(directory, G_FILE_TEST_IS_DIR))
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "key-log %s: %s", path, g_strerror(ENOENT));
+    return FALSE;
+}
+
 /* What a start would trip over. Tokens are left alone: they count PINs that are wrong. */
 static gboolean
 check_all(const SamiDaemon *daemon, const SamiConfig *config, GError **error)
@@ -460,7 +477,7 @@ check_all(const SamiDaemon *daemon, const SamiConfig *config, GError **error)
                         (sami_private_key_is_uri(config->key) || (tls = sami_tls_new(&network, daemon->is_listener, error))) &&
                         (sami_private_key_is_uri(config->signing_key) ||
                          (key = sami_key_load_private(config->signing_key, config->key_passphrase_file, error))) &&
-                        (!*config->user || sami_privileges_check_user(config->user, error)) && check_directory(config->run_dir, error) &&
+                        (!*config->user || sami_privileges_check_user(config->user, error)) && check_key_log(config->key_log, error) && check_directory(config->run_dir, error) &&
                         check_directory(config->journal_dir, error) && check_peers(config, error) && daemon->check(config, error);
     g_ptr_array_unref(network.peers);
     return is_right;

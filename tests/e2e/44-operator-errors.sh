@@ -35,6 +35,7 @@ check 'no certificate' $both sami.conf certificate=signing.pub
 check "no subjectAltName DNS name 'fw9.example'" $both sami.conf name=fw9.example
 check 'No such file' $both sami.conf tls-ca=missing.crt
 check 'others may write into it' $both sami.conf run-dir=/tmp
+check 'a secret must not be accessible' $both sami.conf key-log=tls.crt
 check 'no certificate' $both peers.d/fw2.example.conf certificate=fw2.example.pub
 check 'no Ed25519' $both peers.d/fw2.example.conf signing-key=fw2.example.crt
 check 'names no set' collector sami.conf gate=nft gate-set=x
