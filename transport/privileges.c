@@ -95,6 +95,14 @@ become_user(const gchar *user, GError **error)
 }
 
 gboolean
+sami_privileges_check_user(const gchar *user, GError **error)
+{
+    struct passwd entry;
+    gchar buffer[16384];
+    return find_user(user, &entry, buffer, sizeof(buffer), error);
+}
+
+gboolean
 sami_privileges_hide_memory(GError **error)
 {
     const struct rlimit none = { 0, 0 };

@@ -272,7 +272,10 @@ test_files(void)
     CU_ASSERT_FALSE(sami_ledger_file_read(empty, &reader, NULL, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_MALFORMED, "octet 0");
     CU_ASSERT_PTR_NULL(sami_expect_new(directory, &error)); /* a directory is no list */
-    expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, directory);
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "is no regular file");
+    CU_ASSERT_TRUE(chmod(empty, 0666) == 0);
+    CU_ASSERT_PTR_NULL(sami_expect_new(empty, &error)); /* nor is what anybody may write */
+    expect(g_steal_pointer(&error), SAMI_ERROR_CONFIG, "others may write it");
     SamiExpect *unsaved = sami_expect_new("/nowhere/expect", NULL); /* none yet, and no directory to write it to */
     CU_ASSERT_FALSE(sami_expect_save(unsaved, 0, &error));
     expect(g_steal_pointer(&error), SAMI_ERROR_FAILED, "/nowhere/expect");
