@@ -239,7 +239,7 @@ sami_apply_build(SamiApplyItem *items, guint n, guint32 lease_s, gboolean has_en
             continue;
         item->digest = sami_ledger_digest(&item->session);
         item->flags = flags_of(item);
-        if (has_entries)
+        if (!lengths)
             continue;
         lengths[i] = sami_firewall_build(&item->session, SAMI_OP_CREATE, sami_apply_creation_timeout(&item->session, lease_s), messages + used);
         used += lengths[i];
