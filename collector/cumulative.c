@@ -68,7 +68,6 @@ typedef struct {
     const SamiCumulative *record;
     guint change;
     SamiShare add, share; /* share: what is remembered then */
-    gboolean is_applied;
 } Part;
 
 typedef struct {

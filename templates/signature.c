@@ -174,12 +174,6 @@ sami_key_public(const SamiKey *key, guint8 ret_octets[32])
     memcpy(ret_octets, key->raw, 32);
 }
 
-void
-sami_key_spki_digest(const SamiKey *key, guint8 ret_digest[32])
-{
-    memcpy(ret_digest, key->digest, 32);
-}
-
 /* The record's elements, in order. The table gives numbers and lengths. */
 static const SamiElementId signature_elements[] = {
     SAMI_E_MESSAGE_SCOPE, SAMI_E_SIG_ALGORITHM, SAMI_E_SIG_ROLE, SAMI_E_SIG_FLAGS, SAMI_E_SIG_KEY_ID,

@@ -42,7 +42,6 @@ void sami_key_free(SamiKey *key); /* drops a reference; NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiKey, sami_key_free)
 const guint8 *sami_key_id(const SamiKey *key);                       /* 8 octets */
 void sami_key_public(const SamiKey *key, guint8 ret_octets[32]);     /* raw */
-void sami_key_spki_digest(const SamiKey *key, guint8 ret_digest[32]); /* SHA-256 of the SPKI */
 
 /* The fields of the record, in host form. */
 typedef struct {
