@@ -166,17 +166,16 @@ test_everything(void)
     CU_ASSERT_EQUAL(config->lease_s, 120);
     CU_ASSERT_EQUAL(config->grace_ms, 0);
     CU_ASSERT_EQUAL(config->max_sessions, 4294967295u);
-    CU_ASSERT_EQUAL(config->cumulatives->len, 2);
-    const SamiConfigCumulative *syn = config->cumulatives->pdata[0], *black = sami_config_cumulative(config, "black-6");
+    CU_ASSERT_EQUAL_FATAL(config->cumulatives->len, 2);
+    const SamiConfigCumulative *syn = config->cumulatives->pdata[0], *black = config->cumulatives->pdata[1];
     CU_ASSERT_STRING_EQUAL(syn->name, "syn");
     CU_ASSERT_STRING_EQUAL(syn->table, "inet filter");
     CU_ASSERT_STRING_EQUAL(syn->kind, "counter");
     CU_ASSERT_STRING_EQUAL(syn->select, "vm");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(black);
+    CU_ASSERT_STRING_EQUAL(black->name, "black-6");
     CU_ASSERT_STRING_EQUAL(black->table, "ip6 raw");
     CU_ASSERT_STRING_EQUAL(black->kind, "blacklist");
     CU_ASSERT_EQUAL(black->max_elements, 7);
-    CU_ASSERT_PTR_NULL(sami_config_cumulative(config, "syn4"));
     CU_ASSERT_EQUAL(config->peers->len, 2);
     const SamiConfigPeer *peer = sami_config_peer(config, "fw2.example");
     CU_ASSERT_PTR_NOT_NULL_FATAL(peer);
@@ -395,18 +394,14 @@ test_missing(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "samictl setup"));
 }
 
-/* Each row of the table is in the help and, for sami.conf, in the sample; the sample is a
- * configuration with the defaults. */
+/* Each row of the table for sami.conf is in the sample; the sample is a configuration with the defaults. */
 static void
 test_table(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree gchar *help = sami_config_help();
     g_autofree gchar *sample = sami_config_sample("fw1.example");
     for (guint i = 0; i < sami_n_keys; i++) {
-        g_autofree gchar *in_help = g_strdup_printf("\n%s\t", sami_keys[i].name);
         g_autofree gchar *in_sample = g_strdup_printf("%s=", sami_keys[i].name);
-        CU_ASSERT_PTR_NOT_NULL(strstr(help, in_help));
         CU_ASSERT_TRUE(strcmp(sami_keys[i].group, "sami") != 0 || strstr(sample, in_sample));
         CU_ASSERT_PTR_EQUAL(sami_key_find(sami_keys[i].group, sami_keys[i].name),
                             &sami_keys[i]); /* no row twice */
