@@ -349,8 +349,6 @@ void sami_exporter_control(SamiControlClient *client, JsonObject *request, gpoin
 GArray *sami_exporter_read_vm(SamiExporter *exporter, JsonObject *request, GError **error);
 /* One that state may be sent to. SAMI_ERROR_USAGE. (transfer none): of the configuration of now */
 const SamiConfigPeer *sami_exporter_find_peer(SamiExporter *exporter, const gchar *name, GError **error);
-/* {"id", "phase", "counts", …} (transfer full) */
-JsonObject *sami_exporter_describe(const SamiMigration *m);
 void sami_exporter_tell(SamiMigration *m, const gchar *event);
 /* Last lines for everybody who waits. */
 void sami_exporter_finish(GPtrArray *clients, SamiMigration *m, SamiExit code);
