@@ -35,7 +35,7 @@ typedef struct {
     SamiSigner *ruler;             /* a reference (nullable): the same signer as it was loaded last, whose policy holds */
     gchar *signer_name;
     guint8 id[16];
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     gchar *peer;                   /* verified TLS name */
     SamiCollectorPhase phase;
     GArray *vm;                    /* of SamiPrefix */

@@ -256,10 +256,9 @@ sami_collector_session_take(SamiCollectorSession *session, SamiCollectorMigratio
 static void
 log_keys(const SamiCollectorSession *session)
 {
-    const guint8 *id = session->stream->migration_id;
-    gchar own[SAMI_KEY_ID_TEXT], theirs[SAMI_KEY_ID_TEXT];
-    g_message("%02x%02x%02x%02x: session with %s (%s): our key %s, key %s of signer %s", id[0], id[1], id[2], id[3], session->open.name, session->open.address,
-              sami_key_id_text(sami_key_id(session->stream->key), own), sami_key_id_text(sami_key_id(session->stream->peer_key), theirs),
+    gchar id[SAMI_MIGRATION_ID_TEXT], own[SAMI_KEY_ID_TEXT], theirs[SAMI_KEY_ID_TEXT];
+    g_message("%.8s: session with %s (%s): our key %s, key %s of signer %s", sami_migration_id_text(session->stream->migration_id, id), session->open.name,
+              session->open.address, sami_key_id_text(sami_key_id(session->stream->key), own), sami_key_id_text(sami_key_id(session->stream->peer_key), theirs),
               session->signer->config->name);
 }
 
@@ -567,14 +566,12 @@ static gboolean
 write_journal(SamiCollectorSession *session, const guint8 *message, gsize length)
 {
     g_autoptr(GError) error = NULL;
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     if (!session->collector->config->journal || session->check)
         return TRUE;
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(hex + 2 * i, 3, "%02x", session->stream->migration_id[i]);
     if (!session->journal) {
         sami_collector_tidy_soon(session->collector); /* room first */
-        session->journal = sami_journal_new(session->collector->config->journal_dir, hex, &error);
+        session->journal = sami_journal_new(session->collector->config->journal_dir, sami_migration_id_text(session->stream->migration_id, hex), &error);
     }
     if (session->journal && sami_journal_append(session->journal, message, length, &error))
         return TRUE;

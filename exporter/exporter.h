@@ -76,7 +76,7 @@ struct SamiMigration {
     GPtrArray *peer_keys; /* of SamiKey; NULL: a plain collector, which signs nothing */
     guint32 request;           /* of CONNECT */
     guint8 id[16];
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     gchar own_key[SAMI_KEY_ID_TEXT], peer_key[SAMI_KEY_ID_TEXT]; /* ids, of its last session; "": none yet */
     SamiExporterState state;
     GArray *vm;                /* of SamiPrefix */

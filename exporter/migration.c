@@ -144,8 +144,7 @@ sami_migration_new(SamiExporter *exporter, const SamiConfigPeer *peer, GArray *v
     m->peer_keys = g_steal_pointer(&peer_keys);
     m->vm = g_steal_pointer(&prefixes);
     sami_random(m->id, sizeof m->id);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
+    sami_migration_id_text(m->id, m->hex);
     m->deadline_ms = exporter->config->deadline_ms;
     m->freeze_mode = SAMI_FREEZE_EVENTS;
     if (exporter->config->asymmetric_switch)
