@@ -140,13 +140,12 @@ static void
 count_new(SamiCollectorCheck *check, const SamiApplyItem *item)
 {
     const SamiSession *s = &item->session;
+    check->needs.n_new++;
     if (check->n_new >= check->needs.room) {
-        check->needs.n_new++;
         refuse(check, SAMI_REASON_MAX_SESSIONS, s);
         return;
     }
     check->n_new++;
-    check->needs.n_new++;
     sami_host_needs_add(&check->needs, s);
     SamiReason reason = sami_host_degrades(check->facts, &check->needs, s, item->stripped);
     if (reason != SAMI_REASON_NONE) {

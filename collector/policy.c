@@ -18,8 +18,7 @@ sami_collector_policy_of_time(const SamiSigner *signer, gchar **ret_detail)
         return SAMI_REASON_NONE;
     gboolean is_early = now_s() < config->valid_from_s;
     g_autofree gchar *moment = sami_value_time_print(is_early ? config->valid_from_s : config->valid_until_s);
-    if (ret_detail)
-        *ret_detail = g_strdup_printf("the signer is %s %s", is_early ? "valid from" : "not valid any more since", moment);
+    *ret_detail = g_strdup_printf("the signer is %s %s", is_early ? "valid from" : "not valid any more since", moment);
     return SAMI_REASON_SIGNER_NOT_VALID;
 }
 
