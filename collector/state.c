@@ -87,7 +87,7 @@ sami_collector_reload(SamiCollector *collector)
         g_clear_error(&error);
     }
     if (!sami_daemon_send_reload(collector->config, collector->channel, &error)) {
-        g_warning("reload: the listener keeps its old peers: %s", error->message);
+        g_warning("reload: %s", error->message);
         collector->n_reload_errors++;
     }
     sami_collector_policy_review(collector);

@@ -119,7 +119,7 @@ sami_exporter_reload(SamiExporter *exporter)
         g_clear_error(&error);
     }
     if (!sami_daemon_send_reload(exporter->config, exporter->channel, &error)) {
-        g_warning("reload: the connector keeps its old peers: %s", error->message);
+        g_warning("reload: %s", error->message);
         exporter->n_reload_errors++;
     }
     sami_replications_configure(exporter);

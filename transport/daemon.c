@@ -207,17 +207,20 @@ sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error)
 {
     g_autoptr(GError) local = NULL;
     /* A key behind a URI is one for the next start. */
-    if (!sami_private_key_is_uri(config->key) &&
-        ((config->key_passphrase_file && !pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, &local)) ||
-         !pass_secret(channel, SAMI_SECRET_KEY, config->key, &local)))
-        g_warning("reload: our old certificate stays in use: %s", local->message);
+    gboolean is_whole = sami_private_key_is_uri(config->key) ||
+                        ((!config->key_passphrase_file || pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, &local)) &&
+                         pass_secret(channel, SAMI_SECRET_KEY, config->key, &local));
     SamiNetworkConfig network = sami_daemon_network_config(config);
     int fd = sami_reload_write(&network, error);
     gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
     if (fd >= 0)
         close(fd);
     g_ptr_array_unref(network.peers);
-    return is_sent;
+    if (!is_sent)
+        g_prefix_error(error, "the network process keeps its old peers: ");
+    else if (!is_whole)
+        g_propagate_prefixed_error(error, g_steal_pointer(&local), "our old certificate stays in use: ");
+    return is_sent && is_whole;
 }
 
 /* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */

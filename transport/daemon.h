@@ -35,7 +35,8 @@ gboolean sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gbool
 
 /* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names: SAMI_ERROR_CONFIG. */
 gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);
-/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. */
+/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. A key that cannot
+ * be read keeps nothing else back; FALSE all the same, and the error says what stays as it was. */
 gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error);
 
 /* For run_state, at start and at each reload: the signing key. A file that has not changed since *stamp (transfer full) is not read again: an encrypted
