@@ -292,7 +292,6 @@ on_own_finding(const SamiFinding *finding, gpointer user_data)
 void
 sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    (void) request;
     g_autoptr(SamiHostFacts) facts = read_facts(collector);
     JsonObject *answer = json_object_new();
     Sink sink = { .findings = json_array_new(), .host = collector->config->name };

@@ -9,7 +9,6 @@
 #define BATCH SAMI_APPLY_BATCH
 /* nf_conntrack_proto_tcp.c: from FIN_WAIT on no state keeps an entry longer than 300 s; the state's own timeout is what a packet would
  * set, and 120 s is that of FIN_WAIT and TIME_WAIT. */
-#define TCP_STATE_ESTABLISHED 3u
 #define TCP_STATE_FIN_WAIT 4u
 #define TCP_STATE_LISTEN 9u
 #define CLOSING_MAX_S 300u
@@ -245,7 +244,7 @@ established_s(void)
 static gboolean
 needs_time(const SamiApply *apply, const SamiLedgerEntry *entry, const SamiSession *found)
 {
-    return found->key.protocol == IPPROTO_TCP && (found->has & SAMI_HAS_TCP) && found->tcp_state == TCP_STATE_ESTABLISHED &&
+    return found->key.protocol == IPPROTO_TCP && (found->has & SAMI_HAS_TCP) && found->tcp_state == SAMI_TCP_STATE_ESTABLISHED &&
            !sami_apply_is_touched(found) && (found->has & SAMI_HAS_TIMEOUT) && found->timeout_s <= apply->lease_s &&
            sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns);
 }
