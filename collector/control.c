@@ -210,7 +210,7 @@ do_resolve(SamiCollector *collector, SamiControlClient *client, JsonObject *requ
     else if (sami_collector_migration_resolve(m, json_node_get_boolean(keep)))
         sami_control_finish(client, SAMI_EXIT_DONE, describe(m), NULL);
     else
-        sami_control_finish(client, SAMI_EXIT_FAILED, describe(m), "that migration is not in doubt");
+        sami_control_finish(client, SAMI_EXIT_FAILED, describe(m), "that migration is not in doubt; behind READY it is when its connection is lost and its lease has ended");
 }
 
 /* {"id", "timeout_ms", "open"}: whoever knows of the pause here before the source says so. */
@@ -310,19 +310,33 @@ withdraw(SamiCollector *collector, JsonArray *vm, const gchar *from, gboolean is
     return FALSE;
 }
 
+/* Has it anything in common with these addresses? `vm` NULL: of course. */
+static gboolean
+concerns(const SamiAnnouncement *a, JsonArray *vm)
+{
+    gboolean is_common = !vm;
+    for (guint i = 0; !is_common && i < json_array_get_length(vm); i++) {
+        SamiPrefix prefix;
+        is_common = sami_prefix_parse(json_array_get_string_element(vm, i), &prefix, NULL) &&
+                    (sami_prefix_covers(&a->prefix, &prefix) || sami_prefix_covers(&prefix, &a->prefix));
+    }
+    return is_common;
+}
+
+/* Those that stand, or of these the ones that concern `vm`. */
 static JsonObject *
-list_announcements(SamiCollector *collector)
+list_announcements(SamiCollector *collector, JsonArray *vm)
 {
     JsonObject *answer = json_object_new();
     JsonArray *list = json_array_new();
     const GArray *all = sami_expect_list(collector->expect);
     for (guint i = 0; i < all->len; i++) {
         const SamiAnnouncement *a = &g_array_index(all, SamiAnnouncement, i);
-        g_autofree gchar *vm = sami_prefix_to_string(&a->prefix);
-        if (a->until_s <= now_s())
+        g_autofree gchar *prefix = sami_prefix_to_string(&a->prefix);
+        if (a->until_s <= now_s() || !concerns(a, vm))
             continue;
         JsonObject *object = json_object_new();
-        json_object_set_string_member(object, "vm", vm);
+        json_object_set_string_member(object, "vm", prefix);
         json_object_set_string_member(object, "from", a->from ? a->from : "any-peer");
         json_object_set_int_member(object, "until", a->until_s);
         json_array_add_object_element(list, object);
@@ -344,7 +358,7 @@ do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
     const gchar *signer = is_any || !*from ? NULL : from;
     g_autoptr(GError) error = NULL;
     if (g_str_equal(op, "list")) {
-        sami_control_finish(client, SAMI_EXIT_DONE, list_announcements(collector), NULL);
+        sami_control_finish(client, SAMI_EXIT_DONE, list_announcements(collector, NULL), NULL);
         return;
     }
     gboolean is_add = g_str_equal(op, "add");
@@ -363,9 +377,12 @@ do_expect(SamiCollector *collector, SamiControlClient *client, JsonObject *reque
     /* What was changed before an error stays changed, so it is written as well. */
     gboolean is_saved = sami_expect_save(collector->expect, now_s(), is_done ? &error : NULL);
     if (is_done && is_saved)
-        sami_control_finish(client, SAMI_EXIT_DONE, NULL, NULL);
-    else
+        sami_control_finish(client, SAMI_EXIT_DONE, is_add ? NULL : list_announcements(collector, vm), NULL);
+    else {
+        if (is_done) /* and holds: what cannot be written is lost, or comes back, with the next start only */
+            g_prefix_error(&error, is_add ? "expected, but only until the daemon ends: " : "not expected any more, but again when the daemon was started anew: ");
         sami_control_finish(client, sami_exit_of_error(error), NULL, error->message);
+    }
 }
 
 /* What SIGHUP does, for who wants to know whether it went well. */

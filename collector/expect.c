@@ -3,8 +3,11 @@
 #include <string.h>
 
 #include "common/limits.h"
+#include "common/trust.h"
 
 #define ANY "*"
+/* A time, a name and a prefix are some 320 octets at most. */
+#define FILE_MAX (SAMI_EXPECT_MAX * 512u)
 
 struct SamiExpect {
     gchar *path;
@@ -38,16 +41,14 @@ sami_expect_new(const gchar *path, GError **error)
 {
     g_autoptr(SamiExpect) expect = g_new0(SamiExpect, 1);
     g_autofree gchar *text = NULL;
-    g_autoptr(GError) local = NULL;
+    gsize length = 0;
     expect->path = g_strdup(path);
     expect->list = g_array_new(FALSE, TRUE, sizeof(SamiAnnouncement));
     g_array_set_clear_func(expect->list, announcement_clear);
-    if (!g_file_get_contents(path, &text, NULL, &local)) {
-        if (g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-            return g_steal_pointer(&expect);
-        g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_FAILED, local->message);
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return g_steal_pointer(&expect);
+    if (!(text = sami_trust_read(path, SAMI_TRUST_PUBLIC, FILE_MAX, &length, error)))
         return NULL;
-    }
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     for (guint i = 0; lines[i]; i++)
         if (*lines[i] && !read_line(expect, lines[i], error))

@@ -9,6 +9,7 @@ main(int argc, char **argv)
         .summary = "Receives firewall state from other firewalls and writes it into connection tracking.",
         .is_listener = TRUE,
         .run_state = sami_collector_run,
+        .check = sami_collector_check_config,
     };
     return sami_daemon_main(&daemon, argc, argv);
 }

@@ -155,8 +155,8 @@ load_special(GStrv words)
     return bits;
 }
 
-static gboolean
-load_limits(SamiSigner *signer, const SamiSigner *before, GError **error)
+static void
+load_limits(SamiSigner *signer, const SamiSigner *before)
 {
     const SamiConfigSigner *config = signer->config;
     signer->budget = before ? sami_budget_ref(before->budget) : sami_budget_new();
@@ -166,10 +166,6 @@ load_limits(SamiSigner *signer, const SamiSigner *before, GError **error)
     signer->ports = load_ports(config->ports);
     signer->remote_ports = load_ports(config->remote_ports);
     signer->special = load_special(config->allow_special);
-    if (config->valid_until_s == 0 || config->valid_from_s < config->valid_until_s)
-        return TRUE;
-    g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "valid-until is not later than valid-from: it is never valid");
-    return FALSE;
 }
 
 GPtrArray *
@@ -182,7 +178,8 @@ sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
         signer->config = g_ptr_array_index(config->signers, i);
         SamiSigner *before = sami_signers_by_name(old, signer->config->name);
         signer->keys = g_ptr_array_new_with_free_func((GDestroyNotify) sami_key_free);
-        gboolean is_loaded = load_limits(signer, before, error) && load_keys(signers, signer, error) &&
+        load_limits(signer, before);
+        gboolean is_loaded = load_keys(signers, signer, error) &&
             sami_map_load(config, signer->config, &signer->map, error) &&
             (signer->zones = load_numbers(signer->config->zones, "zones", error)) &&
             (signer->vlans = load_numbers(signer->config->vlans, "vlans", error)) &&

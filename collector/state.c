@@ -60,13 +60,26 @@ make_journal_dir(const SamiConfig *config, GError **error)
     return FALSE;
 }
 
+gboolean
+sami_collector_check_config(const SamiConfig *config, GError **error)
+{
+    g_autoptr(GPtrArray) signers = sami_signers_load(config, NULL, error);
+    g_autoptr(SamiGate) gate = NULL;
+    if (!signers || !g_str_equal(config->gate, "nft"))
+        return signers != NULL;
+    gate = sami_gate_new(config->gate_set, error);
+    if (!gate)
+        g_prefix_error(error, "%s: gate-set: ", config->path);
+    return gate != NULL;
+}
+
 /* SIGHUP. Signers and peers come and go; what runs goes on, unless its signer is gone. */
 void
 sami_collector_reload(SamiCollector *collector)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(SamiConfig) fresh = sami_config_reload(collector->config, &error);
-    g_autoptr(GPtrArray) signers = fresh && sami_daemon_check_reload(fresh, &error) ? sami_signers_load(fresh, collector->signers, &error) : NULL;
+    g_autoptr(SamiConfig) fresh = sami_daemon_reload_config(collector->config, &error);
+    g_autoptr(GPtrArray) signers = fresh ? sami_signers_load(fresh, collector->signers, &error) : NULL;
     if (!signers) {
         collector->n_reload_errors++;
         g_warning("reload: the old configuration stays in use: %s", error->message);
@@ -86,8 +99,8 @@ sami_collector_reload(SamiCollector *collector)
         collector->n_reload_errors++;
         g_clear_error(&error);
     }
-    if (!sami_daemon_send_reload(collector->config, collector->channel, &error)) {
-        g_warning("reload: %s", error->message);
+    if (!sami_daemon_send_reload(collector->config, collector->channel, &collector->n_reload_errors, &error)) {
+        g_warning("reload: the listener keeps its old peers: %s", error->message);
         collector->n_reload_errors++;
     }
     sami_collector_policy_review(collector);
@@ -111,7 +124,7 @@ open_all(SamiCollector *collector, GError **error)
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!sami_daemon_load_key(config, &collector->key, &collector->key_stamp, error) ||
-        !(collector->signers = sami_signers_load(config, NULL, error)) ||
+        !sami_daemon_check_reload(config, error) || !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||

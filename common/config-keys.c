@@ -428,6 +428,36 @@ sami_key_clear(const gchar *group, gpointer target)
     }
 }
 
+static gchar *
+print_range(const SamiKey *key)
+{
+    if (key->type == SAMI_KEY_MS || key->type == SAMI_KEY_SECONDS) {
+        g_autofree gchar *least = sami_value_duration_print(key->min);
+        g_autofree gchar *most = sami_value_duration_print(key->max);
+        return g_strdup_printf(" %s..%s", least, most);
+    }
+    if (key->type == SAMI_KEY_NUMBER || key->type == SAMI_KEY_COUNT)
+        return g_strdup_printf(" %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, key->min, key->max);
+    if (key->choices)
+        return g_strdup_printf(" %s", key->choices);
+    return g_strdup("");
+}
+
+gchar *
+sami_config_help(void)
+{
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i < sami_n_keys; i++) {
+        const SamiKey *key = &sami_keys[i];
+        g_autofree gchar *range = print_range(key);
+        if (i == 0 || strcmp(sami_keys[i - 1].group, key->group) != 0)
+            g_string_append_printf(text, "%s[%s]\n", i ? "\n" : "", key->group);
+        g_string_append_printf(text, "%s\t%s%s\t%s\t%s\n", key->name, type_names[key->type], range,
+                               key->value && *key->value ? key->value : "none", key->help);
+    }
+    return g_string_free(text, FALSE);
+}
+
 gchar *
 sami_config_sample(const gchar *name)
 {

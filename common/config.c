@@ -351,6 +351,10 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
              "name: signer '%s' is also in another file; allowed: once", signer->name);
         return FALSE;
     }
+    if (signer->valid_until_s && signer->valid_from_s >= signer->valid_until_s) {
+        fail(error, path, source_line(&source, "valid-until"), "valid-until: not later than valid-from, so that it is never valid; allowed: a later moment");
+        return FALSE;
+    }
     if (!signer->tls_names)
         signer->tls_names = g_strsplit(signer->name, ",", -1);
     g_ptr_array_add(config->signers, g_steal_pointer(&signer));
@@ -371,6 +375,10 @@ load_vm(SamiConfig *config, const gchar *path, GError **error)
     }
     vm->name = g_path_get_basename(path);
     vm->name[strlen(vm->name) - strlen(".conf")] = '\0';
+    if (strchr(vm->name, ',') || sami_value_address(vm->name, FALSE, NULL)) {
+        fail(error, path, 0, "the file's name cannot be given as --vm, which takes it for %s; allowed: any other name", strchr(vm->name, ',') ? "several" : "an address");
+        return FALSE;
+    }
     g_ptr_array_add(config->vms, g_steal_pointer(&vm));
     return TRUE;
 }

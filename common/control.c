@@ -84,6 +84,12 @@ sami_control_client_ref(SamiControlClient *client)
     return client;
 }
 
+gboolean
+sami_control_client_may_change(const SamiControlClient *client)
+{
+    return client->may_change;
+}
+
 static void
 stop_source(GSource **source)
 {
@@ -233,6 +239,24 @@ is_refusal_logged(SamiControlServer *server)
     return sami_log_limit_take(&server->refusals, REFUSALS_LOGGED_PER_MINUTE, "control: requests and callers refused");
 }
 
+/* What the request is about, for the log: of a long list its beginning. (transfer full) */
+static gchar *
+describe_request(JsonObject *request)
+{
+    static const gchar *const names[] = {"vm", "from", "to", "peer", "id"};
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        JsonArray *array = sami_control_json_array(request, names[i]);
+        g_autoptr(GString) value = g_string_new(sami_control_json_text(request, names[i], ""));
+        for (guint k = 0; array && k < json_array_get_length(array); k++)
+            g_string_append_printf(value, "%s%s", k ? "," : "", json_array_get_string_element(array, k));
+        g_autofree gchar *quoted = g_strescape(value->str, NULL);
+        if (*quoted)
+            g_string_append_printf(text, "%s %s=%.200s", text->len ? "" : ":", names[i], quoted);
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 /* One line for each request that can change something: who asked, and for what. */
 static gboolean
 is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObject *request)
@@ -243,8 +267,9 @@ is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObj
     if (client->may_change && command->class == SAMI_CONTROL_INSPECTS)
         return TRUE;
     if (client->may_change) {
-        g_message("control: %s%s%s by user %u, process %d", command->name, *op ? " " : "", command->reading_op ? op : "",
-                  client->peer.uid, client->peer.pid);
+        g_autofree gchar *what = describe_request(request);
+        g_message("control: %s%s%s by user %u, process %d%s", command->name, *op ? " " : "", command->reading_op ? op : "",
+                  client->peer.uid, client->peer.pid, what);
         return TRUE;
     }
     if (is_refusal_logged(client->server))

@@ -61,6 +61,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
 SamiControlClient *sami_control_client_ref(SamiControlClient *client);
 void sami_control_client_unref(SamiControlClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlClient, sami_control_client_unref)
+/* FALSE: it is of the monitor group, which is shown no single connection. */
+gboolean sami_control_client_may_change(const SamiControlClient *client);
 /* An event for a client that does not read is skipped; the next that fits has "skipped": how many. The last line never is. */
 void sami_control_event(SamiControlClient *client, JsonObject *event_take);
 void sami_control_finish(SamiControlClient *client, SamiExit code, JsonObject *answer_take, const gchar *error_text);

@@ -239,6 +239,15 @@ sami_value_endpoint(const gchar *text, GError **error)
     return TRUE;
 }
 
+static gboolean
+has_bits_beyond(const guint8 *octets, guint n_bits, guint length)
+{
+    for (guint i = length; i < n_bits; i++)
+        if (octets[i / 8] & (0x80 >> (i % 8)))
+            return TRUE;
+    return FALSE;
+}
+
 gboolean
 sami_value_address(const gchar *text, gboolean has_length, GError **error)
 {
@@ -256,6 +265,9 @@ sami_value_address(const gchar *text, gboolean has_length, GError **error)
             error, text,
             has_length ? "is no address or prefix; allowed: 10.0.0.13, 10.0.0.0/24, 2001:db8::/64"
                        : "is no address; allowed: 10.0.0.13 or 2001:db8::13");
+    /* One host was meant, or all of its network: who can tell. */
+    if (slash && has_bits_beyond(octets, is_v4 ? 32 : 128, (guint)length))
+        return refuse(error, text, "has bits set beyond its length; allowed: the address alone, or its network, such as 10.0.0.13 or 10.0.0.0/24");
     return TRUE;
 }
 

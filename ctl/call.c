@@ -43,13 +43,12 @@ explain(const gchar *path, GError **error)
 {
     g_autofree gchar *name = g_path_get_basename(path);
     if (error && ctl_is_not_running(*error)) {
-        if (g_str_has_suffix(name, ".sock"))
-            name[strlen(name) - strlen(".sock")] = '\0';
-        g_prefix_error(error, "no daemon listens on ");
-        g_autofree gchar *text = g_strdup((*error)->message);
+        g_autoptr(GString) text = g_string_new((*error)->message);
+        for (guint i = 0; i < CTL_N_ROLES; i++) /* somebody else's socket is no unit of ours */
+            if (g_str_has_prefix(name, roles[i]) && !strcmp(name + strlen(roles[i]), ".sock"))
+                g_string_append_printf(text, "; start it: systemctl start sami-%s", roles[i]);
         g_clear_error(error);
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEER, "%s; start it: systemctl start sami-%s",
-                    text, name);
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_PEER, "no daemon listens on %s", text->str);
     } else if (error && g_error_matches(*error, SAMI_ERROR, SAMI_ERROR_PERMISSION)) {
         g_prefix_error(error, "only root and members of the control group may do this: ");
     }

@@ -41,18 +41,24 @@ make_request(const Ctl *ctl, guint64 for_ms, GError **error)
 }
 
 static void
-print_list(JsonObject *answer)
+print_list(JsonArray *list)
 {
-    JsonArray *list = ctl_array(answer, "announcements");
     guint n = list ? json_array_get_length(list) : 0;
-    if (n == 0)
-        ctl_say(stdout, "nothing is expected; announce: samictl expect --vm ADDRESS --from PEER\n");
     for (guint i = 0; i < n; i++) {
         JsonObject *object = json_array_get_object_element(list, i);
         g_autoptr(GDateTime) until = g_date_time_new_from_unix_local(ctl_int(object, "until"));
         g_autofree gchar *text = until ? g_date_time_format(until, "%F %T") : g_strdup("?");
         ctl_say(stdout, "%-43s  from %-24s  until %s\n", ctl_string(object, "vm"), ctl_string(object, "from"), text);
     }
+}
+
+/* What was taken back may be a part of what stands, or be expected from somebody else, too. */
+static void
+print_removed(const gchar *vm, JsonArray *still)
+{
+    gboolean is_still = still && json_array_get_length(still) > 0;
+    ctl_say(stdout, "%s: %s\n", vm, is_still ? "taken back, but still expected by" : "not expected any more");
+    print_list(still);
 }
 
 SamiExit
@@ -76,18 +82,21 @@ ctl_expect(Ctl *ctl, GError **error)
     if (!answer)
         return SAMI_EXIT_FAILED;
     SamiExit code = (SamiExit)ctl_int(answer, "exit");
+    JsonArray *list = ctl_array(answer, "announcements");
     if (code != SAMI_EXIT_DONE) {
         ctl_say(stderr, "samictl: %s\n", ctl_string(answer, "error"));
     } else if (args->is_list && args->is_json) {
         g_autofree gchar *text = sami_control_json_print(answer);
         ctl_say(stdout, "%s\n", text);
     } else if (args->is_list) {
-        print_list(answer);
+        if (!list || json_array_get_length(list) == 0)
+            ctl_say(stdout, "nothing is expected; announce: samictl expect --vm ADDRESS --from PEER\n");
+        print_list(list);
     } else if (!args->is_quiet) {
         g_autofree gchar *vm = g_strjoinv(",", args->vm);
         g_autofree gchar *time = sami_value_duration_print(for_ms);
         if (args->is_remove)
-            ctl_say(stdout, "%s: not expected any more\n", vm);
+            print_removed(vm, list);
         else
             ctl_say(stdout, "%s: expected from %s for %s\n", vm, args->from, time);
     }

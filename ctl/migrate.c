@@ -57,9 +57,14 @@ has_bar(const Ctl *ctl)
 static gboolean
 add_vm(const Ctl *ctl, const gchar *word, JsonArray *addresses, GError **error)
 {
-    if (sami_value_address(word, TRUE, NULL)) {
+    g_autoptr(GError) local = NULL;
+    if (sami_value_address(word, TRUE, &local)) {
         json_array_add_string_element(addresses, word);
         return TRUE;
+    }
+    if (strchr(word, '/')) { /* which no name of a file has */
+        g_propagate_prefixed_error(error, g_steal_pointer(&local), "--vm ");
+        return FALSE;
     }
     const SamiConfigVm *vm = ctl->config ? sami_config_vm(ctl->config, word) : NULL;
     for (guint i = 0; vm && vm->addresses[i]; i++)

@@ -117,7 +117,7 @@ check_options(Adding *adding, GError **error)
     if (!adding->is_send && !adding->is_receive)
         return refuse_usage(error, "peer add needs one of --send (we move sessions to it), "
                                    "--receive (it moves sessions to us), --both");
-    if (adding->is_receive && !args->allow)
+    if (adding->is_receive && (!args->allow || !*args->allow))
         return refuse_usage(error, "--receive needs --allow PREFIXES: the VM addresses that it may "
                                    "bring, such as 10.0.0.0/24,2001:db8::/64");
     if (args->allow_there && !adding->is_send)
@@ -444,8 +444,8 @@ check_files(const Adding *adding, GError **error)
     const struct {
         File file;
         gboolean is_there;
-    } parts[] = {{FILE_PEER, ctl->config && sami_config_peer(ctl->config, name)},
-                 {FILE_SIGNER, ctl->config && adding->is_receive && sami_config_signer(ctl->config, name)}};
+    } parts[] = {{FILE_PEER, sami_config_peer(ctl->config, name) != NULL},
+                 {FILE_SIGNER, adding->is_receive && sami_config_signer(ctl->config, name)}};
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree gchar *path = file_path(ctl, parts[i].file, name), *directory = g_path_get_dirname(path);
         if (!parts[i].is_there || g_file_test(path, G_FILE_TEST_EXISTS))
@@ -462,7 +462,7 @@ static gboolean
 check_keys(const Adding *adding, GError **error)
 {
     const Ctl *ctl = adding->ctl;
-    for (guint i = 0; ctl->config && i < ctl->config->signers->len; i++) {
+    for (guint i = 0; i < ctl->config->signers->len; i++) {
         const SamiConfigSigner *signer = ctl->config->signers->pdata[i];
         for (guint k = 0; strcmp(signer->name, adding->file->name) != 0 && signer->key_files[k]; k++) {
             g_autofree gchar *pem = read_pem(signer->key_files[k]);
@@ -485,11 +485,11 @@ check_peer(const Adding *adding, GError **error)
     const Ctl *ctl = adding->ctl;
     if (!check_files(adding, error) || (adding->is_receive && !check_keys(adding, error)))
         return FALSE;
-    if (ctl->config && !strcmp(ctl->config->name, adding->file->name)) {
+    if (!strcmp(ctl->config->name, adding->file->name)) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is this firewall's own name; add the other one's peer file", adding->file->name);
         return FALSE;
     }
-    if (adding->file->certificate_pem || (ctl->config && ctl->config->tls_ca))
+    if (adding->file->certificate_pem || ctl->config->tls_ca)
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "the peer file of %s has no certificate: a CA vouches for it; first: tls-ca=FILE, the CA's certificate, in "
                 "%s/sami.conf", adding->file->name, ctl_config_dir(ctl));
@@ -522,9 +522,7 @@ SamiExit
 ctl_peer_add(Ctl *ctl, GError **error)
 {
     g_auto(Adding) adding = {.ctl = ctl};
-    gboolean is_ssh = g_str_has_prefix(ctl->args.operands[0], CTL_SSH_SCHEME);
-    if (!check_options(&adding, error) || !(is_ssh && !ctl->args.is_here_only ? ctl_need_config(ctl, error) : ctl_load_config(ctl, error)) ||
-        !read_peer_file(&adding, error) || !check_peer(&adding, error))
+    if (!check_options(&adding, error) || !ctl_need_config(ctl, error) || !read_peer_file(&adding, error) || !check_peer(&adding, error))
         return SAMI_EXIT_FAILED;
     return add_peer(&adding, error);
 }
@@ -548,7 +546,8 @@ make_update(Adding *adding, gboolean *ret_is_unchanged, GError **error)
         g_autofree gchar *path = file_path(adding->ctl, parts[i].file, file->name);
         g_autofree gchar *old = NULL;
         gboolean is_other = parts[i].configured && strcmp(parts[i].configured, path) != 0;
-        if (is_other || (parts[i].file == FILE_CERTIFICATE && !parts[i].configured != !parts[i].pem) || (signer && signer->key_files[1])) {
+        is_other |= parts[i].file == FILE_SIGNER_KEY && signer && signer->key_files[1];
+        if (is_other || (parts[i].file == FILE_CERTIFICATE && !parts[i].configured != !parts[i].pem)) {
             g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: its configuration names other files than `peer add` does (%s); edit them by hand, or: "
                         "samictl peer remove %s", file->name, path, file->name);
             return FALSE;
@@ -642,11 +641,28 @@ ctl_peer_list(Ctl *ctl, GError **error)
     return SAMI_EXIT_DONE;
 }
 
+/* Its files are removed: is it there under another name of a file, which is not ours? */
+static gboolean
+check_gone(Ctl *ctl, const gchar *name, GError **error)
+{
+    const gchar *directory = !ctl->config ? NULL
+                             : sami_config_signer(ctl->config, name) ? "signers.d"
+                             : sami_config_peer(ctl->config, name)   ? "peers.d"
+                                                                     : NULL;
+    g_autofree gchar *path = directory ? ctl_path(ctl, directory) : NULL;
+    if (!directory)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: another file there than %s.conf is for this name, so %s is still believed; remove that one, and reload the "
+                "daemons that run", path, name, name);
+    return FALSE;
+}
+
 SamiExit
 ctl_peer_remove(Ctl *ctl, GError **error)
 {
     const gchar *name = ctl->args.operands[0];
     guint n_removed = 0;
+    gboolean running[CTL_N_ROLES] = {FALSE};
     if (!sami_value_name(name, error))
         return SAMI_EXIT_USAGE;
     for (guint i = N_FILES; i-- > 0;) {
@@ -662,10 +678,17 @@ ctl_peer_remove(Ctl *ctl, GError **error)
             return SAMI_EXIT_FAILED;
         }
     }
-    if (n_removed == 0)
-        fail_no_peer(ctl, name, error);
-    else if (!ctl->args.is_quiet)
-        ctl_say(stdout, "next: reload the daemons that run, and its migrations end: systemctl reload "
-                        "sami-exporter sami-collector    (or send SIGHUP)\n");
-    return SAMI_EXIT_DONE;
+    gboolean is_loaded = ctl_load_config(ctl, NULL); /* what is wrong with it is said by the reload */
+    if (n_removed == 0) {
+        if (!is_loaded || check_gone(ctl, name, error))
+            fail_no_peer(ctl, name, error);
+        return SAMI_EXIT_USAGE;
+    }
+    if (!ctl_reload(ctl, running, error)) {
+        g_prefix_error(error, "the files of %s are removed, but a daemon that runs may still believe it: ", name);
+        return SAMI_EXIT_FAILED;
+    }
+    if (!ctl->args.is_quiet && (running[CTL_EXPORTER] || running[CTL_COLLECTOR]))
+        ctl_say(stdout, "the daemons that run have read their files again\n");
+    return !is_loaded || check_gone(ctl, name, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
 }

@@ -2,10 +2,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/trust.h"
 #include "common/value.h"
 #include "ctl/own.h"
 #include "templates/private-key.h"
 #include "templates/signature.h"
+
+#define KEY_FILE_MAX (64u * 1024u)
 
 typedef struct {
     Ctl *ctl;
@@ -182,11 +185,36 @@ make_signing_public(Setup *setup, GError **error)
     return TRUE;
 }
 
+/* Whoever asks for encryption of a key that is there would believe that it has it. */
+static gboolean
+check_encrypted(const CtlOwn *own, GError **error)
+{
+    const gchar *const files[] = {own->key, own->signing_key};
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree gchar *pem = NULL;
+        gsize length = 0;
+        if (sami_private_key_is_uri(files[i]) || !exists(files[i]))
+            continue;
+        if (!(pem = sami_trust_read(files[i], SAMI_TRUST_SECRET, KEY_FILE_MAX, &length, error)))
+            return FALSE;
+        gboolean is_encrypted = strstr(pem, "ENCRYPTED") != NULL;
+        sami_trust_wipe(g_steal_pointer(&pem), length);
+        if (is_encrypted)
+            continue;
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there and not encrypted, and --encrypt is for keys that are made; next: key-passphrase-file=%s in %s, "
+                    "then samictl key rotate, which makes new ones", files[i], own->passphrase_file, own->conf);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean
 make_keys(Setup *setup, GError **error)
 {
     const CtlOwn *own = &setup->own;
     const CtlArgs *args = &setup->ctl->args;
+    if (args->encrypt && !check_encrypted(own, error))
+        return FALSE;
     if (!(args->is_csr ? make_request(setup, error) : TRUE) ||
         !(args->certificate ? install_certificate(setup, error) : make_identity(setup, error)))
         return FALSE;
@@ -234,7 +262,7 @@ print_next(const Setup *setup, gboolean is_pinned)
         ctl_say(stdout, "\nnext: have the CA sign %s, then: samictl setup --certificate FILE    (the chain: ours first)\n", own->request);
         return;
     }
-    if (!is_pinned)
+    if (!is_pinned && !(setup->ctl->config && setup->ctl->config->tls_ca))
         ctl_say(stdout, "\nnext: tls-ca=FILE, the CA's certificate, in %s of both firewalls\n", own->conf);
     ctl_say(stdout,
             "\nnext: on one of two firewalls that are set up, with the other one's name: samictl peer add ssh://root@OTHER --both --allow PREFIXES\n"

@@ -253,8 +253,12 @@ do_status(SamiExporter *exporter, SamiControlClient *client, JsonObject *request
     JsonArray *list = json_array_new();
     for (guint i = 0; i < exporter->migrations->len; i++) {
         SamiMigration *m = g_ptr_array_index(exporter->migrations, i);
-        if (g_str_has_prefix(m->hex, id))
-            json_array_add_object_element(list, describe(m));
+        if (!g_str_has_prefix(m->hex, id))
+            continue;
+        JsonObject *object = describe(m);
+        if (!sami_control_client_may_change(client)) /* each is a connection; how many there are is in the counts */
+            json_object_set_array_member(object, "refusals", json_array_new());
+        json_array_add_object_element(list, object);
     }
     json_object_set_int_member(answer, "v", 1);
     json_object_set_string_member(answer, "host", exporter->config->name);

@@ -90,13 +90,23 @@ read_vlans(const SamiConfig *config, SamiVlans **ret_vlans, GError **error)
     return is_read;
 }
 
+gboolean
+sami_exporter_check_config(const SamiConfig *config, GError **error)
+{
+    g_autoptr(GArray) prefixes = read_prefixes(config, error);
+    SamiVlans *vlans = NULL;
+    gboolean is_right = prefixes && read_vlans(config, &vlans, error);
+    sami_vlans_unref(vlans);
+    return is_right;
+}
+
 /* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs. */
 void
 sami_exporter_reload(SamiExporter *exporter)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(SamiConfig) fresh = sami_config_reload(exporter->config, &error);
-    g_autoptr(GArray) prefixes = fresh && sami_daemon_check_reload(fresh, &error) ? read_prefixes(fresh, &error) : NULL;
+    g_autoptr(SamiConfig) fresh = sami_daemon_reload_config(exporter->config, &error);
+    g_autoptr(GArray) prefixes = fresh ? read_prefixes(fresh, &error) : NULL;
     SamiVlans *vlans = NULL;
     if (!prefixes || !read_vlans(fresh, &vlans, &error)) {
         exporter->n_reload_errors++;
@@ -118,8 +128,8 @@ sami_exporter_reload(SamiExporter *exporter)
         exporter->n_reload_errors++;
         g_clear_error(&error);
     }
-    if (!sami_daemon_send_reload(exporter->config, exporter->channel, &error)) {
-        g_warning("reload: %s", error->message);
+    if (!sami_daemon_send_reload(exporter->config, exporter->channel, &exporter->n_reload_errors, &error)) {
+        g_warning("reload: the connector keeps its old peers: %s", error->message);
         exporter->n_reload_errors++;
     }
     sami_replications_configure(exporter);
@@ -141,7 +151,7 @@ open_all(SamiExporter *exporter, GError **error)
     const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user };
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
     if (!sami_daemon_load_key(config, &exporter->key, &exporter->key_stamp, error) ||
-        !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
+        !sami_daemon_check_reload(config, error) || !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
     sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */

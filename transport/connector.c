@@ -592,7 +592,7 @@ sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *us
     if (is_ready)
         sami_network_process_run(&connector.process);
     else
-        g_warning("the connector cannot start: %s", error->message);
+        g_critical("the connector cannot start: %s", error->message);
     g_hash_table_unref(connector.attempts);
     sami_network_process_clear(&connector.process);
     return is_ready ? EXIT_SUCCESS : EXIT_FAILURE;

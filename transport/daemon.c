@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,11 +20,16 @@
 #include "common/trust.h"
 #include "config.h"
 #include "templates/private-key.h"
+#include "transport/pki.h"
 #include "transport/privileges.h"
 #include "transport/reload.h"
 #include "transport/sandbox.h"
 #include "transport/session.h"
+#include "transport/tls-context.h"
 #include "transport/tls-memory.h"
+
+/* A chain is thousands of octets. */
+#define CERTIFICATE_MAX (256u * 1024u)
 
 /* Whoever is not root is told so before anything else is tried. */
 static int
@@ -153,10 +159,37 @@ check_file(const gchar *file, gpointer error)
     return FALSE;
 }
 
+/* What peers and signers are believed by, as whoever uses it reads it. */
+static gboolean
+check_peers(const SamiConfig *config, GError **error)
+{
+    SamiNetworkConfig network = sami_daemon_network_config(config);
+    gboolean is_right = sami_tls_check(&network, error);
+    g_ptr_array_unref(network.peers);
+    for (guint i = 0; is_right && i < config->peers->len; i++) {
+        const SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
+        g_autoptr(GPtrArray) keys = peer->signing_key_file ? sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, error) : NULL;
+        is_right = keys || !peer->signing_key_file;
+        if (!is_right)
+            g_prefix_error(error, "peer %s: signing-key: ", peer->name);
+    }
+    return is_right;
+}
+
 gboolean
 sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
 {
-    return for_each_file(fresh, check_file, error);
+    return for_each_file(fresh, check_file, error) && check_peers(fresh, error);
+}
+
+SamiConfig *
+sami_daemon_reload_config(const SamiConfig *old, GError **error)
+{
+    g_autoptr(SamiConfig) fresh = NULL;
+    /* Another directory in the place of ours is as far away as any new one. */
+    if (!check_file(old->path, error) || !(fresh = sami_config_reload(old, error)) || !sami_daemon_check_reload(fresh, error))
+        return NULL;
+    return g_steal_pointer(&fresh);
 }
 
 /* What changes when the file does, by its own writing, by another one in its place, or by who may read it. (transfer full) */
@@ -202,25 +235,34 @@ pass_secret(int channel, SamiChannelSecret which, const gchar *file, GError **er
     return is_passed;
 }
 
+/* Without its key the network process keeps our old certificate. */
+static gboolean
+pass_identity(const SamiConfig *config, int channel, GError **error)
+{
+    int certificate = sami_trust_open(config->certificate, SAMI_TRUST_PUBLIC, error);
+    if (certificate < 0)
+        return FALSE;
+    close(certificate);
+    return (!config->key_passphrase_file || pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, error)) &&
+           pass_secret(channel, SAMI_SECRET_KEY, config->key, error);
+}
+
 gboolean
-sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error)
+sami_daemon_send_reload(const SamiConfig *config, int channel, guint64 *n_errors, GError **error)
 {
     g_autoptr(GError) local = NULL;
     /* A key behind a URI is one for the next start. */
-    gboolean is_whole = sami_private_key_is_uri(config->key) ||
-                        ((!config->key_passphrase_file || pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, &local)) &&
-                         pass_secret(channel, SAMI_SECRET_KEY, config->key, &local));
+    if (!sami_private_key_is_uri(config->key) && !pass_identity(config, channel, &local)) {
+        g_warning("reload: our old certificate stays in use: %s", local->message);
+        ++*n_errors;
+    }
     SamiNetworkConfig network = sami_daemon_network_config(config);
     int fd = sami_reload_write(&network, error);
     gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
     if (fd >= 0)
         close(fd);
     g_ptr_array_unref(network.peers);
-    if (!is_sent)
-        g_prefix_error(error, "the network process keeps its old peers: ");
-    else if (!is_whole)
-        g_propagate_prefixed_error(error, g_steal_pointer(&local), "our old certificate stays in use: ");
-    return is_sent && is_whole;
+    return is_sent;
 }
 
 /* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */
@@ -350,6 +392,26 @@ close_inherited(void)
     close_range(STDERR_FILENO + 1, ~0u, 0);
 }
 
+static gboolean
+has_group(const gchar *name)
+{
+    struct group entry, *found = NULL;
+    gchar buffer[16384]; /* what has more members is there */
+    return getgrnam_r(name, &entry, buffer, sizeof buffer, &found) != 0 || found;
+}
+
+/* No mistake where only root works here, and an easy one where not. */
+static void
+tell_groups(const SamiConfig *config)
+{
+    const struct {
+        const gchar *key, *group;
+    } groups[] = { { "control-group", config->control_group }, { "monitor-group", config->monitor_group } };
+    for (guint i = 0; i < G_N_ELEMENTS(groups); i++)
+        if (*groups[i].group && !has_group(groups[i].group))
+            g_message("%s = %s: there is no such group, so nobody is in it", groups[i].key, groups[i].group);
+}
+
 /* Once for the daemon, not by each process. */
 static void
 tell_sandbox(const SamiConfig *config)
@@ -360,6 +422,65 @@ tell_sandbox(const SamiConfig *config)
                   "debugging only");
     else if (lacks)
         g_warning("the sandbox is not whole; missing is %s", lacks);
+}
+
+/* Of no use to anybody, and no peer would say so in a way that its operator sees here. */
+static gboolean
+check_certificate(const SamiConfig *config, GError **error)
+{
+    gsize length = 0;
+    gint64 expiry_s = 0;
+    g_autofree gchar *pem = sami_trust_read(config->certificate, SAMI_TRUST_PUBLIC, CERTIFICATE_MAX, &length, error);
+    if (!pem || !sami_pki_certificate_names(pem, length, config->name, error) || !sami_pki_certificate_expiry(pem, length, &expiry_s, error)) {
+        if (pem)
+            g_prefix_error(error, "%s: ", config->certificate);
+        return FALSE;
+    }
+    if (expiry_s > g_get_real_time() / G_USEC_PER_SEC)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: the certificate has expired", config->certificate);
+    return FALSE;
+}
+
+static gboolean
+check_directory(const gchar *path, GError **error)
+{
+    return !g_file_test(path, G_FILE_TEST_EXISTS) || sami_trust_directory(path, FALSE, error); /* a start makes one that is missing */
+}
+
+/* It is not made here; what is there has to be a file that is nobody else's. */
+static gboolean
+check_key_log(const gchar *path, GError **error)
+{
+    g_autofree gchar *directory = path ? g_path_get_dirname(path) : NULL;
+    if (path && g_file_test(path, G_FILE_TEST_EXISTS)) {
+        int fd = sami_trust_open(path, SAMI_TRUST_SECRET, error);
+        if (fd >= 0)
+            close(fd);
+        return fd >= 0;
+    }
+    if (!path || g_file_test(directory, G_FILE_TEST_IS_DIR))
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "key-log %s: %s", path, g_strerror(ENOENT));
+    return FALSE;
+}
+
+/* What a start would trip over. Tokens are left alone: they count PINs that are wrong. */
+static gboolean
+check_all(const SamiDaemon *daemon, const SamiConfig *config, GError **error)
+{
+    SamiNetworkConfig network = sami_daemon_network_config(config);
+    g_autoptr(SamiTls) tls = NULL;
+    g_autoptr(SamiKey) key = NULL;
+    network.key_log = NULL; /* is not to be made */
+    gboolean is_right = check_certificate(config, error) &&
+                        (sami_private_key_is_uri(config->key) || (tls = sami_tls_new(&network, daemon->is_listener, error))) &&
+                        (sami_private_key_is_uri(config->signing_key) ||
+                         (key = sami_key_load_private(config->signing_key, config->key_passphrase_file, error))) &&
+                        (!*config->user || sami_privileges_check_user(config->user, error)) && check_key_log(config->key_log, error) && check_directory(config->run_dir, error) &&
+                        check_directory(config->journal_dir, error) && check_peers(config, error) && daemon->check(config, error);
+    g_ptr_array_unref(network.peers);
+    return is_right;
 }
 
 /* It can still end its children, wait, and log. A sanitizer looks for leaks in it when it ends, in a way that no sandbox would allow. */
@@ -381,8 +502,12 @@ start(const SamiDaemon *daemon, const SamiConfig *config)
     int channel[2], listener = -1;
     pid_t children[2];
     SamiNetworkConfig network = sami_daemon_network_config(config);
+    g_autoptr(GError) certificate = NULL;
     raise_descriptors();
     tell_sandbox(config);
+    tell_groups(config);
+    if (!check_certificate(config, &certificate))
+        g_warning("peers will refuse us: %s", certificate->message);
     if ((network.is_sctp && !sami_sctp_prepare(&network.sctp, &sctp, &error)) ||
         (daemon->is_listener && (listener = sami_listener_open(&network, &error)) < 0)) {
         g_printerr("%s: %s\n", daemon->name, error->message);
@@ -434,11 +559,12 @@ int
 sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv)
 {
     g_autofree gchar *path = NULL;
-    gboolean is_checking = FALSE, is_foreground = FALSE, is_debug = FALSE, is_version = FALSE;
+    gboolean is_checking = FALSE, is_help = FALSE, is_foreground = FALSE, is_debug = FALSE, is_version = FALSE;
     const GOptionEntry entries[] = {
         { "config", 'c', 0, G_OPTION_ARG_FILENAME, &path, "configuration (default " SAMI_SYSCONFDIR "/sami.conf)", "FILE" },
         { "foreground", 'f', 0, G_OPTION_ARG_NONE, &is_foreground, "stay in the foreground (always so)", NULL },
-        { "check-config", 0, 0, G_OPTION_ARG_NONE, &is_checking, "read the configuration, say what is wrong, end", NULL },
+        { "check-config", 0, 0, G_OPTION_ARG_NONE, &is_checking, "read the configuration and the keys that it names, say what is wrong, end", NULL },
+        { "help-config", 0, 0, G_OPTION_ARG_NONE, &is_help, "list the keys of the configuration with types and defaults, end", NULL },
         { "debug", 0, 0, G_OPTION_ARG_NONE, &is_debug, "log debug messages", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &is_version, "print the version and end", NULL },
         { NULL },
@@ -457,9 +583,18 @@ sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv)
         g_print("%s %s, enterprise number %u\n", daemon->name, PACKAGE_VERSION, SAMI_PEN);
         return EXIT_SUCCESS;
     }
+    if (is_help) {
+        g_autofree gchar *keys = sami_config_help();
+        g_print("%s", keys);
+        return EXIT_SUCCESS;
+    }
     sami_log_init(daemon->name, is_debug);
     g_autoptr(SamiConfig) config = sami_config_load(path ? path : SAMI_SYSCONFDIR "/sami.conf", &error);
     if (!config) {
+        g_printerr("%s: %s\n", daemon->name, error->message);
+        return EXIT_FAILURE;
+    }
+    if (is_checking && !check_all(daemon, config, &error)) {
         g_printerr("%s: %s\n", daemon->name, error->message);
         return EXIT_FAILURE;
     }

@@ -17,9 +17,11 @@ typedef struct {
      * CAP_NET_ADMIN itself, after opening what it needs. SIGTERM and SIGINT wait until it takes them: what it has made by then is removed in
      * order. Returns the exit status. */
     int (*run_state)(const SamiConfig *config, int channel);
+    /* For --check-config: what only this daemon reads. SAMI_ERROR_CONFIG. */
+    gboolean (*check)(const SamiConfig *config, GError **error);
 } SamiDaemon;
 
-/* Options: -c FILE, -f (foreground, the default and only mode), --check-config, --debug, --help, --version. */
+/* Options: -c FILE, -f (foreground, the default and only mode), --check-config, --help-config, --debug, --help, --version. */
 int sami_daemon_main(const SamiDaemon *daemon, int argc, char **argv);
 
 /* What a network process needs of a configuration. Borrows its strings; `peers` is (transfer full). */
@@ -33,11 +35,14 @@ gboolean sami_daemon_is_sandboxed(const SamiConfig *config);
  * Whether `key` signs even so is tried. `ret_is_partial`: the kernel cannot do all of it. */
 gboolean sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gboolean is_collector, gboolean *ret_is_partial, GError **error);
 
-/* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names: SAMI_ERROR_CONFIG. */
+/* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names, and what is there are certificates and keys of peers, and CAs:
+ * SAMI_ERROR_CONFIG. */
 gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);
-/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. A key that cannot
- * be read keeps nothing else back; FALSE all the same, and the error says what stays as it was. */
-gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, GError **error);
+/* The configuration as it is now, when that is so. (transfer full) */
+SamiConfig *sami_daemon_reload_config(const SamiConfig *old, GError **error);
+/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. That our own cannot be
+ * read is no error, but logged, and counted in `n_errors`. */
+gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, guint64 *n_errors, GError **error);
 
 /* For run_state, at start and at each reload: the signing key. A file that has not changed since *stamp (transfer full) is not read again: an encrypted
  * key takes a while. On failure *key stays. */

@@ -424,7 +424,7 @@ sami_listener_run(const SamiNetworkConfig *config, int listener_fd, int channel,
         sami_network_process_run(&listener.process);
         sami_log_limit_sum_up(&listener.refusals, TRUE);
     } else {
-        g_warning("the listener cannot start: %s", error->message);
+        g_critical("the listener cannot start: %s", error->message);
     }
     g_queue_clear(&listener.unproven);
     if (listener.report) {

@@ -66,7 +66,7 @@ create_file(const gchar *path, mode_t mode, BIO *content, GError **error)
     long length = BIO_get_mem_data(content, &text);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
+        g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
         return FALSE;
     }
     gboolean is_written = fchmod(fd, mode) == 0 && write_all(fd, text, (gsize) length) &&

@@ -94,6 +94,14 @@ become_user(const gchar *user, GError **error)
     return set_capability(-1, error) && verify(&entry, error);
 }
 
+gboolean
+sami_privileges_check_user(const gchar *user, GError **error)
+{
+    struct passwd entry;
+    gchar buffer[16384];
+    return find_user(user, &entry, buffer, sizeof(buffer), error);
+}
+
 /* No core file, and no process of the same user may look in: keys stay in memory. After a change of user, which undoes it. */
 static gboolean
 hide_memory(GError **error)

@@ -9,6 +9,9 @@
  * that is not root: it keeps them. Then sami_privileges_keep(-1). SAMI_ERROR_PERMISSION or SAMI_ERROR_CONFIG; then the caller must end. */
 gboolean sami_privileges_drop(const gchar *user, GError **error);
 
+/* Whether it could be given up for `user`. SAMI_ERROR_CONFIG. */
+gboolean sami_privileges_check_user(const gchar *user, GError **error);
+
 /* Of all capabilities, the bounding set included, only `kept` is left; -1: none. No new privileges, and the memory is hidden. */
 gboolean sami_privileges_keep(gint kept, GError **error);
 

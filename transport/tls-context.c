@@ -242,7 +242,7 @@ verify(X509_STORE_CTX *store, void *unused)
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
 }
 
-/* As SSL_CTX_use_certificate_chain_file() does with a file. */
+/* As SSL_CTX_use_certificate_chain_file() does with a file, which others might write. */
 static gboolean
 use_chain(SSL_CTX *context, const gchar *text)
 {
@@ -269,14 +269,17 @@ load_identity(SSL_CTX *context, const SamiNetworkConfig *config, int key_fd, int
                                : sami_private_key_load_fd(key_fd, config->key_file, passphrase_fd, config->passphrase_file, error);
     if (!key)
         return FALSE;
+    gsize length = 0;
+    g_autofree gchar *read = config->certificate ? NULL : sami_trust_read(config->certificate_file, SAMI_TRUST_PUBLIC, CERTIFICATES_MAX, &length, error);
+    const gchar *chain = config->certificate ? config->certificate : read;
     ERR_clear_error();
-    gboolean is_loaded = config->certificate ? use_chain(context, config->certificate)
-                                               : SSL_CTX_use_certificate_chain_file(context, config->certificate_file) == 1;
-    const gchar *place = is_loaded ? config->key_file : config->certificate_file;
-    is_loaded = is_loaded && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+    gboolean has_chain = chain && use_chain(context, chain);
+    gboolean is_loaded = has_chain && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
     EVP_PKEY_free(key);
-    if (!is_loaded)
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: %s", place,
+    if (chain && !has_chain)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: no certificate that can be used: %s", config->certificate_file, sami_openssl_take_reason());
+    else if (chain && !is_loaded)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: is not the key of %s: %s", config->key_file, config->certificate_file,
                     sami_openssl_take_reason());
     return is_loaded;
 }
@@ -349,6 +352,15 @@ restrict_context(SSL_CTX *context, gboolean is_dtls)
         SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, verify, NULL);
+}
+
+gboolean
+sami_tls_check(const SamiNetworkConfig *config, GError **error)
+{
+    g_autoptr(GArray) peers = load_peers(config, error);
+    X509_STORE *store = peers ? load_ca(config, error) : NULL;
+    X509_STORE_free(store);
+    return store != NULL;
 }
 
 gboolean

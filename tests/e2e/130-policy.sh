@@ -42,6 +42,11 @@ ctl 2 show policy fw1.example >"$WORK/out"
 for line in 'ports *443, 1000-1999, 30000-61000' 'helpers *tftp' 'mark-mask *0x0000000f' 'long-timeouts *false' 'require-expect *true'; do
     grep -qE "^ *$line\$" "$WORK/out" || fail "show policy does not say: $line"
 done
+ctl 2 show policy --json >"$WORK/policy"
+while read -r key; do
+    grep -q "\"$key\" *:" "$WORK/policy" || fail "show policy --json does not say: $key"
+    [ "$key" = name ] || grep -q "^ *$key " "$WORK/out" || fail "show policy does not say: $key"
+done < <("$BUILD/sami-collector" --help-config | sed -n '/^\[signer\]/,/^$/s/^\([a-z-]*\)\t.*/\1/p')
 ctl 2 show policy nobody.example >/dev/null 2>&1
 [ $? -eq 2 ] || fail "a signer that there is not"
 

@@ -14,6 +14,9 @@ for n in 1 2; do
 done
 expect 0 unchanged ctl 1 setup
 sami_setup || exit 1
+plain() { "$BUILD/samictl" --config-dir "$WORK/fw4" "$@"; }
+plain -q setup --name fw4.example || fail "setup"
+expect 1 'is there and not encrypted' plain setup --name fw4.example --encrypt "$WORK/secret/passphrase"
 expect 0 'key id' ctl 1 keygen "$WORK/mine.key" --encrypt "$WORK/secret/passphrase"
 grep -q 'BEGIN ENCRYPTED' "$WORK/mine.key" && [ "$(stat -c %a "$WORK/mine.key")" = 600 ] || fail "keygen"
 expect 1 'never overwritten' ctl 1 keygen "$WORK/mine.key"

@@ -30,6 +30,7 @@ refused o+w signers.d/fw1.example.conf 'others may write' collector reload
 refused nobody signers.d/fw1.example.pub 'belongs to user' collector reload
 refused nobody signers.d 'belongs to user' collector reload
 refused g+w peers.d/fw1.example.crt 'others may write' exporter no
+refused g+w tls.crt 'others may write' collector no
 refused g+r signing.key 'a secret must not be accessible' collector reload
 refused o+r tls.key 'a secret must not be accessible' exporter no
 refused nobody tls.key 'belongs to user' exporter no

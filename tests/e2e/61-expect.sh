@@ -26,6 +26,7 @@ usage ctl 2 expect --vm $VM6 --from nobody.example
 usage ctl 2 expect --vm 10.77.0.1 --from any-peer
 usage ctl 2 expect --vm $VM6
 ctl 2 expect --vm $VM6 --from any-peer --for 1h >"$WORK/out" 2>&1 || fail "expect from any peer"
+grep -q "control: expect add by user 0, process [0-9]*: vm=$VM6 from=any-peer\$" "$WORK/collector.log" || fail "not logged who announced what"
 ctl 2 expect --list >"$WORK/out" || fail "list"
 grep -q "$VM4.*fw1.example" "$WORK/out" && grep -q "$VM6.*any-peer" "$WORK/out" || fail "not listed"
 
@@ -40,6 +41,10 @@ ns fw2 conntrack -F >/dev/null 2>&1
 move $VM4,$VM6 || fail "an announcement is not used up"
 
 # Taken back, and run out.
+ctl 2 expect --vm 10.0.0.0/24 --from fw1.example >"$WORK/out" 2>&1 && ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1 || fail "one of many"
+grep -q 'still expected' "$WORK/out" && grep -q '^10.0.0.0/24 .*fw1.example' "$WORK/out" || fail "not said that a prefix still announces it"
+ctl 2 expect --remove --vm 10.0.0.0/24 >"$WORK/out" 2>&1 && grep -q 'not expected any more' "$WORK/out" || fail "remove a prefix"
+ctl 2 expect --vm $VM4 --from fw1.example >"$WORK/out" 2>&1 || fail "expect again"
 ns fw2 conntrack -F >/dev/null 2>&1
 ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1 || fail "remove"
 ctl 2 expect --remove --vm $VM4 >"$WORK/out" 2>&1

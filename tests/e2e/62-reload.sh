@@ -52,16 +52,40 @@ grep -q 'nonsense' "$WORK/collector.log" || fail "not said which key"
 count 2 reloads_total 1 || fail "a broken file was loaded"
 here $VM3 2 || fail "a broken file took entries away"
 
+# Of a broken certificate of a peer, too, and what else is new does not count either: the signer is there still.
+cp "$WORK/fw2/peers.d/fw3.example.crt" "$WORK/good.crt"
+cp "$WORK/fw2/signers.d/fw3.example.pub" "$WORK/fw2/peers.d/fw3.example.crt"
+rm "$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total 2 || fail "a broken certificate was not reported"
+grep -q 'peer fw3.example.*no certificate in PEM' "$WORK/collector.log" && count 2 reloads_total 1 || fail "a broken certificate was loaded"
+here $VM3 2 || fail "half of a broken configuration was taken"
+cp "$WORK/good.crt" "$WORK/fw2/peers.d/fw3.example.crt"
+# Our own, which nobody else depends on: the rest is taken.
+chmod g+w "$WORK/fw2/tls.crt"
+cp "$WORK/good" "$WORK/fw2/signers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total 3 || fail "our own certificate was not reported"
+grep -q 'our old certificate stays in use: .*tls.crt: others may write it' "$WORK/collector.log" || fail "our own certificate: not said why"
+poll 10 count 2 reloads_total 2 || fail "the rest was not loaded"
+chmod g-w "$WORK/fw2/tls.crt"
+# Another directory in the place of ours is out of the sandbox's reach, which says what to do.
+mv "$WORK/fw2" "$WORK/fw2.before" && cp -a "$WORK/fw2.before" "$WORK/fw2"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total 4 || fail "another directory"
+grep -q 'sami.conf: Permission denied.*restart it' "$WORK/collector.log" || fail "another directory: not said what to do"
+rm -r "$WORK/fw2" && mv "$WORK/fw2.before" "$WORK/fw2"
+
 # A reload that changes nothing for them.
 cp "$WORK/good" "$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
-poll 10 count 2 reloads_total 2 || fail "not reloaded"
+poll 10 count 2 reloads_total 3 || fail "not reloaded"
 here $VM3 2 && here $VM4 2 || fail "a reload took entries away"
 
 # Narrower: nothing more of that kind comes from it, and all of the other one's.
 echo 'ports=1001-1002' >>"$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
-poll 10 count 2 reloads_total 3 || fail "not reloaded"
+poll 10 count 2 reloads_total 4 || fail "not reloaded"
 add $VM3 1003; add $VM4 1003
 poll 10 here $VM4 3 || fail "the other one's new flow is missing"
 is_refused() { ! count 2 refused_port-not-allowed_total 0; }
@@ -79,3 +103,8 @@ ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
 [ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "still believed"
 ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "the other one does not go on"
 wait "$MIGRATE" || fail "the other one ended with $?"
+
+# samictl peer remove has the daemons do the same.
+ctl 2 -q peer remove fw1.example || fail "peer remove"
+ctl 1 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "still believed after peer remove"

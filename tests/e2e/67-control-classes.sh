@@ -34,6 +34,23 @@ as 10 1 games migrate --vm $VM4 --to fw2.example --now
 grep -q 'control: migrate refused for user 65533' "$WORK/exporter.log" || fail "a refusal is not logged"
 as 0 1 daemon migrate --vm $VM4 --to fw2.example --now
 grep -q 'control: migrate by user 65533, process' "$WORK/exporter.log" || fail "a request is not logged"
+# Which connections were refused the one may see, how many the other.
+sed -i '/^\[signer/a zones=5' "$WORK/fw2/signers.d/fw1.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 grep -q 'reloaded: 1 signers' "$WORK/collector.log" || fail "not reloaded"
+ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport 1001 --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
+as 6 1 daemon migrate --vm $VM4 --to fw2.example --now
+as 0 1 daemon status --json
+grep -q "zone-not-allowed: tcp $VM4:1001 -> $CLI4:443" "$WORK/out" || fail "an operator does not see what was refused"
+as 0 1 mail status --json
+grep -q '"refused":{"zone-not-allowed":1}' "$WORK/out" || fail "a monitor does not see how many were refused"
+for n in 1 2; do
+    for verb in 'status --json' 'stats --json' metrics; do
+        # shellcheck disable=SC2086
+        as 0 $n mail $verb
+        ! grep -q "$CLI4" "$WORK/out" || fail "a monitor sees a connection: $verb"
+    done
+done
 
 # `useradd sami` makes a user whose group is called like control-group's default.
 grep -q '^user=nobody' "$WORK/fw1/sami.conf" || fail "another user of the network process"

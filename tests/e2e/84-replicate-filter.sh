@@ -76,7 +76,7 @@ has_none 2 203.0.113.66 && has_no_flow 2 1003 || fail "what the new filter does 
 echo "a wrong filter"
 filter replicate-ignore=10.0.0.1/24
 kill -HUP "${PAIR["1 exporter"]}"
-said() { grep -q 'old filter stays in use' "$WORK/exporter1.log"; }
+said() { grep -q 'old configuration stays in use: .*replicate-ignore.*beyond its length' "$WORK/exporter1.log"; }
 poll 10 said || fail "nothing was said of a wrong filter"
 filter replicate-states=ESTABLISHED
 "$BUILD/sami-exporter" -c "$WORK/fw1/sami.conf" --check-config >"$WORK/out" 2>&1 && fail "a wrong state was accepted"

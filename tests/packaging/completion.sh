@@ -10,6 +10,7 @@ cat >"$WORK/bin/samictl" <<SAMICTL
 #!/bin/sh
 echo "\$*" >>$WORK/calls
 case "\$*" in
+--help) $BUILD/samictl --help | sed 's,(default: /.*/sami)$,(default: $WORK/a),' ;;
 *"status --json"*) echo '{"migrations":[{"id":"0123456789abcdef0123456789abcdef"},{"id":"fedcba9876543210fedcba9876543210"}]}' ;;
 *) exec $BUILD/samictl "\$@" ;;
 esac
@@ -67,6 +68,7 @@ is "b.example" --config-dir = "$WORK/a" migrate --to = b
 is "any-peer b.example" --config-dir "$WORK/a" expect --from ""
 is "b.example" --config-dir "$WORK/a" peer remove ""
 is "web1" --config-dir "$WORK/a" migrate --vm ""
+is "web1" migrate --vm ""
 is "" --config-dir "$WORK/b" migrate --vm ""
 is "" --config-dir "$WORK/b" migrate --to ""
 is "" migrate --vm web1 -- vir

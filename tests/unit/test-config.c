@@ -329,6 +329,9 @@ static const Bad bad[] = {
     {"signers.d/a.conf", SIGNER_HEAD "helpers=a-name-of-sixteen\n", "signers.d/a.conf:3", "helpers", "at most 15"},
     {"signers.d/a.conf", SIGNER_HEAD "allow-special=broadcast\n", "signers.d/a.conf:3", "allow-special", "allowed: own"},
     {"signers.d/a.conf", SIGNER_HEAD "mark-mask=0x100000000\n", "signers.d/a.conf:3", "mark-mask", "0 to 4294967295"},
+    {"signers.d/a.conf", SIGNER_HEAD "allow-prefixes=10.0.0.13/24\n", "signers.d/a.conf:3", "allow-prefixes", "beyond its length"},
+    {"signers.d/a.conf", SIGNER_HEAD "nat-addresses=2001:db8::1/64\n", "signers.d/a.conf:3", "nat-addresses", "beyond its length"},
+    {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-12-31\nvalid-until=2026-12-31\n", "signers.d/a.conf:4", "valid-until", "never valid"},
     {"signers.d/a.conf", SIGNER_HEAD "valid-until=tomorrow\n", "signers.d/a.conf:3", "valid-until", "2026-12-31"},
     {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-02-30\n", "signers.d/a.conf:3", "valid-from", "UTC"},
     {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-12-31T23:59:59\n", "signers.d/a.conf:3", "valid-from", "UTC"},
@@ -343,6 +346,8 @@ static const Bad bad[] = {
     {"vms.d/web1.conf", "[vm]\n", "vms.d/web1.conf", "addresses", "1 to 64"},
     {"vms.d/web1.conf", "[vm]\naddresses=\n", "vms.d/web1.conf:2", "addresses", "1 to 64"},
     {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.1\nvlan=4095\n", "vms.d/web1.conf:3", "vlan", "0 to 4094"},
+    {"vms.d/10.0.0.9.conf", "[vm]\naddresses=10.0.0.10\n", "vms.d/10.0.0.9.conf", "--vm", "any other name"},
+    {"vms.d/a,b.conf", "[vm]\naddresses=10.0.0.10\n", "vms.d/a,b.conf", "--vm", "any other name"},
     {"vms.d/web1.conf", "[vm]\naddresses=10.0.0.0/24\n", "vms.d/web1.conf:2", "addresses",
      "10.0.0.13"},
 };
@@ -394,14 +399,18 @@ test_missing(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "samictl setup"));
 }
 
-/* Each row of the table for sami.conf is in the sample; the sample is a configuration with the defaults. */
+/* Each row of the table is in the help and, for sami.conf, in the sample; the sample is a
+ * configuration with the defaults. */
 static void
 test_table(void)
 {
     g_autoptr(GError) error = NULL;
+    g_autofree gchar *help = sami_config_help();
     g_autofree gchar *sample = sami_config_sample("fw1.example");
     for (guint i = 0; i < sami_n_keys; i++) {
+        g_autofree gchar *in_help = g_strdup_printf("\n%s\t", sami_keys[i].name);
         g_autofree gchar *in_sample = g_strdup_printf("%s=", sami_keys[i].name);
+        CU_ASSERT_PTR_NOT_NULL(strstr(help, in_help));
         CU_ASSERT_TRUE(strcmp(sami_keys[i].group, "sami") != 0 || strstr(sample, in_sample));
         CU_ASSERT_PTR_EQUAL(sami_key_find(sami_keys[i].group, sami_keys[i].name),
                             &sami_keys[i]); /* no row twice */
