@@ -47,11 +47,9 @@ SamiFlowKey sami_apply_kernel_key(const SamiLedgerEntry *entry);
 /* Only the flags 0x08 under mask 0x08: window scale stays (LIFECYCLE §6). */
 void sami_apply_set_lenient(SamiOp *op, SamiSession *session, guint8 original, guint8 reply);
 
-/* A pass: up to SAMI_APPLY_SLICE entries from *at on. `pick` makes an operation of an entry, or says no; `result` sees what came of it. *at is moved
- * on; sami_ledger_size() is the end. */
+/* A pass: up to SAMI_APPLY_SLICE entries from *at on. `pick` makes an operation of an entry, or says no. *at is moved on; sami_ledger_size() is the end. */
 typedef gboolean (*SamiPickFunc)(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data);
-typedef void (*SamiResultFunc)(SamiApply *apply, SamiLedgerEntry *entry, const SamiOp *op, gpointer user_data);
-gboolean sami_apply_for_each(SamiApply *apply, guint *at, SamiPickFunc pick, SamiResultFunc result, gpointer user_data, GError **error);
+gboolean sami_apply_for_each(SamiApply *apply, guint *at, SamiPickFunc pick, gpointer user_data, GError **error);
 
 /* A look at what the kernel has for each entry that `wants` names; otherwise as above. */
 typedef gboolean (*SamiWantFunc)(const SamiApply *apply, const SamiLedgerEntry *entry);

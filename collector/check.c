@@ -140,13 +140,12 @@ static void
 count_new(SamiCollectorCheck *check, const SamiApplyItem *item)
 {
     const SamiSession *s = &item->session;
+    check->needs.n_new++;
     if (check->n_new >= check->needs.room) {
-        check->needs.n_new++;
         refuse(check, SAMI_REASON_MAX_SESSIONS, s);
         return;
     }
     check->n_new++;
-    check->needs.n_new++;
     sami_host_needs_add(&check->needs, s);
     SamiReason reason = sami_host_degrades(check->facts, &check->needs, s, item->stripped);
     if (reason != SAMI_REASON_NONE) {
@@ -293,7 +292,6 @@ on_own_finding(const SamiFinding *finding, gpointer user_data)
 void
 sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
-    (void) request;
     g_autoptr(SamiHostFacts) facts = read_facts(collector);
     JsonObject *answer = json_object_new();
     Sink sink = { .findings = json_array_new(), .host = collector->config->name };

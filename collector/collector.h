@@ -35,7 +35,7 @@ typedef struct {
     SamiSigner *ruler;             /* a reference (nullable): the same signer as it was loaded last, whose policy holds */
     gchar *signer_name;
     guint8 id[16];
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     gchar *peer;                   /* verified TLS name */
     SamiCollectorPhase phase;
     GArray *vm;                    /* of SamiPrefix */
@@ -168,18 +168,11 @@ struct SamiCollector {
 /* totals.c: of all migrations and replications, those that are forgotten too; none of it ever falls */
 void sami_collector_totals(SamiCollector *collector, SamiTotals *ret_totals);
 
-/* share.c: what each peer takes up: sessions, migrations, and octets of both processes. Those of the kernel's buffers are not in it, nor the records
- * that are being injected (SAMI_INJECTOR_HIGH bounds them for all). */
-typedef struct {
-    const gchar *peer;        /* (transfer none) until a session or migration goes */
-    guint n_sessions, n_migrations, n_in_doubt;
-    guint64 octets, listener_octets;
-} SamiPeerShare;
+/* share.c: what each peer takes up */
 /* NONE if this signer may begin another migration. */
 SamiReason sami_collector_may_have_more(const SamiCollector *collector, const SamiConfigSigner *signer);
 /* Its migrations that run. */
 guint sami_collector_count_active(const SamiCollector *collector, const gchar *signer);
-GArray *sami_collector_shares(const SamiCollector *collector); /* (transfer full) of SamiPeerShare */
 JsonArray *sami_collector_shares_describe(const SamiCollector *collector); /* (transfer full) */
 void sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples);
 
@@ -267,10 +260,9 @@ void sami_collector_check_message(SamiCollectorCheck *check);
 /* Control request: what of this host would be in the way of any VM that comes. */
 void sami_collector_check_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
 /* housekeeping.c: journal-keep and journal-max, now and every hour */
-void sami_collector_tidy(SamiCollector *collector);
-/* The same for whoever comes often: a peer may open many sessions a second, and each file is looked at. */
-void sami_collector_tidy_soon(SamiCollector *collector);
 void sami_collector_start_tidying(SamiCollector *collector);
+/* Once a second at most: a peer may open many sessions, and each file is looked at. */
+void sami_collector_tidy_soon(SamiCollector *collector);
 /* replication.c: one replica a signer, which outlives its streams; it has no ledger's file and no lease, and is never rolled back */
 gboolean sami_collector_replication_is_unscoped(const SamiCollectorMigration *migration); /* FALSE for what is no replication */
 gboolean sami_collector_replication_setup(SamiCollector *collector, GError **error);

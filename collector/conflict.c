@@ -217,7 +217,7 @@ sami_apply_carry_out(SamiApply *apply, GError **error)
 {
     GError *local = NULL;
     for (guint at = 0; apply->n_merged > 0 && at < sami_ledger_size(apply->ledger);)
-        if (!sami_apply_for_each(apply, &at, pick_merged, NULL, &local, &local) || local) {
+        if (!sami_apply_for_each(apply, &at, pick_merged, &local, &local) || local) {
             g_propagate_error(error, local);
             return FALSE;
         }

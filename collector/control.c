@@ -112,10 +112,15 @@ static void
 do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *request)
 {
     JsonObject *answer = json_object_new(), *counters = json_object_new();
+    SamiTotals totals;
+    sami_collector_totals(collector, &totals);
     const struct {
         const gchar *name;
         guint64 value;
     } plain[] = {
+        { "expectations_created_total", totals.expected.n_applied },
+        { "expectations_present_total", totals.expected.n_unchanged },
+        { "expectations_refused_total", totals.expected.n_refused },
         { "sessions_total", collector->n_sessions },
         { "session_errors_total", collector->n_session_errors },
         { "session_overflows_total", collector->n_session_overflows },
@@ -144,11 +149,6 @@ do_stats(SamiCollector *collector, SamiControlClient *client, JsonObject *reques
         { "reload_errors_total", collector->n_reload_errors },
         { "channel_errors_total", collector->n_channel_errors },
     };
-    SamiTotals totals;
-    sami_collector_totals(collector, &totals);
-    json_object_set_int_member(counters, "expectations_created_total", (gint64) totals.expected.n_applied);
-    json_object_set_int_member(counters, "expectations_present_total", (gint64) totals.expected.n_unchanged);
-    json_object_set_int_member(counters, "expectations_refused_total", (gint64) totals.expected.n_refused);
     for (gsize i = 0; i < G_N_ELEMENTS(plain); i++)
         json_object_set_int_member(counters, plain[i].name, (gint64) plain[i].value);
     for (guint i = 0; i < SAMI_N_HANDSHAKE_CAUSES; i++) {

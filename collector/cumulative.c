@@ -20,7 +20,7 @@
 #define SWEEP_FROM 65536u   /* shares that may belong to elements which are gone */
 #define VALUE_MAX ((guint64) 1 << 62)
 #define TOLERANCE_MS 1000   /* by which two clocks may differ about the same end */
-#define LOG_MAGIC 0x53414d4943554d31ull /* SAMICUM1 */
+#define LOG_MAGIC 0x53414d4943554d32ull /* SAMICUM2 */
 
 /* One set of the configuration. */
 typedef struct {
@@ -36,6 +36,7 @@ typedef struct {
 
 /* What one write added, for an undo. */
 typedef struct {
+    off_t file_at;     /* where its record begins in the log's file */
     guint32 key_at;    /* in `keys` */
     guint8 key_length, target;
     guint8 is_made;    /* there was none before */
@@ -68,7 +69,6 @@ typedef struct {
     const SamiCumulative *record;
     guint change;
     SamiShare add, share; /* share: what is remembered then */
-    gboolean is_applied;
 } Part;
 
 typedef struct {
@@ -104,7 +104,6 @@ target_clear(gpointer data)
 
 typedef struct {
     guint64 magic;
-    guint32 n_cancelled; /* not 0: so many of the last ones were not written to the kernel after all; the rest is nothing */
     gchar set[SAMI_CUMULATIVE_NAME_MAX + 1];
     guint8 key[SAMI_SET_KEY_MAX];
     Added added;
@@ -131,13 +130,17 @@ remember(State *state, const Added *added, const guint8 *key)
     g_array_append_val(state->log, entry);
 }
 
+/* What was not written to the kernel after all, or is taken back. */
 static void
 forget_last(State *state, guint n)
 {
-    for (; n > 0 && state->log->len > 0; n--) {
-        g_byte_array_set_size(state->keys, g_array_index(state->log, Added, state->log->len - 1).key_at);
-        g_array_set_size(state->log, state->log->len - 1);
-    }
+    if (n == 0)
+        return;
+    const Added *first = &g_array_index(state->log, Added, state->log->len - n);
+    if (state->fd >= 0 && ftruncate(state->fd, first->file_at) != 0)
+        g_warning("%s cannot be cut back: %s", state->context->log_path, g_strerror(errno));
+    g_byte_array_set_size(state->keys, first->key_at);
+    g_array_set_size(state->log, state->log->len - n);
 }
 
 static gboolean
@@ -151,30 +154,21 @@ find_target(State *state, const gchar *name, guint *ret)
     return FALSE;
 }
 
-/* A torn end is of a write that never reached the kernel. */
+/* A torn end is of a write that never reached the kernel, and would take what comes after it for its other half. */
 static void
 read_log(State *state)
 {
     Logged logged;
-    guint target;
-    while (read(state->fd, &logged, sizeof logged) == sizeof logged && logged.magic == LOG_MAGIC) {
-        if (logged.n_cancelled)
-            forget_last(state, logged.n_cancelled);
-        else if (find_target(state, logged.set, &target)) {
+    gssize n;
+    off_t end = 0;
+    for (guint target; (n = read(state->fd, &logged, sizeof logged)) == sizeof logged && logged.magic == LOG_MAGIC; end += n)
+        if (find_target(state, logged.set, &target)) {
             logged.added.target = (guint8) target;
+            logged.added.file_at = end;
             remember(state, &logged.added, logged.key);
         }
-    }
-}
-
-static gboolean
-cancel(State *state, guint n)
-{
-    g_autoptr(GByteArray) data = g_byte_array_new();
-    Logged logged = { .magic = LOG_MAGIC, .n_cancelled = n };
-    forget_last(state, n);
-    g_byte_array_append(data, (const guint8 *) &logged, sizeof logged);
-    return write_log(state, data);
+    if (n > 0 && ftruncate(state->fd, end) != 0)
+        g_warning("%s cannot be cut back: %s", state->context->log_path, g_strerror(errno));
 }
 
 static gboolean
@@ -182,6 +176,7 @@ write_intents(Slice *slice, guint first, guint n)
 {
     State *state = slice->state;
     g_autoptr(GByteArray) data = g_byte_array_new();
+    off_t end = state->fd >= 0 ? lseek(state->fd, 0, SEEK_END) : 0;
     for (guint i = first; i < first + n; i++) {
         const Change *change = &slice->changes[i];
         for (guint k = 0; change->is_changed && k < slice->n_parts; k++) {
@@ -189,7 +184,7 @@ write_intents(Slice *slice, guint first, guint n)
             if (part->change != i || (k != change->first && part->add.packets == 0 && part->add.octets == 0 && part->add.quota == 0))
                 continue;
             Logged logged = { .magic = LOG_MAGIC };
-            logged.added = (Added){ .key_length = change->then.key_length, .target = slice->index, .is_made = !change->is_there,
+            logged.added = (Added){ .file_at = end + data->len, .key_length = change->then.key_length, .target = slice->index, .is_made = !change->is_there,
                                     .packets = part->add.packets, .octets = part->add.octets, .quota = part->add.quota,
                                     .old_end_ms = change->old_end_ms, .new_end_ms = change->new_end_ms };
             memcpy(logged.added.origin, part->record->origin, SAMI_SHARE_ORIGIN);
@@ -501,19 +496,30 @@ has_made_all(const State *state, guint64 n_made)
 }
 
 /* What is no error of the whole: this element stays as it is. */
-static SamiReason
-obstacle(const Slice *slice, const Change *change, guint64 n_made)
+static const struct {
+    int error;
+    SamiReason reason;
+    const gchar *text;
+} obstacles[] = {
+    { ENFILE, SAMI_REASON_SET_FULL, "no room for another element (the set's size, or max-elements)" },
+    { EUSERS, SAMI_REASON_MAX_ELEMENTS, "the signer's max-elements are made" },
+    { EOPNOTSUPP, SAMI_REASON_SET_TYPE, "its expressions here cannot be written" },
+    { EDQUOT, SAMI_REASON_LIMIT, "no room for what an undo, or who comes next, has to know of it" },
+};
+
+static int
+find_obstacle(const Slice *slice, const Change *change, guint64 n_made)
 {
     const Target *target = slice->target;
     if (!change->is_changed)
-        return SAMI_REASON_NONE;
+        return 0;
     if (change->is_there && (change->now.has & SAMI_SET_HAS_OTHER))
-        return SAMI_REASON_SET_TYPE;
+        return EOPNOTSUPP;
     if (!change->is_there && (target->is_full || target->n_made + n_made >= target->config->max_elements))
-        return SAMI_REASON_SET_FULL;
+        return ENFILE;
     if (!change->is_there && has_made_all(slice->state, n_made))
-        return SAMI_REASON_MAX_ELEMENTS;
-    return sami_shares_n(slice->state->shares) + SLICE > SAMI_SHARES_MAX ? SAMI_REASON_LIMIT : SAMI_REASON_NONE;
+        return EUSERS;
+    return sami_shares_n(slice->state->shares) + SLICE > SAMI_SHARES_MAX ? EDQUOT : 0;
 }
 
 static void
@@ -553,9 +559,9 @@ write_changes(Slice *slice, guint first, guint n)
     plan(slice, first, n);
     for (guint i = first; i < first + n; i++) {
         Change *change = &slice->changes[i];
-        SamiReason reason = obstacle(slice, change, n_made);
-        if (reason != SAMI_REASON_NONE)
-            return n > 1 ? EXDEV : reason == SAMI_REASON_SET_FULL ? ENFILE : reason == SAMI_REASON_SET_TYPE ? EOPNOTSUPP : reason == SAMI_REASON_MAX_ELEMENTS ? EUSERS : EDQUOT;
+        int obstacle = find_obstacle(slice, change, n_made);
+        if (obstacle != 0)
+            return n > 1 ? EXDEV : obstacle;
         if (change->is_changed)
             writes[n_writes++] = (SamiSetWrite){ &change->then, change->is_there, FALSE };
         n_made += change->is_changed && !change->is_there;
@@ -564,7 +570,7 @@ write_changes(Slice *slice, guint first, guint n)
         return 0;
     int result = write_intents(slice, first, n) ? sami_set_write(slice->target->set, &slice->target->info, writes, n_writes, &slice->counts->n_lost) : EDQUOT;
     if (result != 0) {
-        cancel(state, state->log->len - n_logged);
+        forget_last(state, state->log->len - n_logged);
         return result;
     }
     slice->target->n_made += n_made;
@@ -597,14 +603,16 @@ carry_out(Slice *slice, guint first, guint n)
         carry_out(slice, first + n / 2, n - n / 2);
         return;
     }
-    SamiReason reason = result == ENFILE ? SAMI_REASON_SET_FULL : result == EOPNOTSUPP ? SAMI_REASON_SET_TYPE : result == EDQUOT ? SAMI_REASON_LIMIT : result == EUSERS ? SAMI_REASON_MAX_ELEMENTS
-                                                                                                                            : SAMI_REASON_KERNEL;
+    SamiReason reason = SAMI_REASON_KERNEL;
+    const gchar *why = g_strerror(result);
+    for (guint i = 0; i < G_N_ELEMENTS(obstacles); i++)
+        if (obstacles[i].error == result) {
+            reason = obstacles[i].reason;
+            why = obstacles[i].text;
+        }
     const Change *change = &slice->changes[first];
     g_autofree gchar *key = sami_set_key_print(slice->target->info.key_type, change->now.key, change->now.key_length);
-    g_autofree gchar *text = g_strdup_printf("%s: %s", key,
-                                             result == ENFILE ? "no room for another element (the set's size, or max-elements)"
-                                             : result == EUSERS ? "the signer's max-elements are made"
-                                             : result == EOPNOTSUPP ? "its expressions here cannot be written" : g_strerror(result));
+    g_autofree gchar *text = g_strdup_printf("%s: %s", key, why);
     slice->target->is_full |= result == ENFILE;
     count(slice, first, n, reason, text);
 }
@@ -806,7 +814,7 @@ undo_all(gpointer data, SamiKindCounts *counts)
             write_undos(state, target, undos, n, counts);
         return_shares(state, target, taken);
         sami_shares_unlock(state->shares);
-        cancel(state, taken);
+        forget_last(state, taken);
     }
 }
 

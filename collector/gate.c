@@ -26,7 +26,7 @@ sami_collector_gate_setup(SamiCollector *collector, GError **error)
     return TRUE;
 }
 
-static void
+static gboolean
 close_for(SamiCollectorMigration *m, guint timeout_ms)
 {
     SamiCollector *collector = m->collector;
@@ -43,18 +43,17 @@ close_for(SamiCollectorMigration *m, guint timeout_ms)
         collector->n_gate_failures++;
         g_warning("%.8s: packets of the VM are not held back: %s", m->hex, error->message);
     }
+    return is_closed;
 }
 
 gboolean
 sami_collector_gate_close(SamiCollectorMigration *m, guint timeout_ms, GError **error)
 {
-    guint64 n_failures = m->collector->n_gate_failures;
     if (!m->collector->gate) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "no gate: set gate=nft and gate-set in %s", m->collector->config->path);
         return FALSE;
     }
-    close_for(m, timeout_ms);
-    if (m->collector->n_gate_failures == n_failures)
+    if (close_for(m, timeout_ms))
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_KERNEL, "not all addresses of %.8s are held back; see the log of the collector", m->hex);
     return FALSE;

@@ -66,8 +66,8 @@ is_needed(const gchar *name, gpointer user_data)
     return m && !m->is_forgotten;
 }
 
-void
-sami_collector_tidy(SamiCollector *collector)
+static void
+tidy(SamiCollector *collector)
 {
     const SamiConfig *config = collector->config;
     guint n_removed = 0;
@@ -85,19 +85,19 @@ void
 sami_collector_tidy_soon(SamiCollector *collector)
 {
     if (g_get_monotonic_time() - collector->tidied_us >= G_USEC_PER_SEC)
-        sami_collector_tidy(collector);
+        tidy(collector);
 }
 
 static gboolean
 on_hour(gpointer user_data)
 {
-    sami_collector_tidy(user_data);
+    tidy(user_data);
     return G_SOURCE_CONTINUE;
 }
 
 void
 sami_collector_start_tidying(SamiCollector *collector)
 {
-    sami_collector_tidy(collector);
+    tidy(collector);
     g_timeout_add_seconds(EVERY_S, on_hour, collector);
 }

@@ -122,22 +122,17 @@ sami_collector_pending(const SamiCollector *collector)
     return sami_injector_pending(collector->injector) + sami_injector_pending(collector->kinds->injector);
 }
 
+/* FALSE; `error` is set the first time. */
 static gboolean
-open_kind(Kind *kind, SamiKindCounts *counts, guint n, guint64 counter)
+open_kind(Kind *kind, GError **error)
 {
-    g_autoptr(GError) error = NULL;
     if (!kind->state && !kind->is_broken) {
-        kind->state = kind->kind->open(&kind->context, &error);
+        kind->state = kind->kind->open(&kind->context, error);
         kind->is_broken = kind->state == NULL;
         if (kind->state)
             g_ptr_array_add(kind->context.siblings, kind->state);
     }
-    if (kind->state)
-        return TRUE;
-    counts->n_records += n;
-    for (guint i = 0; i < n; i++)
-        sami_kind_refuse(counts, SAMI_REASON_KERNEL, counter, i == 0 && error ? error->message : NULL);
-    return FALSE;
+    return kind->state != NULL;
 }
 
 static void
@@ -145,17 +140,26 @@ work_apply(Kind *kind, gpointer data)
 {
     Call *call = data;
     guint n = (guint) (call->records->len / kind->kind->size);
-    if (open_kind(kind, &call->counts, n, call->counter))
+    g_autoptr(GError) error = NULL;
+    if (open_kind(kind, &error)) {
         kind->kind->apply(kind->state, call->records->data, n, (guint64) g_get_monotonic_time() / 1000 - call->read_ms, call->counter, &call->counts);
+        return;
+    }
+    call->counts.n_records += n;
+    for (guint i = 0; i < n; i++)
+        sami_kind_refuse(&call->counts, SAMI_REASON_KERNEL, call->counter, i == 0 && error ? error->message : NULL);
 }
 
 static void
 work_undo(Kind *kind, gpointer data)
 {
     Call *call = data;
+    g_autoptr(GError) error = NULL;
     gboolean has_log = kind->log_path && access(kind->log_path, F_OK) == 0;
-    if ((kind->state || has_log) && open_kind(kind, &call->counts, 0, 0))
+    if ((kind->state || has_log) && open_kind(kind, &error))
         kind->kind->undo(kind->state, &call->counts);
+    if (error)
+        g_critical("%s data of %s from before the restart stays: %s", kind->kind->name, kind->context.peer, error->message);
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "common/limits.h"
 #include "firewall/firewall.h"
 #include "templates/records.h"
+#include "templates/signature.h"
 
 #define HEADER 5u
 #define KEY 40u
@@ -121,10 +122,8 @@ put_key(SamiWriter *w, const SamiFlowKey *key)
 static gchar *
 path_of(const gchar *directory, const guint8 id[16], const gchar *suffix)
 {
-    gchar hex[33];
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(hex + 2 * i, 3, "%02x", id[i]);
-    return g_strdup_printf("%s/%s.%s", directory, hex, suffix);
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
+    return g_strdup_printf("%s/%s.%s", directory, sami_migration_id_text(id, hex), suffix);
 }
 
 gboolean

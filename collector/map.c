@@ -68,8 +68,9 @@ sami_map_load(const SamiConfig *config, const SamiConfigSigner *signer, SamiMap 
     return TRUE;
 }
 
-gboolean
-sami_map_is_reason(SamiReason reason)
+/* About the map itself: then the record is still as its sender sent it. */
+static gboolean
+is_of_map(SamiReason reason)
 {
     return reason == SAMI_REASON_VLAN_UNKNOWN || reason == SAMI_REASON_ZONE_OF_VLAN || reason == SAMI_REASON_MAP_CLASH;
 }
@@ -84,8 +85,9 @@ is_given(const SamiMap *map, guint8 family, const SamiAddress *address)
     return FALSE;
 }
 
-SamiReason
-sami_map_tuple(const SamiMap *map, guint8 family, SamiTuple *tuple)
+/* Both addresses, or MAP_CLASH: untouched. */
+static SamiReason
+map_tuple(const SamiMap *map, guint8 family, SamiTuple *tuple)
 {
     SamiTuple copy = *tuple;
     SamiAddress *addresses[] = { &copy.src, &copy.dst };
@@ -170,7 +172,7 @@ map_tuples(const SamiMap *map, SamiSession *s)
     SamiReason reason = SAMI_REASON_NONE;
     for (guint i = 0; reason == SAMI_REASON_NONE && map->addresses->len > 0 && i < G_N_ELEMENTS(tuples); i++)
         if (tuples[i])
-            reason = sami_map_tuple(map, s->key.family, tuples[i]);
+            reason = map_tuple(map, s->key.family, tuples[i]);
     return reason;
 }
 
@@ -213,7 +215,7 @@ sami_map_expectation(const SamiMap *map, SamiExpectation *expectation)
     if (has_vlan ? !sami_vlans_zone(map->vlans, e.vlan, &e.key.zone) : sami_vlans_of_zone(map->vlans, e.key.zone) != 0)
         return has_vlan ? SAMI_REASON_VLAN_UNKNOWN : SAMI_REASON_ZONE_OF_VLAN;
     for (guint i = 0; map->addresses->len > 0 && i < G_N_ELEMENTS(tuples); i++) {
-        SamiReason reason = sami_map_tuple(map, e.key.family, tuples[i]);
+        SamiReason reason = map_tuple(map, e.key.family, tuples[i]);
         if (reason != SAMI_REASON_NONE)
             return reason;
     }
@@ -241,7 +243,7 @@ SamiFlowKey
 sami_map_key_told(const SamiMap *map, SamiReason reason, const SamiFlowKey *key, guint16 vlan)
 {
     SamiFlowKey theirs = *key;
-    if (!sami_map_is_reason(reason)) {
+    if (!is_of_map(reason)) {
         sami_map_key_back(map, &theirs);
     } else if (vlan) { /* it was not mapped */
         theirs.zone = vlan;

@@ -19,14 +19,10 @@ void sami_map_unref(SamiMap *map);
 
 /* In all of these `map` may be NULL. */
 
-/* Is it about the map itself? Then the record is still as its sender sent it. */
-gboolean sami_map_is_reason(SamiReason reason);
 /* NONE, or why it means nothing here; then the session is untouched. *ret_n_cut, if not NULL, grows by one if mark bits were cleared. */
 SamiReason sami_map_session(const SamiMap *map, SamiSession *session, guint64 *ret_n_cut);
 /* The same of an expectation. */
 SamiReason sami_map_expectation(const SamiMap *map, SamiExpectation *expectation);
-/* Both addresses of a tuple, for whatever else has one. MAP_CLASH: untouched. */
-SamiReason sami_map_tuple(const SamiMap *map, guint8 family, SamiTuple *tuple);
 /* An address or prefix of a VM. MAP_CLASH: a pair covers only a part of it, or has given it to another; untouched then. */
 SamiReason sami_map_prefix(const SamiMap *map, SamiPrefix *prefix);
 

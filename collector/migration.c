@@ -165,8 +165,7 @@ sami_collector_migration_recall(SamiCollector *collector, const SamiLedgerOpen *
     m->signer = signer ? sami_signer_ref(signer) : NULL;
     m->signer_name = g_strdup(open->signer);
     memcpy(m->id, open->id, 16);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
+    sami_migration_id_text(m->id, m->hex);
     m->peer = g_strdup(open->peer);
     m->vm = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
     g_array_append_vals(m->vm, open->vm, open->n_vm);

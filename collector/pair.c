@@ -64,6 +64,7 @@ gboolean
 sami_collector_pair_wait(SamiCollectorMigration *m, guint64 counter)
 {
     SamiCollector *collector = m->collector;
+    g_autoptr(GError) error = NULL;
     if (g_strcmp0(collector->config->pair, "sync") != 0)
         return FALSE;
     Waiting *waiting = g_new0(Waiting, 1);
@@ -73,10 +74,13 @@ sami_collector_pair_wait(SamiCollectorMigration *m, guint64 counter)
     waiting->path = g_build_filename(collector->config->run_dir, "exporter.sock", NULL);
     waiting->timeout_ms = collector->config->deadline_ms;
     waiting->asked_us = g_get_monotonic_time();
-    GThread *thread = g_thread_try_new("pair", ask, waiting, NULL);
-    if (!thread)
-        waiting_free(waiting);
-    else
+    GThread *thread = g_thread_try_new("pair", ask, waiting, &error);
+    if (thread) {
         g_thread_unref(thread);
-    return thread != NULL;
+        return TRUE;
+    }
+    g_warning("%.8s: READY without the standby: %s", m->hex, error->message);
+    collector->n_pair_unsynced++;
+    waiting_free(waiting);
+    return FALSE;
 }

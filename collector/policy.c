@@ -18,8 +18,7 @@ sami_collector_policy_of_time(const SamiSigner *signer, gchar **ret_detail)
         return SAMI_REASON_NONE;
     gboolean is_early = now_s() < config->valid_from_s;
     g_autofree gchar *moment = sami_value_time_print(is_early ? config->valid_from_s : config->valid_until_s);
-    if (ret_detail)
-        *ret_detail = g_strdup_printf("the signer is %s %s", is_early ? "valid from" : "not valid any more since", moment);
+    *ret_detail = g_strdup_printf("the signer is %s %s", is_early ? "valid from" : "not valid any more since", moment);
     return SAMI_REASON_SIGNER_NOT_VALID;
 }
 
@@ -157,10 +156,8 @@ describe(const SamiCollector *collector, const SamiSigner *signer)
     JsonArray *keys = json_array_new();
     json_object_set_string_member(object, "name", c->name);
     for (guint i = 0; i < signer->keys->len; i++) {
-        gchar hex[2 * SAMI_KEY_ID + 1];
-        for (guint k = 0; k < SAMI_KEY_ID; k++)
-            g_snprintf(hex + 2 * k, 3, "%02x", sami_key_id(g_ptr_array_index(signer->keys, i))[k]);
-        json_array_add_string_element(keys, hex);
+        gchar hex[SAMI_KEY_ID_TEXT];
+        json_array_add_string_element(keys, sami_key_id_text(sami_key_id(g_ptr_array_index(signer->keys, i)), hex));
     }
     json_object_set_array_member(object, "keys", keys);
     for (guint i = 0; i < G_N_ELEMENTS(lists); i++)

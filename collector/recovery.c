@@ -110,7 +110,10 @@ sami_collector_recover(SamiCollector *collector)
     static const gchar *const suffixes[] = { ".closed", ".ledger" };
     const gchar *directory = collector->config->journal_dir, *name;
     for (guint i = 0; collector->config->journal && i < G_N_ELEMENTS(suffixes); i++) {
-        g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GDir) dir = g_dir_open(directory, 0, &error);
+        if (!dir)
+            g_critical("%s; entries that migrations before this start created may be in the table", error->message);
         while (dir && (name = g_dir_read_name(dir))) {
             g_autofree gchar *path = g_build_filename(directory, name, NULL);
             if (g_str_has_suffix(name, suffixes[i]))

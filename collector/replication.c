@@ -150,8 +150,7 @@ static void
 adopt(SamiCollectorMigration *m, const SamiLedgerOpen *open, SamiSigner *signer)
 {
     memcpy(m->id, open->id, 16);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
+    sami_migration_id_text(m->id, m->hex);
     g_free(m->peer);
     m->peer = g_strdup(open->peer);
     sami_signer_unref(m->signer);

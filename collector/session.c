@@ -203,12 +203,27 @@ is_logged(SamiCollector *collector)
     return sami_log_limit_take(&collector->refusals, REFUSALS_LOGGED_PER_MINUTE, "sessions refused or broken; samictl stats has the reasons");
 }
 
+static const gchar *
+name_of(const SamiCollectorSession *session)
+{
+    return *session->open.name ? session->open.name : "?";
+}
+
+static void
+give_up(SamiCollectorSession *session, const gchar *why)
+{
+    session->collector->n_session_errors++;
+    if (is_logged(session->collector))
+        g_message("%s (%s): %s", name_of(session), session->open.address, why);
+    sami_collector_session_drop(session);
+}
+
 static void
 log_refusal(SamiCollectorSession *session, SamiReason reason, const gchar *detail)
 {
     if (is_logged(session->collector))
-        g_warning("%s (%s): session refused: %s: %s", *session->open.name ? session->open.name : "?", session->open.address,
-                  sami_reason_id(reason), detail ? detail : sami_reason_text(reason));
+        g_warning("%s (%s): session refused: %s: %s", name_of(session), session->open.address, sami_reason_id(reason),
+                  detail ? detail : sami_reason_text(reason));
 }
 
 /* One signed refusal, then the end of the session (PROTOCOL §4). */
@@ -256,10 +271,9 @@ sami_collector_session_take(SamiCollectorSession *session, SamiCollectorMigratio
 static void
 log_keys(const SamiCollectorSession *session)
 {
-    const guint8 *id = session->stream->migration_id;
-    gchar own[SAMI_KEY_ID_TEXT], theirs[SAMI_KEY_ID_TEXT];
-    g_message("%02x%02x%02x%02x: session with %s (%s): our key %s, key %s of signer %s", id[0], id[1], id[2], id[3], session->open.name, session->open.address,
-              sami_key_id_text(sami_key_id(session->stream->key), own), sami_key_id_text(sami_key_id(session->stream->peer_key), theirs),
+    gchar id[SAMI_MIGRATION_ID_TEXT], own[SAMI_KEY_ID_TEXT], theirs[SAMI_KEY_ID_TEXT];
+    g_message("%.8s: session with %s (%s): our key %s, key %s of signer %s", sami_migration_id_text(session->stream->migration_id, id), session->open.name,
+              session->open.address, sami_key_id_text(sami_key_id(session->stream->key), own), sami_key_id_text(sami_key_id(session->stream->peer_key), theirs),
               session->signer->config->name);
 }
 
@@ -567,14 +581,12 @@ static gboolean
 write_journal(SamiCollectorSession *session, const guint8 *message, gsize length)
 {
     g_autoptr(GError) error = NULL;
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     if (!session->collector->config->journal || session->check)
         return TRUE;
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(hex + 2 * i, 3, "%02x", session->stream->migration_id[i]);
     if (!session->journal) {
         sami_collector_tidy_soon(session->collector); /* room first */
-        session->journal = sami_journal_new(session->collector->config->journal_dir, hex, &error);
+        session->journal = sami_journal_new(session->collector->config->journal_dir, sami_migration_id_text(session->stream->migration_id, hex), &error);
     }
     if (session->journal && sami_journal_append(session->journal, message, length, &error))
         return TRUE;
@@ -608,7 +620,7 @@ on_message(SamiCollectorSession *session, guint8 *message, gsize length)
     if (!sami_stream_decode(session->stream, message, length, on_record, session, &error)) {
         clear_batch(session);
         sami_collector_session_refuse(session, g_error_matches(error, SAMI_ERROR, SAMI_ERROR_PEN) ? SAMI_REASON_PEN_MISMATCH : SAMI_REASON_MALFORMED,
-               error->message);
+                                      error->message);
         return;
     }
     if (!session->source)
@@ -649,14 +661,19 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     g_autoptr(GError) error = NULL;
     switch (type) {
     case SAMI_FRAME_OPEN:
-        session->opened_ms = now_ms();
-        session->is_open = !session->is_open && sami_frame_open_parse(payload, length, &session->open, &error);
-        if (session->is_open)
-            review_share(session);
-        return session->is_open;
-    case SAMI_FRAME_MESSAGE:
-        if (!session->is_open)
+        if (session->is_open || !sami_frame_open_parse(payload, length, &session->open, &error)) {
+            give_up(session, error ? error->message : "two OPEN frames");
             return FALSE;
+        }
+        session->opened_ms = now_ms();
+        session->is_open = TRUE;
+        review_share(session);
+        return TRUE;
+    case SAMI_FRAME_MESSAGE:
+        if (!session->is_open) {
+            give_up(session, "a Message before OPEN");
+            return FALSE;
+        }
         on_message(session, payload, length);
         return TRUE;
     case SAMI_FRAME_CLOSE:
@@ -673,9 +690,7 @@ on_frame(SamiCollectorSession *session, SamiFrameType type, guint8 *payload, gsi
     default: {
         g_autofree gchar *text = g_strndup((const gchar *) payload, MIN(length, 512));
         g_autofree gchar *quoted = g_strescape(text, NULL);
-        session->collector->n_session_errors++;
-        if (is_logged(session->collector))
-            g_message("%s (%s): %s", session->open.name, session->open.address, quoted);
+        give_up(session, quoted);
         return FALSE;
     }
     }
@@ -699,7 +714,9 @@ on_ready(GIOCondition condition, gpointer user_data)
         SamiReceive receive = sami_session_socket_receive(session->socket, &type, &payload, &length, &error);
         if (receive == SAMI_RECEIVE_AGAIN)
             break;
-        if (receive != SAMI_RECEIVE_FRAME || !on_frame(session, type, payload, length))
+        if (receive == SAMI_RECEIVE_BAD)
+            give_up(session, error->message);
+        else if (receive == SAMI_RECEIVE_END || !on_frame(session, type, payload, length))
             sami_collector_session_drop(session);
     }
     sami_collector_session_update(session);
@@ -723,15 +740,6 @@ sami_collector_session_new(SamiCollector *collector, int fd)
     g_ptr_array_add(collector->sessions, session);
     collector->n_sessions++;
     session->source = sami_fd_source_new(fd, G_IO_IN, on_ready, session, &session->tag);
-}
-
-static void
-give_up(SamiCollectorSession *session, const gchar *why)
-{
-    session->collector->n_session_errors++;
-    if (is_logged(session->collector))
-        g_message("%s (%s): %s", session->open.name, session->open.address, why);
-    sami_collector_session_drop(session);
 }
 
 /* Nobody is waited for longer than what comes would be taken. */

@@ -9,7 +9,6 @@
 #define BATCH SAMI_APPLY_BATCH
 /* nf_conntrack_proto_tcp.c: from FIN_WAIT on no state keeps an entry longer than 300 s; the state's own timeout is what a packet would
  * set, and 120 s is that of FIN_WAIT and TIME_WAIT. */
-#define TCP_STATE_ESTABLISHED 3u
 #define TCP_STATE_FIN_WAIT 4u
 #define TCP_STATE_LISTEN 9u
 #define CLOSING_MAX_S 300u
@@ -37,11 +36,10 @@ sami_apply_kernel_key(const SamiLedgerEntry *entry)
 }
 
 gboolean
-sami_apply_for_each(SamiApply *apply, guint *at, SamiPickFunc pick, SamiResultFunc result, gpointer user_data, GError **error)
+sami_apply_for_each(SamiApply *apply, guint *at, SamiPickFunc pick, gpointer user_data, GError **error)
 {
     g_autofree SamiOp *ops = g_new(SamiOp, BATCH);
     g_autofree SamiSession *sessions = g_new(SamiSession, BATCH);
-    g_autofree guint *positions = g_new(guint, BATCH);
     guint end = MIN(sami_ledger_size(apply->ledger), *at + SAMI_APPLY_SLICE);
     while (*at < end) {
         guint n = 0;
@@ -49,13 +47,10 @@ sami_apply_for_each(SamiApply *apply, guint *at, SamiPickFunc pick, SamiResultFu
             SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, *at);
             sessions[n] = (SamiSession){ .key = sami_apply_kernel_key(entry) };
             ops[n] = (SamiOp){ .session = &sessions[n] };
-            if (!(entry->flags & SAMI_LEDGER_GONE) && pick(apply, entry, &ops[n], &sessions[n], user_data))
-                positions[n++] = *at;
+            n += !(entry->flags & SAMI_LEDGER_GONE) && pick(apply, entry, &ops[n], &sessions[n], user_data);
         }
         if (n > 0 && !sami_firewall_apply(apply->firewall, ops, n, error))
             return FALSE;
-        for (guint k = 0; result && k < n; k++)
-            result(apply, sami_ledger_at(apply->ledger, positions[k]), &ops[k], user_data);
     }
     return TRUE;
 }
@@ -154,7 +149,7 @@ sami_apply_renew(SamiApply *apply, guint *at, GError **error)
 {
     TimeFunc get_time = get_renewal;
     return apply->is_ready ? sami_apply_look_at_each(apply, at, is_unaudited, prolong_untouched, &get_time, error)
-                           : sami_apply_for_each(apply, at, pick_renewal, NULL, NULL, error);
+                           : sami_apply_for_each(apply, at, pick_renewal, NULL, error);
 }
 
 /* A record's timeout and a packet's state can cross: there is no compare-and-set (LIFECYCLE §6). A flow that is closing with the timeout of
@@ -249,7 +244,7 @@ established_s(void)
 static gboolean
 needs_time(const SamiApply *apply, const SamiLedgerEntry *entry, const SamiSession *found)
 {
-    return found->key.protocol == IPPROTO_TCP && (found->has & SAMI_HAS_TCP) && found->tcp_state == TCP_STATE_ESTABLISHED &&
+    return found->key.protocol == IPPROTO_TCP && (found->has & SAMI_HAS_TCP) && found->tcp_state == SAMI_TCP_STATE_ESTABLISHED &&
            !sami_apply_is_touched(found) && (found->has & SAMI_HAS_TIMEOUT) && found->timeout_s <= apply->lease_s &&
            sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns);
 }

@@ -3,6 +3,14 @@
 
 #include "collector/collector.h"
 
+/* Sessions, migrations, and octets of both processes. Those of the kernel's buffers are not in it, nor the records that are being injected
+ * (SAMI_INJECTOR_HIGH bounds them for all). */
+typedef struct {
+    const gchar *peer; /* of a session or migration */
+    guint n_sessions, n_migrations, n_in_doubt;
+    guint64 octets, listener_octets;
+} Share;
+
 typedef struct {
     guint n_active, n_active_of_all, n_in_doubt;
 } Load;
@@ -40,21 +48,21 @@ sami_collector_may_have_more(const SamiCollector *collector, const SamiConfigSig
     return has_room ? SAMI_REASON_NONE : SAMI_REASON_LIMIT;
 }
 
-static SamiPeerShare *
+static Share *
 share_of(GArray *shares, const gchar *peer)
 {
     for (guint i = 0; i < shares->len; i++)
-        if (g_str_equal(g_array_index(shares, SamiPeerShare, i).peer, peer))
-            return &g_array_index(shares, SamiPeerShare, i);
-    SamiPeerShare share = { .peer = peer };
+        if (g_str_equal(g_array_index(shares, Share, i).peer, peer))
+            return &g_array_index(shares, Share, i);
+    Share share = { .peer = peer };
     g_array_append_val(shares, share);
-    return &g_array_index(shares, SamiPeerShare, shares->len - 1);
+    return &g_array_index(shares, Share, shares->len - 1);
 }
 
 static void
 add_session(GArray *shares, const SamiCollectorSession *session)
 {
-    SamiPeerShare *share = share_of(shares, session->open.name);
+    Share *share = share_of(shares, session->open.name);
     share->n_sessions++;
     share->octets += (session->stream ? SAMI_SESSION_OCTETS : SAMI_FRAME_MAX) + session->n_out;
     share->listener_octets += SAMI_CONNECTION_OCTETS + (session->open.transport == 2 ? SAMI_ASSOCIATION_OCTETS : 0);
@@ -63,16 +71,16 @@ add_session(GArray *shares, const SamiCollectorSession *session)
 static void
 add_migration(GArray *shares, const SamiCollectorMigration *m)
 {
-    SamiPeerShare *share = share_of(shares, m->peer);
+    Share *share = share_of(shares, m->peer);
     share->n_migrations += m->replication || (!sami_collector_is_over(m->phase) && m->phase != SAMI_PHASE_IN_DOUBT);
     share->n_in_doubt += m->phase == SAMI_PHASE_IN_DOUBT;
     share->octets += sizeof *m + m->vm->len * sizeof(SamiPrefix) + sami_apply_octets(m->apply);
 }
 
-GArray *
-sami_collector_shares(const SamiCollector *collector)
+static GArray *
+add_up(const SamiCollector *collector)
 {
-    GArray *shares = g_array_new(FALSE, FALSE, sizeof(SamiPeerShare));
+    GArray *shares = g_array_new(FALSE, FALSE, sizeof(Share));
     for (guint i = 0; i < collector->sessions->len; i++) {
         const SamiCollectorSession *session = g_ptr_array_index(collector->sessions, i);
         if (session->is_open)
@@ -86,10 +94,10 @@ sami_collector_shares(const SamiCollector *collector)
 JsonArray *
 sami_collector_shares_describe(const SamiCollector *collector)
 {
-    g_autoptr(GArray) shares = sami_collector_shares(collector);
+    g_autoptr(GArray) shares = add_up(collector);
     JsonArray *list = json_array_new();
     for (guint i = 0; i < shares->len; i++) {
-        const SamiPeerShare *share = &g_array_index(shares, SamiPeerShare, i);
+        const Share *share = &g_array_index(shares, Share, i);
         JsonObject *object = json_object_new();
         json_object_set_string_member(object, "peer", share->peer);
         json_object_set_int_member(object, "sessions", share->n_sessions);
@@ -105,9 +113,9 @@ sami_collector_shares_describe(const SamiCollector *collector)
 void
 sami_collector_shares_measure(const SamiCollector *collector, const gchar *role, JsonArray *samples)
 {
-    g_autoptr(GArray) shares = sami_collector_shares(collector);
+    g_autoptr(GArray) shares = add_up(collector);
     for (guint i = 0; i < shares->len; i++) {
-        const SamiPeerShare *share = &g_array_index(shares, SamiPeerShare, i);
+        const Share *share = &g_array_index(shares, Share, i);
         if (share->n_sessions + share->n_migrations + share->n_in_doubt == 0)
             continue;
         sami_metrics_add(samples, SAMI_METRIC_PEER_SESSIONS, share->n_sessions, SAMI_LABELS("role", role, "peer", share->peer));

@@ -17,7 +17,6 @@ static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
 #define SIGNER(field) G_STRUCT_OFFSET(SamiConfigSigner, field)
 #define VM(field) G_STRUCT_OFFSET(SamiConfigVm, field)
 #define CUMULATIVE(field) G_STRUCT_OFFSET(SamiConfigCumulative, field)
-#define MINUTE_MS 60000u
 #define HOUR_MS 3600000u
 #define LIST_MAX 4096u
 #define PAIRS_MAX 256u /* each address of a record is compared with each */
@@ -264,17 +263,11 @@ make_place(const gchar *path, const gchar *value)
 static gboolean
 check_choice(const SamiKey *key, const gchar *value, GError **error)
 {
-    g_auto(GStrv) halves = g_strsplit(key->choices, "|", 2);
-    g_auto(GStrv) now = g_strsplit(halves[0], ",", -1);
-    g_auto(GStrv) later = g_strsplit(halves[1] ? halves[1] : "", ",", -1);
-    if (g_strv_contains((const gchar *const *)now, value))
+    g_auto(GStrv) words = g_strsplit(key->choices, ",", -1);
+    if (g_strv_contains((const gchar *const *)words, value))
         return TRUE;
     g_autofree gchar *quoted = g_strescape(value, NULL);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' is %s; allowed: %s", quoted,
-                g_strv_contains((const gchar *const *)later, value)
-                    ? "not available in this version"
-                    : "unknown",
-                halves[0]);
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "'%s' is unknown; allowed: %s", quoted, key->choices);
     return FALSE;
 }
 
@@ -446,7 +439,7 @@ print_range(const SamiKey *key)
     if (key->type == SAMI_KEY_NUMBER || key->type == SAMI_KEY_COUNT)
         return g_strdup_printf(" %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, key->min, key->max);
     if (key->choices)
-        return g_strdup_printf(" %.*s", (int)strcspn(key->choices, "|"), key->choices);
+        return g_strdup_printf(" %s", key->choices);
     return g_strdup("");
 }
 

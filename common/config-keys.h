@@ -45,7 +45,7 @@ typedef struct {
     const gchar *value; /* default; NULL: none, or computed after reading */
     guint64 min;        /* of a number or the duration in ms; of a list the number of elements */
     guint64 max;
-    const gchar *choices; /* allowed words, then after '|' words reserved for later */
+    const gchar *choices; /* allowed words, between commas */
     const gchar *help;
 } SamiKey;
 

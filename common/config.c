@@ -308,17 +308,6 @@ sami_config_vm(const SamiConfig *config, const gchar *name)
     return NULL;
 }
 
-const SamiConfigCumulative *
-sami_config_cumulative(const SamiConfig *config, const gchar *name)
-{
-    for (guint i = 0; i < config->cumulatives->len; i++) {
-        const SamiConfigCumulative *cumulative = config->cumulatives->pdata[i];
-        if (!strcmp(cumulative->name, name))
-            return cumulative;
-    }
-    return NULL;
-}
-
 static gboolean
 load_peer(SamiConfig *config, const gchar *path, GError **error)
 {

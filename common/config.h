@@ -1,7 +1,7 @@
 /* Configuration: sami.conf, peers.d/NAME.conf, signers.d/NAME.conf, vms.d/NAME.conf beside it.
  *
  * GLib key files. Every key is one row of a table (name, type, default, range, help) from which the reader, the
- * messages, `--help-config` and the text of sami.conf(5) derive. Errors name file, line, key and what is allowed.
+ * messages, `--help-config` and the sample derive; a test holds sami.conf(5) to it. Errors name file, line, key and what is allowed.
  * A pre-scan records each key's line and refuses duplicate and unknown keys and groups. Booleans are true / false. Durations are
  * "2s", "500ms", "10m", "1h", "7d". Lists are separated by commas; in the structs a list is never NULL, a string is
  * NULL only where that is said. */
@@ -139,8 +139,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfig, sami_config_free)
 const SamiConfigPeer *sami_config_peer(const SamiConfig *config, const gchar *name);
 const SamiConfigSigner *sami_config_signer(const SamiConfig *config, const gchar *name);
 const SamiConfigVm *sami_config_vm(const SamiConfig *config, const gchar *name);
-const SamiConfigCumulative *sami_config_cumulative(const SamiConfig *config, const gchar *name);
-/* One line a key: name, type, default, help. For --help-config and the man page. (transfer full) */
+/* One line a key: name, type, default, help. For --help-config. (transfer full) */
 gchar *sami_config_help(void);
 /* The text of a sami.conf for `name`, every key with its help and default as a comment. (transfer full) */
 gchar *sami_config_sample(const gchar *name);

@@ -191,7 +191,7 @@ typedef struct {
     CtlConntrackd *conf;
     Set protocols, accepted, ignored, states;
     Set *set;     /* of the block that is read */
-    gboolean is_multicast, is_default;
+    gboolean is_default;
     guint n_own, n_peer; /* of the default link: go first */
 } Parser;
 

@@ -334,7 +334,6 @@ on_dump(GIOCondition condition, gpointer user_data)
 {
     SamiCheck *check = user_data;
     g_autoptr(GError) error = NULL;
-    (void) condition;
     SamiDumpStatus status = sami_firewall_dump_next(check->dump, on_entry, check, &error);
     if (status == SAMI_DUMP_MORE) {
         if (check->is_bound && sami_dry_run_is_full(check->run))

@@ -18,8 +18,8 @@ describe_expectations(const SamiMigration *m)
     return object;
 }
 
-JsonObject *
-sami_exporter_describe(const SamiMigration *m)
+static JsonObject *
+describe(const SamiMigration *m)
 {
     JsonObject *object = json_object_new(), *counts = json_object_new();
     JsonArray *vm = json_array_new(), *refusals = json_array_new();
@@ -83,7 +83,7 @@ void
 sami_exporter_tell(SamiMigration *m, const gchar *event)
 {
     for (guint i = 0; i < m->watchers->len; i++) {
-        JsonObject *object = sami_exporter_describe(m);
+        JsonObject *object = describe(m);
         json_object_set_string_member(object, "event", event);
         sami_control_event(g_ptr_array_index(m->watchers, i), object);
     }
@@ -93,7 +93,7 @@ void
 sami_exporter_finish(GPtrArray *clients, SamiMigration *m, SamiExit code)
 {
     for (guint i = 0; i < clients->len; i++)
-        sami_control_finish(g_ptr_array_index(clients, i), code, sami_exporter_describe(m), m->error);
+        sami_control_finish(g_ptr_array_index(clients, i), code, describe(m), m->error);
     g_ptr_array_set_size(clients, 0);
 }
 
@@ -214,7 +214,7 @@ do_at_once(SamiExporter *exporter, SamiControlClient *client, JsonObject *reques
     if (!m)
         return;
     if (act(m, &error))
-        sami_control_finish(client, SAMI_EXIT_DONE, sami_exporter_describe(m), NULL);
+        sami_control_finish(client, SAMI_EXIT_DONE, describe(m), NULL);
     else
         sami_control_finish(client, SAMI_EXIT_FAILED, NULL, error->message);
 }
@@ -255,7 +255,7 @@ do_status(SamiExporter *exporter, SamiControlClient *client, JsonObject *request
         SamiMigration *m = g_ptr_array_index(exporter->migrations, i);
         if (!g_str_has_prefix(m->hex, id))
             continue;
-        JsonObject *object = sami_exporter_describe(m);
+        JsonObject *object = describe(m);
         if (!sami_control_client_may_change(client)) /* each is a connection; how many there are is in the counts */
             json_object_set_array_member(object, "refusals", json_array_new());
         json_array_add_object_element(list, object);

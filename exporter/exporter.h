@@ -76,7 +76,7 @@ struct SamiMigration {
     GPtrArray *peer_keys; /* of SamiKey; NULL: a plain collector, which signs nothing */
     guint32 request;           /* of CONNECT */
     guint8 id[16];
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
     gchar own_key[SAMI_KEY_ID_TEXT], peer_key[SAMI_KEY_ID_TEXT]; /* ids, of its last session; "": none yet */
     SamiExporterState state;
     GArray *vm;                /* of SamiPrefix */
@@ -349,8 +349,6 @@ void sami_exporter_control(SamiControlClient *client, JsonObject *request, gpoin
 GArray *sami_exporter_read_vm(SamiExporter *exporter, JsonObject *request, GError **error);
 /* One that state may be sent to. SAMI_ERROR_USAGE. (transfer none): of the configuration of now */
 const SamiConfigPeer *sami_exporter_find_peer(SamiExporter *exporter, const gchar *name, GError **error);
-/* {"id", "phase", "counts", …} (transfer full) */
-JsonObject *sami_exporter_describe(const SamiMigration *m);
 void sami_exporter_tell(SamiMigration *m, const gchar *event);
 /* Last lines for everybody who waits. */
 void sami_exporter_finish(GPtrArray *clients, SamiMigration *m, SamiExit code);

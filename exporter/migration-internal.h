@@ -6,8 +6,6 @@
 /* migration.c */
 /* A freeze marker is, or may be, at the collector: what fails from here on is in doubt. */
 gboolean sami_migration_is_undecided(const SamiMigration *m);
-/* READY has been told, and perhaps held: the audit. */
-void sami_migration_start_settle(SamiMigration *m);
 /* A new generation: everything is dumped again. */
 void sami_migration_start_epoch(SamiMigration *m);
 /* The snapshot begins. SAMI_ERROR_KERNEL, SAMI_ERROR_PERMISSION. */
@@ -20,8 +18,6 @@ gboolean sami_migration_drained(gpointer user_data);
 void sami_migration_plan_answer(SamiMigration *m);
 /* Asks the connector for a session. SAMI_ERROR_FAILED: it is gone. */
 gboolean sami_migration_connect(SamiMigration *m, GError **error);
-/* The collector never answers (receipts=false): begins at once. */
-void sami_migration_begin_plain(SamiMigration *m);
 /* A hello-reply that counts. */
 void sami_migration_bound(SamiMigration *m, const SamiHelloReply *reply);
 

@@ -144,8 +144,7 @@ sami_migration_new(SamiExporter *exporter, const SamiConfigPeer *peer, GArray *v
     m->peer_keys = g_steal_pointer(&peer_keys);
     m->vm = g_steal_pointer(&prefixes);
     sami_random(m->id, sizeof m->id);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(m->hex + 2 * i, 3, "%02x", m->id[i]);
+    sami_migration_id_text(m->id, m->hex);
     m->deadline_ms = exporter->config->deadline_ms;
     m->freeze_mode = SAMI_FREEZE_EVENTS;
     if (exporter->config->asymmetric_switch)
@@ -602,8 +601,9 @@ sami_migration_abort(SamiMigration *m, guint8 reason, GError **error)
     return TRUE;
 }
 
-void
-sami_migration_start_settle(SamiMigration *m)
+/* READY has been told, and perhaps held: the audit. */
+static void
+start_settle(SamiMigration *m)
 {
     g_clear_handle_id(&m->hold_timer, g_source_remove);
     advance(m, SAMI_EVENT_AUDIT);
@@ -622,7 +622,7 @@ on_hold_over(gpointer user_data)
         m->n_kept_unconfirmed = m->present;
         g_clear_pointer(&m->purge, sami_purge_free);
     }
-    sami_migration_start_settle(m);
+    start_settle(m);
     return G_SOURCE_REMOVE;
 }
 
@@ -633,14 +633,14 @@ settle_or_hold(SamiMigration *m)
     if (m->hold_ms > 0)
         m->hold_timer = g_timeout_add(m->hold_ms, on_hold_over, m);
     else
-        sami_migration_start_settle(m);
+        start_settle(m);
 }
 
 gboolean
 sami_migration_settle(SamiMigration *m, GError **error)
 {
     if (m->state == SAMI_STATE_READY) {
-        sami_migration_start_settle(m);
+        start_settle(m);
     } else if (m->state == SAMI_STATE_FREEZE) { /* the VM was resumed there without READY */
         m->hold_ms = 0;
     } else if (m->state != SAMI_STATE_SETTLE && m->state != SAMI_STATE_DONE) {

@@ -155,6 +155,18 @@ renew_peer_keys(SamiMigration *m)
     m->stream->peer_key = NULL; /* its first answer says which */
 }
 
+/* A plain collector (receipts=false) never answers: everything stays under B0, nothing is confirmed, nothing can be resumed. */
+static void
+begin_plain(SamiMigration *m)
+{
+    g_autoptr(GError) error = NULL;
+    m->is_bound = TRUE;
+    sami_say_types(m);
+    sami_say_begin(m);
+    if (!sami_migration_open_source(m, &error))
+        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
+}
+
 /* PROTOCOL §3 step 1. */
 void
 sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
@@ -185,7 +197,7 @@ sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open)
     if (m->peer->receipts && !m->hello_timer)
         m->hello_timer = g_timeout_add((guint) m->stream->max_delay_ms + 1, on_hello_timeout, m);
     if (!m->peer->receipts)
-        sami_migration_begin_plain(m);
+        begin_plain(m);
 }
 
 /* Messages that the collector has not received are lost: what they said is dumped again. */
@@ -276,17 +288,5 @@ sami_migration_bound(SamiMigration *m, const SamiHelloReply *reply)
     sami_say_types(m);
     sami_say_begin(m);
     if (m->state == SAMI_STATE_PREPARE && !sami_migration_open_source(m, &error))
-        sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
-}
-
-/* A plain collector (receipts=false) never answers: everything stays under B0, nothing is confirmed, nothing can be resumed. */
-void
-sami_migration_begin_plain(SamiMigration *m)
-{
-    g_autoptr(GError) error = NULL;
-    m->is_bound = TRUE;
-    sami_say_types(m);
-    sami_say_begin(m);
-    if (!sami_migration_open_source(m, &error))
         sami_migration_fail(m, SAMI_EXIT_FAILED, error->message);
 }

@@ -94,12 +94,6 @@ replay_keys_find(const ReplayKeys *keys, const guint8 key_id[SAMI_KEY_ID])
     return NULL;
 }
 
-guint
-replay_keys_count(const ReplayKeys *keys)
-{
-    return keys->keys->len;
-}
-
 ReplayVerdict
 replay_keys_judge(const ReplayKeys *keys, const ReplayMessage *message, const ReplayKey **ret_key)
 {

@@ -18,7 +18,6 @@ void replay_keys_free(ReplayKeys *keys);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ReplayKeys, replay_keys_free)
 /* (nullable) a signer's before any other with this id. (transfer none) */
 const ReplayKey *replay_keys_find(const ReplayKeys *keys, const guint8 key_id[SAMI_KEY_ID]);
-guint replay_keys_count(const ReplayKeys *keys);
 
 /* What can be said of a Message by itself. A good signature says who made it, not that it belongs here: that is strict.h. */
 typedef enum { REPLAY_UNSIGNED, REPLAY_UNKNOWN_KEY, REPLAY_BAD_SIGNATURE, REPLAY_GOOD } ReplayVerdict;

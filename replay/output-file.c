@@ -68,8 +68,7 @@ replay_output_new(const gchar *path, SamiKey *key, GError **error)
     output->encoder = sami_encoder_new(SAMI_DOMAIN_FORWARD, SAMI_MESSAGE_MAX);
     output->signature.role = SAMI_ROLE_FILE;
     sami_random(output->signature.migration_id, sizeof output->signature.migration_id);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(output->info.id + 2 * i, 3, "%02x", output->signature.migration_id[i]);
+    sami_migration_id_text(output->signature.migration_id, output->info.id);
     if (g_str_equal(path, "-") && isatty(STDOUT_FILENO)) {
         g_set_error_literal(error, SAMI_ERROR, SAMI_ERROR_FAILED, "standard output is a terminal, and Messages are binary: name a file, or a pipe");
         return NULL;

@@ -20,7 +20,7 @@ void replay_output_free(ReplayOutput *output);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ReplayOutput, replay_output_free)
 
 typedef struct {
-    gchar id[33]; /* the file's migration id in hex */
+    gchar id[SAMI_MIGRATION_ID_TEXT]; /* the file's migration id in hex */
     guint64 n_messages, n_octets;
 } ReplayOutputInfo;
 void replay_output_info(const ReplayOutput *output, ReplayOutputInfo *ret);

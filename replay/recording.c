@@ -17,7 +17,7 @@ struct ReplayRecording {
     ReplayMessage message;
     guint64 n_faults, n_answers;
     guint64 next_counter; /* of an exporter's Messages, over all sessions; 0: not known */
-    gchar id[33]; /* of the migration; "" until it is known */
+    gchar id[SAMI_MIGRATION_ID_TEXT]; /* of the migration; "" until it is known */
 };
 
 ReplayRecording *
@@ -111,15 +111,14 @@ choose(ReplayRecording *recording, GError **error)
 {
     const ReplayMessage *message = &recording->message;
     const gchar *wanted = recording->replay->args.migration;
-    gchar id[33];
+    gchar id[SAMI_MIGRATION_ID_TEXT];
     if (is_answer(message)) {
         recording->n_answers++;
         return 0;
     }
     if (!message->is_signed)
         return wanted ? 0 : 1;
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(id + 2 * i, 3, "%02x", message->signature.migration_id[i]);
+    sami_migration_id_text(message->signature.migration_id, id);
     if (wanted && g_ascii_strncasecmp(id, wanted, strlen(wanted)) != 0)
         return 0;
     if (!*recording->id)

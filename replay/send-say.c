@@ -32,8 +32,8 @@ make_text(const gchar *octets, gsize max)
     return g_utf8_make_valid(octets, (gssize) strnlen(octets, max));
 }
 
-const gchar *
-replay_receipt_name(guint8 phase)
+static const gchar *
+receipt_name(guint8 phase)
 {
     static const gchar *const names[] = { "?", "SNAPSHOT", "READY", "FINAL", "ABORTED", "PROGRESS", "ALIVE", "RESYNC", "CHECKED" };
     return phase < G_N_ELEMENTS(names) ? names[phase] : "?";
@@ -88,7 +88,7 @@ replay_say_receipt(ReplaySay *say, const SamiReceipt *r)
     };
     if (say->is_json) {
         JsonObject *object = event("receipt"), *numbers = json_object_new();
-        json_object_set_string_member(object, "phase", replay_receipt_name(r->phase));
+        json_object_set_string_member(object, "phase", receipt_name(r->phase));
         json_object_set_int_member(numbers, "records", (gint64) r->n_records);
         for (guint i = 0; i < G_N_ELEMENTS(counts); i++)
             json_object_set_int_member(numbers, counts[i].name, (gint64) counts[i].n);
@@ -102,7 +102,7 @@ replay_say_receipt(ReplaySay *say, const SamiReceipt *r)
     for (guint i = 0; i < G_N_ELEMENTS(counts); i++)
         if (counts[i].is_wanted)
             g_string_append_printf(text, ", %" G_GUINT64_FORMAT " %s", counts[i].n, counts[i].name);
-    replay_say(stdout, say->progress, "%-9s %" G_GUINT64_FORMAT " records: %s\n", replay_receipt_name(r->phase), r->n_records, text->str + 2);
+    replay_say(stdout, say->progress, "%-9s %" G_GUINT64_FORMAT " records: %s\n", receipt_name(r->phase), r->n_records, text->str + 2);
     for (guint i = 0; r->phase == SAMI_RECEIPT_FINAL && i < G_N_ELEMENTS(say->kinds); i++)
         if (say->kinds[i].n_records > 0)
             replay_say(stdout, say->progress,

@@ -55,7 +55,7 @@ struct ReplaySession {
     gchar *awaited;
     gchar *failure; /* of BROKEN */
     SamiAnswerUnder under; /* of the Message that is being read */
-    gchar hex[33];
+    gchar hex[SAMI_MIGRATION_ID_TEXT];
 };
 
 static guint64
@@ -247,8 +247,7 @@ say_hello(ReplaySession *s)
     s->stream->peer_keys = s->peer_keys;
     sami_random(s->stream->migration_id, 16);
     sami_random(s->stream->nonce_e, 32);
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(s->hex + 2 * i, 3, "%02x", s->stream->migration_id[i]);
+    sami_migration_id_text(s->stream->migration_id, s->hex);
     record.hello = (SamiHello){ .version = 1, .pen = SAMI_PEN, .opening = SAMI_OPENING_NEW };
     memcpy(record.hello.nonce, s->stream->nonce_e, 32);
     sami_key_public(s->key, record.hello.public_key);

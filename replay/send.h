@@ -36,8 +36,6 @@ void replay_say_opened(ReplaySay *say, const gchar *id, guint32 lease_s);
 void replay_say_refusal(ReplaySay *say, const SamiRefusal *refusal);
 void replay_say_receipt(ReplaySay *say, const SamiReceipt *receipt);
 void replay_say_kind_count(ReplaySay *say, const SamiKindCount *count);
-/* What it is called in the answers: "READY", … */
-const gchar *replay_receipt_name(guint8 phase);
 
 /* The end: one line, or an object with the same numbers; `error` (nullable) goes to standard error. */
 typedef struct {

@@ -57,10 +57,8 @@ on_message(const ReplayMessage *m, gpointer user_data)
     g_autofree gchar *who = g_strdup_printf("%s%s%s", words[verdict], key ? " " : "", key ? key->name : "");
     count(s->signatures, who, m->input.length);
     if (m->is_signed) {
-        gchar id[33];
-        for (guint i = 0; i < 16; i++)
-            g_snprintf(id + 2 * i, 3, "%02x", m->signature.migration_id[i]);
-        count(s->migrations, id, m->input.length);
+        gchar id[SAMI_MIGRATION_ID_TEXT];
+        count(s->migrations, sami_migration_id_text(m->signature.migration_id, id), m->input.length);
     }
 }
 

@@ -12,7 +12,6 @@ struct ReplayStrict {
     SamiSignature last;    /* of the Message taken last */
     guint8 binding[32];    /* of the second Message and all that follow (PROTOCOL §3) */
     guint n_messages;
-    guint32 export_time;
     gboolean is_signed;
     gboolean is_resumed; /* says its hello */
     gboolean is_broken;
@@ -138,8 +137,8 @@ replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gbo
     strict->is_broken = TRUE; /* unless it turns out well */
     if (!check_signature(strict, message, force_unsigned, &now, &is_signed, ret_reason, error))
         return FALSE;
-    sami_reader_init(&r, message->octets + 4, SAMI_MESSAGE_HEADER - 4);
-    guint32 export_time = (guint32) sami_reader_uint(&r, 4), sequence = (guint32) sami_reader_uint(&r, 4);
+    sami_reader_init(&r, message->octets + 8, SAMI_MESSAGE_HEADER - 8);
+    guint32 sequence = (guint32) sami_reader_uint(&r, 4);
     if (strict->n_messages == 0) {
         strict->decoder = sami_decoder_new(is_signed && now.role == SAMI_ROLE_COLLECTOR ? SAMI_DOMAIN_REVERSE : SAMI_DOMAIN_FORWARD);
         strict->first = now;
@@ -159,7 +158,6 @@ replay_strict_message(ReplayStrict *strict, const SamiInputMessage *message, gbo
         return FALSE;
     }
     strict->last = now;
-    strict->export_time = export_time;
     strict->n_messages++;
     strict->is_broken = FALSE;
     return TRUE;
@@ -169,18 +167,6 @@ const ReplayKey *
 replay_strict_key(const ReplayStrict *strict)
 {
     return strict->key;
-}
-
-const SamiSignature *
-replay_strict_signature(const ReplayStrict *strict)
-{
-    return &strict->last;
-}
-
-guint32
-replay_strict_export_time(const ReplayStrict *strict)
-{
-    return strict->export_time;
 }
 
 gboolean

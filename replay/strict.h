@@ -21,10 +21,6 @@ gboolean replay_strict_message(ReplayStrict *strict, const SamiInputMessage *mes
                                gpointer user_data, SamiReason *ret_reason, GError **error);
 /* Of the Messages so far. (nullable) who signed; NULL before the first, or unsigned. */
 const ReplayKey *replay_strict_key(const ReplayStrict *strict);
-/* Signature record of the last Message that was taken; zeros if unsigned. */
-const SamiSignature *replay_strict_signature(const ReplayStrict *strict);
-/* Of the last Message that was taken: Export Time, seconds since 1970. */
-guint32 replay_strict_export_time(const ReplayStrict *strict);
 /* What was recorded into a file ends in a Message that says so; TRUE: the last one that was taken does not, so Messages are missing behind it. The journal
  * of a session may end anywhere: another file may go on. */
 gboolean replay_strict_is_cut(const ReplayStrict *strict);

@@ -59,8 +59,7 @@ replay_target_new(const ReplaySink *sink, ReplayTrust trust, SamiSigner *signer,
     target->signer = signer ? sami_signer_ref(signer) : NULL;
     target->name = g_strdup(name);
     target->vm = vm;
-    for (guint i = 0; i < 16; i++)
-        g_snprintf(target->id + 2 * i, 3, "%02x", id[i]);
+    sami_migration_id_text(id, target->id);
     fill_policy(target);
     SamiBudget *unlimited = sami_budget_new();
     target->apply = sami_apply_new(0, trust == REPLAY_TRUST_SIGNER ? sink->budget : unlimited, signer ? signer->budget : unlimited);

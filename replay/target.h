@@ -33,7 +33,7 @@ const gchar *replay_trust_name(ReplayTrust trust);
 typedef struct {
     ReplayTrust trust;
     gchar *name;           /* of the signer */
-    gchar id[33];          /* migration id in hex */
+    gchar id[SAMI_MIGRATION_ID_TEXT];
     gchar *destination;    /* (nullable) of begin: whom it was meant for, which is no rule here */
     SamiApply *apply;
     SamiKindCounts cumulative;

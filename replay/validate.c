@@ -226,10 +226,9 @@ check_signed(Validation *v, Session *session, const ReplayMessage *m)
     }
     v->n_good += replay_strict_key(session->strict) != NULL;
     if (!replay_strict_key(session->strict) && !session->is_unknown) {
-        g_autoptr(GString) id = g_string_new(NULL);
-        for (guint i = 0; i < SAMI_KEY_ID; i++)
-            g_string_append_printf(id, "%02x", m->signature.key_id[i]);
-        find(v, "%s: the key %s is not known here (signers.d, peers.d, --key): its signatures prove nothing", sami_reason_id(SAMI_REASON_UNKNOWN_SIGNER), id->str);
+        gchar id[SAMI_KEY_ID_TEXT];
+        find(v, "%s: the key %s is not known here (signers.d, peers.d, --key): its signatures prove nothing", sami_reason_id(SAMI_REASON_UNKNOWN_SIGNER),
+             sami_key_id_text(m->signature.key_id, id));
         session->is_unknown = TRUE;
     }
     session->has_last = (m->signature.flags & SAMI_SIGNATURE_LAST) != 0;

@@ -97,7 +97,6 @@ enum { SAMI_RECEIPT_SNAPSHOT = 1, SAMI_RECEIPT_READY = 2, SAMI_RECEIPT_FINAL = 3
        SAMI_RECEIPT_RESYNC = 7, /* of a replication: dump again */
        SAMI_RECEIPT_CHECKED = 8 /* of a dry run: what would have become of it */ };
 #define SAMI_RECEIPT_TRUNCATED 0x01u
-#define SAMI_RECEIPT_STRICT_BY_TIME 0x02u
 
 typedef struct {
     guint8 phase;

@@ -120,16 +120,13 @@ typedef struct {
 #define SAMI_IPS_DST_NAT 0x0020u
 #define SAMI_IPS_DYING 0x0200u
 #define SAMI_IPS_FIXED_TIMEOUT 0x0400u
-#define SAMI_IPS_HELPER 0x2000u
 #define SAMI_IPS_OFFLOAD 0x4000u
 #define SAMI_TCP_FLAG_WINDOW_SCALE 0x01u
 #define SAMI_TCP_FLAG_SACK_PERM 0x02u
-#define SAMI_TCP_FLAG_CLOSE_INIT 0x04u
 #define SAMI_TCP_FLAG_BE_LIBERAL 0x08u
 #define SAMI_TCP_STATE_ESTABLISHED 3u
 #define SAMI_TCP_STATE_MAX 9u
 #define SAMI_SCTP_STATE_MAX 8u /* HEARTBEAT_SENT; 9 is not used any more, and the kernel does not check what it is given */
-#define SAMI_DCCP_STATE_MAX 9u
 
 /* GHashFunc and GEqualFunc over SamiFlowKey. */
 guint sami_flow_key_hash(gconstpointer key);

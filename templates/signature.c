@@ -140,12 +140,24 @@ sami_keys_find(GPtrArray *keys, const guint8 key_id[SAMI_KEY_ID])
     return NULL;
 }
 
+static const gchar *
+to_hex(const guint8 *octets, guint n, gchar *ret_text)
+{
+    for (guint i = 0; i < n; i++)
+        g_snprintf(ret_text + 2 * i, 3, "%02x", octets[i]);
+    return ret_text;
+}
+
 const gchar *
 sami_key_id_text(const guint8 key_id[SAMI_KEY_ID], gchar ret_text[SAMI_KEY_ID_TEXT])
 {
-    for (guint i = 0; i < SAMI_KEY_ID; i++)
-        g_snprintf(ret_text + 2 * i, 3, "%02x", key_id[i]);
-    return ret_text;
+    return to_hex(key_id, SAMI_KEY_ID, ret_text);
+}
+
+const gchar *
+sami_migration_id_text(const guint8 id[SAMI_MIGRATION_ID], gchar ret_text[SAMI_MIGRATION_ID_TEXT])
+{
+    return to_hex(id, SAMI_MIGRATION_ID, ret_text);
 }
 
 SamiKey *
@@ -172,12 +184,6 @@ void
 sami_key_public(const SamiKey *key, guint8 ret_octets[32])
 {
     memcpy(ret_octets, key->raw, 32);
-}
-
-void
-sami_key_spki_digest(const SamiKey *key, guint8 ret_digest[32])
-{
-    memcpy(ret_digest, key->digest, 32);
 }
 
 /* The record's elements, in order. The table gives numbers and lengths. */

@@ -7,6 +7,7 @@
 #include "common/trust.h"
 
 #define SAMI_KEY_ID 8u
+#define SAMI_MIGRATION_ID 16u
 
 enum { SAMI_ROLE_EXPORTER = 1, SAMI_ROLE_COLLECTOR = 2, SAMI_ROLE_FILE = 3 };
 #define SAMI_SIGNATURE_LAST 0x01u
@@ -31,9 +32,11 @@ SamiKey *sami_key_load_public(const gchar *file, GError **error);
 /* (nullable) (transfer none) */
 SamiKey *sami_keys_find(GPtrArray *keys, const guint8 key_id[SAMI_KEY_ID]);
 SamiKey *sami_key_ref(SamiKey *key);
-/* In hex, as logs and files show it. Returns ret_text. */
+/* In hex, as logs and files show them. Both return ret_text. */
 #define SAMI_KEY_ID_TEXT (2u * SAMI_KEY_ID + 1u)
+#define SAMI_MIGRATION_ID_TEXT (2u * SAMI_MIGRATION_ID + 1u)
 const gchar *sami_key_id_text(const guint8 key_id[SAMI_KEY_ID], gchar ret_text[SAMI_KEY_ID_TEXT]);
+const gchar *sami_migration_id_text(const guint8 id[SAMI_MIGRATION_ID], gchar ret_text[SAMI_MIGRATION_ID_TEXT]);
 /* From 32 raw octets. (nullable) */
 SamiKey *sami_key_from_public(const guint8 octets[32]);
 /* A new pair, for tests and throw-away use. */
@@ -42,7 +45,6 @@ void sami_key_free(SamiKey *key); /* drops a reference; NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiKey, sami_key_free)
 const guint8 *sami_key_id(const SamiKey *key);                       /* 8 octets */
 void sami_key_public(const SamiKey *key, guint8 ret_octets[32]);     /* raw */
-void sami_key_spki_digest(const SamiKey *key, guint8 ret_digest[32]); /* SHA-256 of the SPKI */
 
 /* The fields of the record, in host form. */
 typedef struct {
@@ -50,7 +52,7 @@ typedef struct {
     guint8 role;
     guint8 flags;
     guint8 key_id[SAMI_KEY_ID];
-    guint8 migration_id[16];
+    guint8 migration_id[SAMI_MIGRATION_ID];
     guint8 binding[32];
     guint64 counter;
     guint64 elapsed_ms;

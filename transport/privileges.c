@@ -102,8 +102,9 @@ sami_privileges_check_user(const gchar *user, GError **error)
     return find_user(user, &entry, buffer, sizeof(buffer), error);
 }
 
-gboolean
-sami_privileges_hide_memory(GError **error)
+/* No core file, and no process of the same user may look in: keys stay in memory. After a change of user, which undoes it. */
+static gboolean
+hide_memory(GError **error)
 {
     const struct rlimit none = { 0, 0 };
     if (setrlimit(RLIMIT_CORE, &none) != 0)
@@ -122,7 +123,7 @@ sami_privileges_keep(gint kept, GError **error)
         return fail("PR_SET_NO_NEW_PRIVS", error);
     if (geteuid() == 0 && (!drop_bounding_set(kept, error) || !set_capability(kept, error)))
         return FALSE;
-    return sami_privileges_hide_memory(error);
+    return hide_memory(error);
 }
 
 gboolean

@@ -15,9 +15,6 @@ gboolean sami_privileges_check_user(const gchar *user, GError **error);
 /* Of all capabilities, the bounding set included, only `kept` is left; -1: none. No new privileges, and the memory is hidden. */
 gboolean sami_privileges_keep(gint kept, GError **error);
 
-/* No core file, and no process of the same user may look in (PR_SET_DUMPABLE): keys stay in memory. After a change of user, which undoes it. */
-gboolean sami_privileges_hide_memory(GError **error);
-
 /* The process gets SIGTERM when its parent ends. Must follow sami_privileges_drop: a change of
  * user clears it. `parent` is getppid() at the start; FALSE if that process is gone already. */
 gboolean sami_privileges_follow_parent(pid_t parent, GError **error);

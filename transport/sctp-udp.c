@@ -132,12 +132,6 @@ sami_sctp_udp_dropped(const SamiSctpUdp *udp)
     return (SamiSctpDropped){ udp->n_odd, udp->n_crowded + memory[SK_MEMINFO_DROPS] };
 }
 
-int
-sami_sctp_udp_fd(const SamiSctpUdp *udp)
-{
-    return udp->fd;
-}
-
 /* ---- peers ---- */
 
 static void

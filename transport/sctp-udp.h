@@ -16,7 +16,6 @@ int sami_sctp_udp_open(const struct sockaddr *address, socklen_t length, GError 
 /* Takes `fd`. `send`: see SamiSctpConfig. `forgotten` is told of each entry that goes and was held once. */
 SamiSctpUdp *sami_sctp_udp_new(int fd_take, ssize_t (*send)(int, const struct msghdr *, int), void (*forgotten)(guint64 peer));
 void sami_sctp_udp_free(SamiSctpUdp *udp);
-int sami_sctp_udp_fd(const SamiSctpUdp *udp);
 
 /* Datagrams that cannot be SCTP packets, and those that the kernel had no room for. */
 SamiSctpDropped sami_sctp_udp_dropped(const SamiSctpUdp *udp);

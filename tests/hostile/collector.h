@@ -63,7 +63,7 @@ typedef struct {
     guint64 counter;           /* of the Message that came last */
     guint64 n_records;
     guint64 markers[6], marked[6]; /* by kind: counter of the Message that had the last one, records before it */
-    guint64 n_markers, n_begun, n_epochs, n_aborts, n_ends;
+    guint64 n_markers, n_begun, n_epochs, n_aborts;
     gboolean has_gap;          /* Messages were lost for good: counts of records do not agree any more */
     GHashTable *flows;         /* set of SamiFlowKey: created by what came */
     pid_t migrate, freeze;

@@ -185,7 +185,7 @@ on_record(const SamiRecord *record, gpointer user_data)
     case SAMI_RECORD_BEGIN: s->n_begun++; return;
     case SAMI_RECORD_EPOCH: s->n_epochs += record->epoch.phase == 1; return;
     case SAMI_RECORD_ABORT: s->n_aborts++; return;
-    case SAMI_RECORD_END: s->n_ends++; return;
+    case SAMI_RECORD_END: return;
     case SAMI_RECORD_MARKER:
         if (record->marker.n_records != s->n_records && !s->has_gap)
             die("the marker announces %" G_GUINT64_FORMAT " records, %" G_GUINT64_FORMAT " came", record->marker.n_records, s->n_records);

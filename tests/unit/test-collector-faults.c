@@ -649,6 +649,21 @@ test_unreadable(void)
     end();
 }
 
+/* Nor is it silent where what an undo needs of another kind cannot be read. */
+static void
+test_unreadable_kind(void)
+{
+    begin();
+    lab_begin(lab, 1, 3);
+    g_autofree gchar *path = g_build_filename(lab->journal, "01000000000000000000000000000000.cumulative", NULL);
+    CU_ASSERT_EQUAL_FATAL(symlink("/dev/null", path), 0);
+    lab_restart(lab);
+    CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
+    CU_ASSERT_TRUE(lab_was_told(lab, "cumulative data of fw1.example from before the restart stays"));
+    CU_ASSERT_EQUAL(lab_count_entries(lab), 0);
+    end();
+}
+
 /* In doubt, and then the exporter comes back: the VM goes on there. */
 static void
 test_thaw_in_doubt(void)
@@ -702,6 +717,24 @@ test_silent(void)
     end();
 }
 
+/* The listener does not keep to the frames: its session ends, which is counted. */
+static void
+test_frames(void)
+{
+    static const SamiFrameOpen open = { .version = 1, .transport = 1, .message_max = SAMI_MESSAGE_MAX, .name = "fw1.example", .address = "192.0.2.1:4740" };
+    begin();
+    LabPeer *peer = lab_begin(lab, 1, 3);
+    CU_ASSERT_TRUE(sami_session_socket_send_open(peer->socket, &open, NULL));
+    lab_settle(lab);
+    CU_ASSERT_EQUAL(lab->collector->n_session_errors, 1);
+    peer = lab_connect(lab, 1, SAMI_OPENING_RESUME);
+    CU_ASSERT_EQUAL(send(sami_session_socket_fd(peer->socket), "\x09", 1, 0), 1);
+    lab_settle(lab);
+    CU_ASSERT_EQUAL(lab->collector->n_session_errors, 2);
+    CU_ASSERT_EQUAL(lab->collector->sessions->len, 0);
+    end();
+}
+
 /* Somebody with a certificate who is refused as often as he likes does not fill the log. */
 static void
 test_many_refusals(void)
@@ -747,8 +780,10 @@ main(void)
         { "two migrations, a decision", test_taken_over },
         { "a restart", test_restart },
         { "a ledger that cannot be read", test_unreadable },
+        { "a log of another kind that cannot be read", test_unreadable_kind },
         { "a thaw in doubt", test_thaw_in_doubt },
         { "a peer that does nothing", test_silent },
+        { "frames that are none", test_frames },
         { "refused over and over", test_many_refusals },
     };
     return sami_test_main("collector faults", tests, G_N_ELEMENTS(tests), NULL, NULL);

@@ -259,6 +259,17 @@ test_repeats(void)
 }
 
 /* What was added goes, what was made goes with it, what came since stays: at once, or after a restart by the log. */
+/* The process is started anew. */
+static void
+reopen(Move *move)
+{
+    g_ptr_array_remove(siblings, move->sink);
+    sami_sink_cumulative.close(move->sink);
+    move->sink = sami_sink_cumulative.open(&move->context, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(move->sink);
+    g_ptr_array_add(siblings, move->sink);
+}
+
 static void
 undo_case(gboolean is_restarted, const gchar *kind)
 {
@@ -279,14 +290,10 @@ undo_case(gboolean is_restarted, const gchar *kind)
     count(1, 300, 4); /* made by the move, and counted in since */
     expire(1, 5);
     if (is_restarted) {
-        g_ptr_array_remove(siblings, move.sink);
-        sami_sink_cumulative.close(move.sink);
         int fd = open(path, O_WRONLY | O_APPEND); /* a torn end */
         CU_ASSERT_EQUAL(write(fd, "SAMI", 4), 4);
         close(fd);
-        move.sink = sami_sink_cumulative.open(&move.context, NULL);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(move.sink);
-        g_ptr_array_add(siblings, move.sink);
+        reopen(&move);
     }
     sami_sink_cumulative.undo(move.sink, &move.counts);
     guint n_right = 0;
@@ -296,11 +303,15 @@ undo_case(gboolean is_restarted, const gchar *kind)
     CU_ASSERT_EQUAL(n_right, 400);
     sami_sink_cumulative.undo(move.sink, &move.counts); /* once */
     CU_ASSERT_EQUAL(at(1, 0).packets, 7);
+    count(1, 0, 100);
+    reopen(&move); /* nor is there anything left of it in the log */
+    sami_sink_cumulative.undo(move.sink, &move.counts);
+    CU_ASSERT_EQUAL(at(1, 0).packets, 107);
     move_end(&move);
     g_unlink(path);
     firewalls[1].group.kind = (gchar *) "counter";
     move_whole(0, 1); /* nothing is remembered of what was taken back */
-    CU_ASSERT_EQUAL(at(1, 0).packets, 17);
+    CU_ASSERT_EQUAL(at(1, 0).packets, 117);
     CU_ASSERT_EQUAL(at(1, 3).packets, 22);
 }
 

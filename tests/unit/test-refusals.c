@@ -218,6 +218,26 @@ test_reload_write(void)
     gone(large);
 }
 
+/* Our own key cannot be read: the peers of now go all the same, and it is counted. */
+static void
+test_reload_key(void)
+{
+    SamiConfig config = { .transport = (gchar *) "tcp", .sctp_backend = (gchar *) "auto", .sandbox = (gchar *) "off",
+                          .key = (gchar *) "/nowhere/tls.key", .peers = g_ptr_array_new() };
+    guint64 n_errors = 0;
+    SamiChannelType type = SAMI_CHANNEL_SESSION;
+    guint32 request;
+    g_autofree gchar *text = NULL;
+    int fds[2], fd = -1;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    CU_ASSERT_TRUE(sami_daemon_send_reload(&config, fds[0], &n_errors, NULL));
+    CU_ASSERT_EQUAL(n_errors, 1);
+    CU_ASSERT_EQUAL(sami_channel_receive(fds[1], &type, &request, &text, &fd, NULL), SAMI_RECEIVE_FRAME);
+    CU_ASSERT_TRUE(type == SAMI_CHANNEL_RELOAD && fd >= 0);
+    close(fd), close(fds[0]), close(fds[1]);
+    g_ptr_array_unref(config.peers);
+}
+
 /* A file that a reload names, where this process may not look: the sandbox of a daemon is a directory of somebody else here. */
 static void
 test_out_of_reach(void)
@@ -446,6 +466,7 @@ main(void)
         { "room", test_room },           { "two signers", test_signers },
         { "addresses", test_addresses }, { "no sockets", test_sockets },  { "a reload", test_reload },
         { "a reload that is not written", test_reload_write },
+        { "a reload without a key", test_reload_key },
         { "out of reach", test_out_of_reach }, { "disk", test_sync },
     };
     return sami_test_main("refusals", tests, G_N_ELEMENTS(tests), set_up, tear_down);
