@@ -11,6 +11,7 @@ with FIN from the client. No port is used twice. A line: PORT OPENED ESTABLISHED
 that nobody here asked for.
 """
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -66,8 +67,10 @@ async def live(side, port, life, lines):
                 raise OSError("more than was asked for")
     except (OSError, EOFError, asyncio.TimeoutError) as error:
         status, reason = "lost" if established else "refused", (str(error) or type(error).__name__).replace(" ", "-")
-    if writer:
+    if writer: # the socket is closed, and a reset sent, in a later turn of the loop
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     lines.append(f"{port} {opened:.6f} {established:.6f} {time.time():.6f} {status} {reason}\n")
 
 

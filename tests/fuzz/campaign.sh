@@ -61,7 +61,7 @@ one_turn() { # TARGET SECONDS
     took=$({ time nice -n 19 "./fuzz-$target" -max_total_time="$2" -max_len="${max_len[$target]:-4096}" -timeout=25 -rss_limit_mb=2048 -reload=0 -close_fd_mask="${close_fd_mask[$target]:-0}" \
         -print_final_stats=1 -artifact_prefix="crashes/$target/" "corpus/$target" "$source/tests/fuzz/seeds/$target" >"$log" 2>&1 9>&-; } 2>&1)
     cpu[$target]=$(awk -v had="${cpu[$target]:-0}" '{ print had + $1 + $2 }' <<<"$took")
-    found=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    found=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
     runs[$target]=$((${runs[$target]:-0} + ${found:-0}))
     edges[$target]=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
     found=$(grep -c 'Test unit written to' "$log")
