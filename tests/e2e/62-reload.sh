@@ -69,12 +69,14 @@ poll 10 count 2 reload_errors_total 3 || fail "our own certificate was not repor
 grep -q 'our old certificate stays in use: .*tls.crt: others may write it' "$WORK/collector.log" || fail "our own certificate: not said why"
 poll 10 count 2 reloads_total 2 || fail "the rest was not loaded"
 chmod g-w "$WORK/fw2/tls.crt"
-# Another directory in the place of ours is out of the sandbox's reach, which says what to do.
-mv "$WORK/fw2" "$WORK/fw2.before" && cp -a "$WORK/fw2.before" "$WORK/fw2"
-kill -HUP "$COLLECTOR"
-poll 10 count 2 reload_errors_total 4 || fail "another directory"
-grep -q 'sami.conf: Permission denied.*restart it' "$WORK/collector.log" || fail "another directory: not said what to do"
-rm -r "$WORK/fw2" && mv "$WORK/fw2.before" "$WORK/fw2"
+# Another directory in the place of ours is out of the sandbox's reach, which says what to do. With sanitizers it reaches all.
+if ! lab_has_sanitizers; then
+    mv "$WORK/fw2" "$WORK/fw2.before" && cp -a "$WORK/fw2.before" "$WORK/fw2"
+    kill -HUP "$COLLECTOR"
+    poll 10 count 2 reload_errors_total 4 || fail "another directory"
+    grep -q 'sami.conf: Permission denied.*restart it' "$WORK/collector.log" || fail "another directory: not said what to do"
+    rm -r "$WORK/fw2" && mv "$WORK/fw2.before" "$WORK/fw2"
+fi
 
 # A reload that changes nothing for them.
 cp "$WORK/good" "$WORK/fw2/signers.d/fw3.example.conf"

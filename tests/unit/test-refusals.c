@@ -223,7 +223,7 @@ static void
 test_reload_key(void)
 {
     SamiConfig config = { .transport = (gchar *) "tcp", .sctp_backend = (gchar *) "auto", .sandbox = (gchar *) "off",
-                          .key = (gchar *) "/nowhere/tls.key", .peers = g_ptr_array_new() };
+                          .certificate = put("tls.crt", "x", 0644), .key = (gchar *) "/nowhere/tls.key", .peers = g_ptr_array_new() };
     guint64 n_errors = 0;
     SamiChannelType type = SAMI_CHANNEL_SESSION;
     guint32 request;
@@ -236,6 +236,7 @@ test_reload_key(void)
     CU_ASSERT_TRUE(type == SAMI_CHANNEL_RELOAD && fd >= 0);
     close(fd), close(fds[0]), close(fds[1]);
     g_ptr_array_unref(config.peers);
+    gone(config.certificate);
 }
 
 /* A file that a reload names, where this process may not look: the sandbox of a daemon is a directory of somebody else here. */
