@@ -73,6 +73,8 @@
 #define SAMI_JOURNAL_FILES_MAX 8192u
 /* Descriptors of a process: of each session its socket, journal and ledger, with one more while it is synced, and the control clients. */
 #define SAMI_DESCRIPTORS_MAX 4096u
+/* Octets of certificates in PEM: one of ours is some hundred, a chain some thousand, the CAs of a site some ten thousand. */
+#define SAMI_CERTIFICATES_MAX (256u * 1024u)
 /* Addresses of one peer: they are tried one after the other, each for some seconds. */
 #define SAMI_PEER_ADDRESSES_MAX 8u
 /* A handshake that takes longer is cut, so that half-open connections cannot fill the table. */

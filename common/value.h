@@ -27,8 +27,7 @@ gboolean sami_value_name(const gchar *text, GError **error);
 gboolean sami_value_endpoint(const gchar *text, GError **error);
 /* One to SAMI_PEER_ADDRESSES_MAX of them with commas: a peer's addresses in order of preference. (transfer full) */
 GStrv sami_value_endpoints(const gchar *text, GError **error);
-/* An address; with has_length also "10.0.0.0/24". A shape check: bits beyond the length are the
- * daemons' to refuse. */
+/* An address; with has_length also "10.0.0.0/24", without bits beyond its length. */
 gboolean sami_value_address(const gchar *text, gboolean has_length, GError **error);
 /* In lists of protocols and helpers: all. */
 #define SAMI_VALUE_ANY "any"

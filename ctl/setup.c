@@ -2,13 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/trust.h"
 #include "common/value.h"
 #include "ctl/own.h"
 #include "templates/private-key.h"
 #include "templates/signature.h"
-
-#define KEY_FILE_MAX (64u * 1024u)
 
 typedef struct {
     Ctl *ctl;
@@ -191,14 +188,11 @@ check_encrypted(const CtlOwn *own, GError **error)
 {
     const gchar *const files[] = {own->key, own->signing_key};
     for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
-        g_autofree gchar *pem = NULL;
-        gsize length = 0;
+        gboolean is_encrypted = FALSE;
         if (sami_private_key_is_uri(files[i]) || !exists(files[i]))
             continue;
-        if (!(pem = sami_trust_read(files[i], SAMI_TRUST_SECRET, KEY_FILE_MAX, &length, error)))
+        if (!sami_private_key_is_encrypted(files[i], &is_encrypted, error))
             return FALSE;
-        gboolean is_encrypted = strstr(pem, "ENCRYPTED") != NULL;
-        sami_trust_wipe(g_steal_pointer(&pem), length);
         if (is_encrypted)
             continue;
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there and not encrypted, and --encrypt is for keys that are made; next: key-passphrase-file=%s in %s, "

@@ -198,6 +198,18 @@ sami_private_key_load_fd(int fd, const gchar *place, int passphrase_fd, const gc
     return key;
 }
 
+gboolean
+sami_private_key_is_encrypted(const gchar *file, gboolean *ret_is_encrypted, GError **error)
+{
+    gsize length = 0;
+    gchar *pem = sami_trust_read(file, SAMI_TRUST_SECRET, KEY_MAX, &length, error);
+    if (!pem)
+        return FALSE;
+    *ret_is_encrypted = strstr(pem, "ENCRYPTED") != NULL; /* PKCS#8's label, or the header of the older form */
+    sami_trust_wipe(pem, length);
+    return TRUE;
+}
+
 static EVP_PKEY *
 load_uri(const gchar *uri, const gchar *passphrase_file, GError **error)
 {

@@ -15,6 +15,9 @@ struct evp_pkey_st *sami_private_key_load(const gchar *place, const gchar *passp
 /* The same from descriptors that sami_trust_open() gave to another process; the names are for messages. passphrase_fd -1: none. */
 struct evp_pkey_st *sami_private_key_load_fd(int fd, const gchar *place, int passphrase_fd, const gchar *passphrase_file, GError **error);
 
+/* Whether a file has its key encrypted. SAMI_ERROR_CONFIG. */
+gboolean sami_private_key_is_encrypted(const gchar *file, gboolean *ret_is_encrypted, GError **error);
+
 /* Signs something: a token may say only then that its PIN is wrong, or that what it needs is out of reach of this process. SAMI_ERROR_CONFIG.
  * Blocks as long as the token does. */
 gboolean sami_private_key_try(struct evp_pkey_st *key, const gchar *place, GError **error);

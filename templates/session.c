@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/value.h"
 
 /* FNV-1a over the 40 octets. The keys come from authenticated peers and a signer's own sessions are bounded,
  * so a keyed hash would buy nothing. */
@@ -204,27 +205,12 @@ gboolean
 sami_prefix_parse(const gchar *text, SamiPrefix *ret_prefix, GError **error)
 {
     SamiPrefix prefix = { .family = strchr(text, ':') ? 6 : 4 };
-    guint max = prefix.family == 4 ? 32 : 128;
-    guint64 length = max;
     const gchar *slash = strchr(text, '/');
     g_autofree gchar *address = slash ? g_strndup(text, (gsize) (slash - text)) : g_strdup(text);
-    g_autofree gchar *quoted = g_strescape(text, NULL);
-    if ((slash && !g_ascii_string_to_unsigned(slash + 1, 10, 0, max, &length, NULL)) ||
-        inet_pton(prefix.family == 4 ? AF_INET : AF_INET6, address, prefix.address.octets) != 1) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "\"%s\" is no address or prefix (allowed: 192.0.2.1, 192.0.2.0/24, "
-                    "2001:db8::1, 2001:db8::/64)", quoted);
+    if (!sami_value_address(text, TRUE, error))
         return FALSE;
-    }
-    prefix.length = (guint8) length;
-    SamiAddress masked = { { 0 } };
-    for (guint i = 0; i < length; i++)
-        masked.octets[i / 8] |= prefix.address.octets[i / 8] & (0x80 >> (i % 8));
-    if (memcmp(&masked, &prefix.address, sizeof masked) != 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
-                    "\"%s\" has bits set beyond its length of %u", quoted, prefix.length);
-        return FALSE;
-    }
+    inet_pton(prefix.family == 4 ? AF_INET : AF_INET6, address, prefix.address.octets);
+    prefix.length = slash ? (guint8) g_ascii_strtoull(slash + 1, NULL, 10) : prefix.family == 4 ? 32 : 128;
     *ret_prefix = prefix;
     return TRUE;
 }

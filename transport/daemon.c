@@ -28,9 +28,6 @@
 #include "transport/tls-context.h"
 #include "transport/tls-memory.h"
 
-/* A chain is thousands of octets. */
-#define CERTIFICATE_MAX (256u * 1024u)
-
 /* Whoever is not root is told so before anything else is tried. */
 static int
 check_root(const SamiDaemon *daemon)
@@ -392,14 +389,6 @@ close_inherited(void)
     close_range(STDERR_FILENO + 1, ~0u, 0);
 }
 
-static gboolean
-has_group(const gchar *name)
-{
-    struct group entry, *found = NULL;
-    gchar buffer[16384]; /* what has more members is there */
-    return getgrnam_r(name, &entry, buffer, sizeof buffer, &found) != 0 || found;
-}
-
 /* No mistake where only root works here, and an easy one where not. */
 static void
 tell_groups(const SamiConfig *config)
@@ -408,7 +397,7 @@ tell_groups(const SamiConfig *config)
         const gchar *key, *group;
     } groups[] = { { "control-group", config->control_group }, { "monitor-group", config->monitor_group } };
     for (guint i = 0; i < G_N_ELEMENTS(groups); i++)
-        if (*groups[i].group && !has_group(groups[i].group))
+        if (*groups[i].group && !getgrnam(groups[i].group))
             g_message("%s = %s: there is no such group, so nobody is in it", groups[i].key, groups[i].group);
 }
 
@@ -430,7 +419,7 @@ check_certificate(const SamiConfig *config, GError **error)
 {
     gsize length = 0;
     gint64 expiry_s = 0;
-    g_autofree gchar *pem = sami_trust_read(config->certificate, SAMI_TRUST_PUBLIC, CERTIFICATE_MAX, &length, error);
+    g_autofree gchar *pem = sami_trust_read(config->certificate, SAMI_TRUST_PUBLIC, SAMI_CERTIFICATES_MAX, &length, error);
     if (!pem || !sami_pki_certificate_names(pem, length, config->name, error) || !sami_pki_certificate_expiry(pem, length, &expiry_s, error)) {
         if (pem)
             g_prefix_error(error, "%s: ", config->certificate);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/limits.h"
 #include "common/trust.h"
 #include "common/value.h"
 #include "templates/private-key.h"
@@ -26,8 +27,6 @@
 #define PASSPHRASE_ITERATIONS 100000
 /* RFC 5280, ub-common-name. */
 #define COMMON_NAME_MAX 64
-/* A PEM file of ours is some hundred octets, a chain some thousand. */
-#define PEM_MAX (256 * 1024)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BIO, BIO_free_all)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
@@ -376,7 +375,7 @@ read_public_der(const gchar *pem, gsize length, long *ret_length, GError **error
     guint8 *der = NULL;
     gboolean is_public = FALSE;
     ERR_clear_error();
-    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    g_autoptr(BIO) bio = length <= SAMI_CERTIFICATES_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
     if (bio && PEM_read_bio(bio, &type, &header, &der, ret_length) == 1) {
         const guint8 *at = der;
         g_autoptr(X509)
@@ -457,13 +456,21 @@ sami_pki_fingerprints(const gchar *pem, const gchar *type, guint max, GError **e
     return g_steal_pointer(&blocks);
 }
 
+/* The first one. (transfer full) (nullable) */
+static X509 *
+read_certificate(const gchar *pem, gsize length)
+{
+    ERR_clear_error();
+    g_autoptr(BIO) bio = length <= SAMI_CERTIFICATES_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    ERR_clear_error();
+    return certificate;
+}
+
 gboolean
 sami_pki_is_self_signed(const gchar *pem)
 {
-    ERR_clear_error();
-    gsize length = strlen(pem);
-    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
-    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    g_autoptr(X509) certificate = read_certificate(pem, strlen(pem));
     gboolean is_self_signed = certificate && X509_self_signed(certificate, 1) == 1;
     ERR_clear_error();
     return is_self_signed;
@@ -473,9 +480,7 @@ gboolean
 sami_pki_certificate_expiry(const gchar *pem, gsize length, gint64 *ret_expiry_s, GError **error)
 {
     struct tm end = {0};
-    ERR_clear_error();
-    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
-    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
+    g_autoptr(X509) certificate = read_certificate(pem, length);
     gboolean is_read = certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1;
     ERR_clear_error();
     if (!is_read) {
@@ -491,10 +496,7 @@ sami_pki_certificate_names(const gchar *pem, gsize length, const gchar *name, GE
 {
     if (!sami_value_name(name, error))
         return FALSE;
-    ERR_clear_error();
-    g_autoptr(BIO) bio = length <= PEM_MAX ? BIO_new_mem_buf(pem, (int) length) : NULL;
-    g_autoptr(X509) certificate = bio ? PEM_read_bio_X509(bio, NULL, sami_openssl_no_passphrase, NULL) : NULL;
-    ERR_clear_error();
+    g_autoptr(X509) certificate = read_certificate(pem, length);
     if (certificate && sami_certificate_has_name(certificate, name))
         return TRUE;
     g_set_error(error, SAMI_ERROR, certificate ? SAMI_ERROR_REFUSED : SAMI_ERROR_MALFORMED,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/limits.h"
 #include "common/trust.h"
 #include "common/value.h"
 #include "templates/private-key.h"
@@ -29,7 +30,6 @@ typedef struct {
 
 /* An old certificate and a new one, and room. */
 #define PINS_MAX 4u
-#define CERTIFICATES_MAX (256u * 1024u)
 /* The CAs of any system, and lists of what they have revoked. */
 #define CA_MAX (16u * 1024u * 1024u)
 
@@ -62,7 +62,7 @@ load_pins(const gchar *path, const gchar *given, GError **error)
     g_autoptr(GPtrArray) pins = g_ptr_array_new_with_free_func(free_certificate);
     gsize length = given ? strlen(given) : 0;
     guint n_blocks = 0;
-    g_autofree gchar *text = given ? g_strdup(given) : sami_trust_read(path, SAMI_TRUST_PUBLIC, CERTIFICATES_MAX, &length, error);
+    g_autofree gchar *text = given ? g_strdup(given) : sami_trust_read(path, SAMI_TRUST_PUBLIC, SAMI_CERTIFICATES_MAX, &length, error);
     if (!text)
         return NULL;
     for (const gchar *at = text; (at = strstr(at, "-----BEGIN ")); at++)
@@ -270,7 +270,7 @@ load_identity(SSL_CTX *context, const SamiNetworkConfig *config, int key_fd, int
     if (!key)
         return FALSE;
     gsize length = 0;
-    g_autofree gchar *read = config->certificate ? NULL : sami_trust_read(config->certificate_file, SAMI_TRUST_PUBLIC, CERTIFICATES_MAX, &length, error);
+    g_autofree gchar *read = config->certificate ? NULL : sami_trust_read(config->certificate_file, SAMI_TRUST_PUBLIC, SAMI_CERTIFICATES_MAX, &length, error);
     const gchar *chain = config->certificate ? config->certificate : read;
     ERR_clear_error();
     gboolean has_chain = chain && use_chain(context, chain);
