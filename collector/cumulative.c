@@ -4,11 +4,10 @@
  * before (firewall/shares.h), so a record that comes again adds nothing. An element is written by delete and add in one transaction, with the value that
  * was read just before; what packets count in between is lost: the error of the method, some hundred microseconds a slice. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "collector/cumulative-log.h"
 #include "collector/kinds.h"
 #include "firewall/sets.h"
 #include "firewall/shares.h"
@@ -20,7 +19,6 @@
 #define SWEEP_FROM 65536u   /* shares that may belong to elements which are gone */
 #define VALUE_MAX ((guint64) 1 << 62)
 #define TOLERANCE_MS 1000   /* by which two clocks may differ about the same end */
-#define LOG_MAGIC 0x53414d4943554d32ull /* SAMICUM2 */
 
 /* One set of the configuration. */
 typedef struct {
@@ -34,25 +32,12 @@ typedef struct {
     guint64 listed;    /* reasons of which the operator has been told */
 } Target;
 
-/* What one write added, for an undo. */
-typedef struct {
-    off_t file_at;     /* where its record begins in the log's file */
-    guint32 key_at;    /* in `keys` */
-    guint8 key_length, target;
-    guint8 is_made;    /* there was none before */
-    guint8 origin[SAMI_SHARE_ORIGIN];
-    guint64 packets, octets, quota;
-    gint64 old_end_ms, new_end_ms; /* of its time, by our clock; 0: none, or not changed */
-} Added;
-
 typedef struct {
     const SamiKindContext *context;
     SamiShares *shares;
     GArray *targets;   /* of Target */
     guint8 self[SAMI_SHARE_ORIGIN], source[SAMI_SHARE_ORIGIN];
-    GArray *log;       /* of Added */
-    GByteArray *keys;
-    int fd;            /* of the log's file; -1: none */
+    SamiCumulativeLog *log;
 } State;
 
 /* One element of a slice, and the records about it. */
@@ -100,102 +85,24 @@ target_clear(gpointer data)
     g_free(target->text);
 }
 
-/* The log's file: what is needed to take back, before it is done. */
-
-typedef struct {
-    guint64 magic;
-    gchar set[SAMI_CUMULATIVE_NAME_MAX + 1];
-    guint8 key[SAMI_SET_KEY_MAX];
-    Added added;
-} Logged;
-
-static gboolean
-write_log(State *state, GByteArray *data)
-{
-    for (gsize done = 0; state->fd >= 0 && done < data->len;) {
-        gssize n = write(state->fd, data->data + done, data->len - done);
-        if (n < 0 && errno != EINTR)
-            return FALSE;
-        done += n > 0 ? (gsize) n : 0;
-    }
-    return TRUE;
-}
-
-static void
-remember(State *state, const Added *added, const guint8 *key)
-{
-    Added entry = *added;
-    entry.key_at = state->keys->len;
-    g_byte_array_append(state->keys, key, entry.key_length);
-    g_array_append_val(state->log, entry);
-}
-
-/* What was not written to the kernel after all, or is taken back. */
-static void
-forget_last(State *state, guint n)
-{
-    if (n == 0)
-        return;
-    const Added *first = &g_array_index(state->log, Added, state->log->len - n);
-    if (state->fd >= 0 && ftruncate(state->fd, first->file_at) != 0)
-        g_warning("%s cannot be cut back: %s", state->context->log_path, g_strerror(errno));
-    g_byte_array_set_size(state->keys, first->key_at);
-    g_array_set_size(state->log, state->log->len - n);
-}
-
-static gboolean
-find_target(State *state, const gchar *name, guint *ret)
-{
-    for (guint i = 0; i < state->targets->len; i++)
-        if (strncmp(g_array_index(state->targets, Target, i).config->name, name, SAMI_CUMULATIVE_NAME_MAX) == 0) {
-            *ret = i;
-            return TRUE;
-        }
-    return FALSE;
-}
-
-/* A torn end is of a write that never reached the kernel, and would take what comes after it for its other half. */
-static void
-read_log(State *state)
-{
-    Logged logged;
-    gssize n;
-    off_t end = 0;
-    for (guint target; (n = read(state->fd, &logged, sizeof logged)) == sizeof logged && logged.magic == LOG_MAGIC; end += n)
-        if (find_target(state, logged.set, &target)) {
-            logged.added.target = (guint8) target;
-            logged.added.file_at = end;
-            remember(state, &logged.added, logged.key);
-        }
-    if (n > 0 && ftruncate(state->fd, end) != 0)
-        g_warning("%s cannot be cut back: %s", state->context->log_path, g_strerror(errno));
-}
-
 static gboolean
 write_intents(Slice *slice, guint first, guint n)
 {
-    State *state = slice->state;
-    g_autoptr(GByteArray) data = g_byte_array_new();
-    off_t end = state->fd >= 0 ? lseek(state->fd, 0, SEEK_END) : 0;
+    SamiCumulativeLog *log = slice->state->log;
     for (guint i = first; i < first + n; i++) {
         const Change *change = &slice->changes[i];
         for (guint k = 0; change->is_changed && k < slice->n_parts; k++) {
             const Part *part = &slice->parts[k];
             if (part->change != i || (k != change->first && part->add.packets == 0 && part->add.octets == 0 && part->add.quota == 0))
                 continue;
-            Logged logged = { .magic = LOG_MAGIC };
-            logged.added = (Added){ .file_at = end + data->len, .key_length = change->then.key_length, .target = slice->index, .is_made = !change->is_there,
-                                    .packets = part->add.packets, .octets = part->add.octets, .quota = part->add.quota,
-                                    .old_end_ms = change->old_end_ms, .new_end_ms = change->new_end_ms };
-            memcpy(logged.added.origin, part->record->origin, SAMI_SHARE_ORIGIN);
-            g_strlcpy(logged.set, slice->target->config->name, sizeof logged.set);
-            memcpy(logged.key, change->then.key, change->then.key_length);
-            remember(state, &logged.added, logged.key);
-            if (state->fd >= 0)
-                g_byte_array_append(data, (const guint8 *) &logged, sizeof logged);
+            SamiAdded added = { .key_length = change->then.key_length, .target = slice->index, .is_made = !change->is_there,
+                                .packets = part->add.packets, .octets = part->add.octets, .quota = part->add.quota,
+                                .old_end_ms = change->old_end_ms, .new_end_ms = change->new_end_ms };
+            memcpy(added.origin, part->record->origin, SAMI_SHARE_ORIGIN);
+            sami_cumulative_log_add(log, &added, change->then.key);
         }
     }
-    return write_log(state, data);
+    return sami_cumulative_log_write(log);
 }
 
 /* State. */
@@ -233,10 +140,7 @@ close_state(gpointer data)
     State *state = data;
     sami_shares_free(state->shares);
     g_array_unref(state->targets);
-    g_array_unref(state->log);
-    g_byte_array_unref(state->keys);
-    if (state->fd >= 0)
-        close(state->fd);
+    sami_cumulative_log_free(state->log);
     g_free(state);
 }
 
@@ -247,27 +151,18 @@ open_state(const SamiKindContext *context, GError **error)
     g_autofree gchar *path = g_build_filename(config->run_dir, "shares", NULL);
     State *state = g_new0(State, 1);
     state->context = context;
-    state->fd = -1;
     state->targets = g_array_new(FALSE, TRUE, sizeof(Target));
     g_array_set_clear_func(state->targets, target_clear);
-    state->log = g_array_new(FALSE, FALSE, sizeof(Added));
-    state->keys = g_byte_array_new();
     sami_share_origin(config->name, state->self);
     sami_share_origin(context->peer, state->source);
     for (guint i = 0; i < config->cumulatives->len; i++) {
         Target target = { .config = g_ptr_array_index(config->cumulatives, i) };
         g_array_append_val(state->targets, target);
     }
-    if (!(state->shares = sami_shares_new(path, error))) {
+    if (!(state->shares = sami_shares_new(path, error)) || !(state->log = sami_cumulative_log_new(config, context->log_path, error))) {
         close_state(state);
         return NULL;
     }
-    if (context->log_path && (state->fd = open(context->log_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0600)) < 0) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", context->log_path, g_strerror(errno));
-        close_state(state);
-        return NULL;
-    }
-    read_log(state);
     if (sami_shares_n(state->shares) >= SWEEP_FROM)
         sweep(state);
     return state;
@@ -546,7 +441,7 @@ write_changes(Slice *slice, guint first, guint n)
     SamiSetWrite writes[SLICE];
     SamiSetElement elements[SLICE] = { 0 };
     gboolean found[SLICE];
-    guint n_writes = 0, n_made = 0, n_logged = state->log->len;
+    guint n_writes = 0, n_made = 0, n_logged = sami_cumulative_log_n(state->log);
     g_autoptr(GError) error = NULL;
     for (guint i = 0; i < n; i++)
         elements[i] = slice->changes[first + i].now;
@@ -570,7 +465,7 @@ write_changes(Slice *slice, guint first, guint n)
         return 0;
     int result = write_intents(slice, first, n) ? sami_set_write(slice->target->set, &slice->target->info, writes, n_writes, &slice->counts->n_lost) : EDQUOT;
     if (result != 0) {
-        forget_last(state, state->log->len - n_logged);
+        sami_cumulative_log_forget(state->log, sami_cumulative_log_n(state->log) - n_logged);
         return result;
     }
     slice->target->n_made += n_made;
@@ -645,7 +540,7 @@ apply(gpointer data, gconstpointer records, guint n, guint64 age_ms, guint64 cou
         guint end = i + 1, target;
         while (end < n && end - i < SLICE && memcmp(all[end].set, all[i].set, sizeof all[i].set) == 0)
             end++;
-        if (find_target(state, all[i].set, &target)) {
+        if (sami_cumulative_find(state->context->config, all[i].set, &target)) {
             look(&g_array_index(state->targets, Target, target));
             apply_slice(state, (guint8) target, all + i, end - i, age_ms, counter, counts);
         } else {
@@ -668,9 +563,9 @@ typedef struct {
 } Undo;
 
 static gboolean
-is_key_of(const State *state, const Added *added, const Undo *undo)
+is_key_of(const State *state, const SamiAdded *added, const Undo *undo)
 {
-    return added->key_length == undo->now.key_length && memcmp(state->keys->data + added->key_at, undo->now.key, added->key_length) == 0;
+    return added->key_length == undo->now.key_length && memcmp(sami_cumulative_log_key(state->log, added), undo->now.key, added->key_length) == 0;
 }
 
 /* Another migration that runs has brought the same element: it is the one that made it from now on. */
@@ -679,8 +574,8 @@ pass_on(const State *state, const Target *target, const Undo *undo)
 {
     for (guint s = 0; s < state->context->siblings->len; s++) {
         State *other = g_ptr_array_index(state->context->siblings, s);
-        for (guint i = 0; other != state && i < other->log->len; i++) {
-            Added *added = &g_array_index(other->log, Added, i);
+        for (guint i = 0; other != state && i < sami_cumulative_log_n(other->log); i++) {
+            SamiAdded *added = sami_cumulative_log_at(other->log, i);
             if (is_key_of(other, added, undo) &&
                 g_str_equal(g_array_index(other->targets, Target, added->target).config->name, target->config->name)) {
                 added->is_made = TRUE;
@@ -720,9 +615,9 @@ take_back(const State *state, const Target *target, Undo *undo, gint64 at_ms)
 static guint
 gather(State *state, guint8 target, Undo *undos, guint *ret_n)
 {
-    guint n = 0, taken = 0;
-    while (taken < state->log->len) {
-        const Added *added = &g_array_index(state->log, Added, state->log->len - 1 - taken);
+    guint n = 0, taken = 0, n_logged = sami_cumulative_log_n(state->log);
+    while (taken < n_logged) {
+        const SamiAdded *added = sami_cumulative_log_at(state->log, n_logged - 1 - taken);
         guint i = 0;
         if (added->target != target)
             break;
@@ -732,7 +627,7 @@ gather(State *state, guint8 target, Undo *undos, guint *ret_n)
             break;
         if (i == n) {
             undos[n] = (Undo){ .now.key_length = added->key_length, .new_end_ms = added->new_end_ms };
-            memcpy(undos[n++].now.key, state->keys->data + added->key_at, added->key_length);
+            memcpy(undos[n++].now.key, sami_cumulative_log_key(state->log, added), added->key_length);
         }
         undos[i].is_made |= added->is_made;
         undos[i].packets += added->packets;
@@ -750,9 +645,10 @@ static void
 return_shares(State *state, const Target *target, guint taken)
 {
     SamiShare shares[SAMI_SHARES_A_KEY];
-    for (guint i = state->log->len - taken; i < state->log->len; i++) {
-        const Added *added = &g_array_index(state->log, Added, i);
-        const guint8 *key = state->keys->data + added->key_at;
+    guint n_logged = sami_cumulative_log_n(state->log);
+    for (guint i = n_logged - taken; i < n_logged; i++) {
+        const SamiAdded *added = sami_cumulative_log_at(state->log, i);
+        const guint8 *key = sami_cumulative_log_key(state->log, added);
         guint n = sami_shares_get(state->shares, target->config->name, key, added->key_length, shares);
         SamiShare share = share_of(shares, n, added->origin);
         if (share.packets == 0 && share.octets == 0 && share.quota == 0)
@@ -804,8 +700,8 @@ undo_all(gpointer data, SamiKindCounts *counts)
 {
     State *state = data;
     g_autofree Undo *undos = g_new(Undo, SLICE);
-    while (state->log->len > 0) {
-        guint8 index = g_array_index(state->log, Added, state->log->len - 1).target;
+    for (guint n_logged; (n_logged = sami_cumulative_log_n(state->log)) > 0;) {
+        guint8 index = sami_cumulative_log_at(state->log, n_logged - 1)->target;
         Target *target = &g_array_index(state->targets, Target, index);
         guint n, taken = gather(state, index, undos, &n);
         look(target);
@@ -814,7 +710,7 @@ undo_all(gpointer data, SamiKindCounts *counts)
             write_undos(state, target, undos, n, counts);
         return_shares(state, target, taken);
         sami_shares_unlock(state->shares);
-        forget_last(state, taken);
+        sami_cumulative_log_forget(state->log, taken);
     }
 }
 

@@ -7,7 +7,7 @@ libcollector_a_SOURCES = \
 	collector/collector.h \
 	collector/conflict.c \
 	collector/control.c \
-	collector/cumulative.c \
+	collector/cumulative.c collector/cumulative-log.c collector/cumulative-log.h \
 	collector/expect.c collector/expect.h \
 	collector/expectation.c \
 	collector/gate.c \
