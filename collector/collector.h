@@ -290,6 +290,12 @@ JsonObject *sami_collector_replication_describe(SamiCollectorMigration *migratio
 /* pair.c: asks the exporter of this host until its standbys have what is in the kernel now, at most `deadline` long, and then calls
  * sami_collector_migration_pair_done(). FALSE: no need to wait. */
 gboolean sami_collector_pair_wait(SamiCollectorMigration *migration, guint64 counter);
+/* aftercare.c: from now on its entries are made strict, and a DONE one is forgotten when they are */
+void sami_collector_migration_look_after(SamiCollectorMigration *migration);
+/* At once: one that is over. */
+void sami_collector_migration_forget(SamiCollectorMigration *migration);
+/* Before another one of this signer begins: with SAMI_LOOKED_AFTER_MAX of them the oldest has no more time. */
+void sami_collector_hurry_oldest(const SamiCollector *collector, const gchar *signer);
 /* migration.c: READY for the freeze marker of this counter, if it still waits for it */
 void sami_collector_migration_pair_done(SamiCollectorMigration *migration, guint64 counter);
 /* migration.c, for replication.c */

@@ -4,12 +4,9 @@
 #include "collector/collector.h"
 
 #define SYNC_EVERY (4u * 1024u * 1024u) /* octets of the journal */
-#define STRICT_AGAIN_MS 60000u    /* entries that no packet has touched are looked at again */
 #define ROLLBACK_AGAIN_MS 1000u   /* after a failure of the kernel's socket */
-#define STRICT_TRIES 5u           /* then they are made strict anyway: five minutes (LIFECYCLE §6) */
 
 static void start_rollback(SamiCollectorMigration *m);
-static void hurry_oldest(const SamiCollector *collector, const gchar *signer);
 
 /* The phase goes into the ledger's file as well: a restart begins with it. */
 static gboolean
@@ -216,7 +213,7 @@ sami_collector_migration_new(SamiCollectorSession *session, const SamiBegin *beg
         return NULL;
     }
     sami_collector_migration_trim(collector);
-    hurry_oldest(collector, session->signer->config->name);
+    sami_collector_hurry_oldest(collector, session->signer->config->name);
     sami_collector_room(collector, session->signer);
     sami_collector_host_refresh(collector);
     SamiCollectorMigration *m = sami_collector_migration_recall(collector, &open);
@@ -428,76 +425,9 @@ sami_collector_migration_pair_done(SamiCollectorMigration *m, guint64 counter)
 }
 
 static void
-forgotten(SamiJob *job, gpointer user_data)
-{
-    SamiCollectorMigration *m = user_data;
-    g_autoptr(GError) error = NULL;
-    sami_collector_migration_job_done(job, m);
-    m->is_forgotten = TRUE;
-    sami_collector_kinds_forget(m);
-    if (m->apply->file && !sami_ledger_file_finish(m->apply->file, (guint8) m->phase, m->marker_counter, m->n_ready, sami_ledger_now(), &error))
-        g_warning("%.8s: %s", m->hex, error->message);
-    g_clear_pointer(&m->apply->file, sami_ledger_file_free);
-}
-
-static gboolean on_strict(gpointer user_data);
-
-/* Before another one begins. */
-static void
-hurry_oldest(const SamiCollector *collector, const gchar *signer)
-{
-    SamiCollectorMigration *oldest = NULL;
-    guint n = 0;
-    for (guint i = 0; i < collector->migrations->len; i++) {
-        SamiCollectorMigration *m = g_ptr_array_index(collector->migrations, i);
-        if (m->phase != SAMI_PHASE_DONE || m->is_forgotten || m->replication || !g_str_equal(m->signer_name, signer))
-            continue;
-        n++;
-        if (!oldest && m->strict_timer) /* it waits for the next look at its entries; the others are being looked at */
-            oldest = m;
-    }
-    if (n < SAMI_LOOKED_AFTER_MAX || !oldest)
-        return;
-    g_clear_handle_id(&oldest->strict_timer, g_source_remove);
-    oldest->n_strict_tries = STRICT_TRIES - 1;
-    on_strict(oldest);
-}
-
-static void
-strict_done(SamiJob *job, gpointer user_data)
-{
-    SamiCollectorMigration *m = user_data;
-    sami_collector_migration_job_done(job, m);
-    if ((job->error || job->n_left > 0) && m->n_strict_tries < STRICT_TRIES)
-        m->strict_timer = g_timeout_add(STRICT_AGAIN_MS, on_strict, m);
-    else if (m->phase == SAMI_PHASE_DONE)
-        submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
-}
-
-static gboolean
-on_strict(gpointer user_data)
-{
-    SamiCollectorMigration *m = user_data;
-    m->strict_timer = 0;
-    if (m->phase != SAMI_PHASE_DONE && m->phase != SAMI_PHASE_IN_DOUBT)
-        return G_SOURCE_REMOVE;
-    SamiJob *job = sami_collector_migration_prepare(m, SAMI_JOB_STRICT, strict_done);
-    job->is_last = ++m->n_strict_tries >= STRICT_TRIES;
-    submit(m, job);
-    return G_SOURCE_REMOVE;
-}
-
-static void
-plan_strict(SamiCollectorMigration *m)
-{
-    if (!m->strict_timer)
-        m->strict_timer = g_timeout_add(m->collector->config->grace_ms, on_strict, m);
-}
-
-static void
 end(SamiCollectorMigration *m, guint64 counter)
 {
-    plan_strict(m);
+    sami_collector_migration_look_after(m);
     if (m->phase == SAMI_PHASE_IN_DOUBT) /* what is known without the audit */
         return;
     if (!advance(m, SAMI_ON_READ_BACK))
@@ -625,7 +555,7 @@ end_rollback(SamiCollectorMigration *m, guint64 counter)
 {
     advance(m, SAMI_ON_ROLLED_BACK);
     sami_collector_migration_receipt(m, SAMI_RECEIPT_ABORTED, counter, TRUE);
-    submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
+    sami_collector_migration_forget(m);
 }
 
 static void
@@ -704,7 +634,7 @@ sami_collector_migration_resolve(SamiCollectorMigration *m, gboolean is_kept)
         return sami_collector_migration_undo(m, SAMI_ON_REMOVE);
     if (!advance(m, SAMI_ON_KEEP))
         return FALSE;
-    plan_strict(m);
+    sami_collector_migration_look_after(m);
     return TRUE;
 }
 
@@ -792,9 +722,9 @@ sami_collector_migration_restart(SamiCollectorMigration *m)
     if (sami_collector_is_over(m->phase) || m->phase == SAMI_PHASE_IN_DOUBT) /* it had left them before the restart, too */
         sami_apply_leave_budgets(m->apply);
     if (m->phase == SAMI_PHASE_DONE)
-        plan_strict(m);
+        sami_collector_migration_look_after(m);
     else if (sami_collector_is_over(m->phase))
-        submit(m, sami_collector_migration_prepare(m, SAMI_JOB_FORGET, forgotten));
+        sami_collector_migration_forget(m);
     else if (m->phase == SAMI_PHASE_IN_DOUBT || !advance(m, SAMI_ON_RESTART))
         return;
     else if (m->phase == SAMI_PHASE_ROLLBACK)

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libcollector.a
 libcollector_a_SOURCES = \
+	collector/aftercare.c \
 	collector/apply.c collector/apply-records.c collector/apply.h collector/apply-internal.h \
 	collector/budget.c collector/budget.h \
 	collector/check.c \
