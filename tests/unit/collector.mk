@@ -9,10 +9,14 @@ TESTS += test-replica
 test_replica_SOURCES = tests/unit/test-replica.c tests/unit/harness.h
 test_replica_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
-check_PROGRAMS += test-apply
-TESTS += test-apply
-test_apply_SOURCES = tests/unit/test-apply.c tests/unit/harness.h
+check_PROGRAMS += test-apply test-apply-expected test-conflict
+TESTS += test-apply test-apply-expected test-conflict
+test_apply_SOURCES = tests/unit/test-apply.c tests/unit/apply-lab.c tests/unit/apply-lab.h tests/unit/harness.h
 test_apply_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+test_apply_expected_SOURCES = tests/unit/test-apply-expected.c tests/unit/apply-lab.c tests/unit/apply-lab.h tests/unit/harness.h
+test_apply_expected_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
+test_conflict_SOURCES = tests/unit/test-conflict.c tests/unit/apply-lab.c tests/unit/apply-lab.h tests/unit/harness.h
+test_conflict_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
 # Source and sink in one program; what is between them is left out.
 check_PROGRAMS += test-cumulative

@@ -1,7 +1,7 @@
 # Every reason and Message rule.
 check_PROGRAMS += test-reasons
 TESTS += test-reasons
-test_reasons_SOURCES = tests/unit/test-reasons.c tests/unit/harness.h
+test_reasons_SOURCES = tests/unit/test-reasons.c tests/unit/apply-lab.c tests/unit/apply-lab.h tests/unit/harness.h
 test_reasons_LDADD = libcollector.a $(SAMI_CORE_LIBS) $(CUNIT_LIBS)
 
 # Collector and sami-replay, side by side.

@@ -3,42 +3,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "collector/apply.h"
-#include "firewall/fake.h"
+#include "tests/unit/apply-lab.h"
 #include "tests/unit/harness.h"
-
-typedef struct {
-    SamiFirewall *firewall;
-    SamiApply *apply;
-    GPtrArray *others;
-} World;
-
-static World *
-world_new(void)
-{
-    World *w = g_new0(World, 1);
-    SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
-    w->firewall = sami_firewall_fake_new(0);
-    w->apply = sami_apply_new(60, all, signer);
-    sami_budget_unref(all);
-    sami_budget_unref(signer);
-    w->others = g_ptr_array_new();
-    g_ptr_array_add(w->others, w->apply);
-    w->apply->firewall = w->firewall;
-    w->apply->batch = sami_apply_batch_new();
-    w->apply->others = w->others;
-    return w;
-}
-
-static void
-world_free(World *w)
-{
-    sami_apply_batch_free(w->apply->batch);
-    sami_apply_free(w->apply);
-    g_ptr_array_unref(w->others);
-    sami_firewall_free(w->firewall);
-    g_free(w);
-}
 
 static SamiAddress
 address(guint8 a, guint8 b, guint8 c, guint8 d)
@@ -46,32 +12,16 @@ address(guint8 a, guint8 b, guint8 c, guint8 d)
     return (SamiAddress){ { a, b, c, d } };
 }
 
-static SamiSession
-flow(guint8 protocol)
-{
-    SamiSession s = { .has = SAMI_HAS_STATUS | SAMI_HAS_TIMEOUT | SAMI_HAS_REPLY, .action = SAMI_ACTION_CREATED, .timeout_s = 100,
-                      .status = SAMI_IPS_CONFIRMED | SAMI_IPS_SEEN_REPLY };
-    s.key.family = 4;
-    s.key.protocol = protocol;
-    s.key.orig = (SamiTuple){ address(10, 0, 0, 13), address(198, 51, 100, 1), 1000, 53 };
-    sami_flow_key_mirror(&s.key, &s.reply);
-    if (protocol == IPPROTO_TCP) {
-        s.has |= SAMI_HAS_TCP;
-        s.tcp_state = SAMI_TCP_STATE_ESTABLISHED;
-    }
-    return s;
-}
-
-static SamiSession tcp(void) { return flow(IPPROTO_TCP); }
-static SamiSession udp(void) { return flow(IPPROTO_UDP); }
+static SamiSession tcp(void) { return apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY); }
+static SamiSession udp(void) { return apply_flow(IPPROTO_UDP, SAMI_IPS_SEEN_REPLY); }
+static SamiSession gre_of_pptp(void) { return apply_flow(IPPROTO_GRE, SAMI_IPS_SEEN_REPLY); }
 static SamiSession gre_without_keys(void)
 {
-    SamiSession s = flow(IPPROTO_GRE);
+    SamiSession s = gre_of_pptp();
     s.key.orig.src_port = s.key.orig.dst_port = 0;
     sami_flow_key_mirror(&s.key, &s.reply);
     return s;
 }
-static SamiSession gre_of_pptp(void) { return flow(IPPROTO_GRE); }
 static SamiSession translated(void)
 {
     SamiSession s = tcp();
@@ -98,14 +48,6 @@ static SamiSession offloaded(void)
     s.status |= SAMI_IPS_OFFLOAD;
     return s;
 }
-static SamiSession ftp(void)
-{
-    SamiSession s = tcp();
-    s.has |= SAMI_HAS_HELPER;
-    g_strlcpy(s.helper, "ftp", sizeof s.helper);
-    return s;
-}
-
 /* --- what is there already --- */
 
 static SamiSession here_translated(void)
@@ -169,45 +111,26 @@ sum(const guint64 *counts)
 }
 
 static void
-read_back(World *w)
-{
-    SamiReadBack reading = { 0 };
-    guint at = 0;
-    while (at < sami_ledger_size(w->apply->ledger))
-        CU_ASSERT_TRUE_FATAL(sami_apply_read_back(w->apply, &at, &reading, NULL));
-    sami_read_back_clear(&reading);
-}
-
-static void
-say(World *w, const SamiSession *s)
-{
-    SamiApplyItem item = { .session = *s };
-    g_autofree guint8 *messages = sami_apply_build(&item, 1, 60, FALSE);
-    CU_ASSERT_TRUE_FATAL(sami_apply_records(w->apply, &item, 1, 1, 0, NULL));
-}
-
-static void
 test_records(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        World *w = world_new();
-        SamiSession s = cases[i].flow(), here = cases[i].here ? cases[i].here() : s;
-        SamiOp op = { .kind = SAMI_OP_CREATE, .session = &here };
+        apply_begin();
+        SamiSession s = cases[i].flow();
         if (cases[i].here)
-            CU_ASSERT_TRUE_FATAL(sami_firewall_apply(w->firewall, &op, 1, NULL) && op.result == 0);
-        sami_firewall_fake_answer(w->firewall, cases[i].answer);
-        say(w, &s);
+            apply_add_foreign(cases[i].here());
+        sami_firewall_fake_answer(world, cases[i].answer);
+        apply_say(s, SAMI_ACTION_CREATED);
         if (cases[i].change)
-            CU_ASSERT_TRUE_FATAL(sami_firewall_fake_change(w->firewall, &s.key, cases[i].change));
-        CU_ASSERT_TRUE(sami_apply_freeze(w->apply, NULL));
-        read_back(w);
-        const guint64 *counts = cases[i].is_degraded ? w->apply->degraded : w->apply->refused;
-        if (counts[cases[i].reason] != 1 || sum(w->apply->degraded) + sum(w->apply->refused) != 1) {
+            CU_ASSERT_TRUE_FATAL(sami_firewall_fake_change(world, &s.key, cases[i].change));
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        apply_read_back();
+        const guint64 *counts = cases[i].is_degraded ? apply->degraded : apply->refused;
+        if (counts[cases[i].reason] != 1 || sum(apply->degraded) + sum(apply->refused) != 1) {
             g_printerr("%s: %" G_GUINT64_FORMAT " times, of %" G_GUINT64_FORMAT " refused and %" G_GUINT64_FORMAT " degraded\n",
-                       sami_reason_id(cases[i].reason), counts[cases[i].reason], sum(w->apply->refused), sum(w->apply->degraded));
+                       sami_reason_id(cases[i].reason), counts[cases[i].reason], sum(apply->refused), sum(apply->degraded));
             CU_FAIL("another reason");
         }
-        world_free(w);
+        apply_end();
     }
 }
 
@@ -222,20 +145,20 @@ test_expectations(void)
         { SAMI_REASON_EXPECTATION_CLASH, EBUSY },    { SAMI_REASON_LIMIT, EMFILE },                  { SAMI_REASON_KERNEL, EIO },
     };
     for (guint i = 0; i < G_N_ELEMENTS(expected); i++) {
-        World *w = world_new();
-        SamiSession master = ftp();
+        apply_begin();
+        SamiSession master = apply_master();
         SamiExpectationItem item = { .expectation = { .key = master.key, .master = master.key, .action = SAMI_ACTION_CREATED, .timeout_s = 100 } };
         memset(&item.expectation.mask_src, 0xff, 4);
         item.expectation.key.orig.src_port = 0;
         item.facts = SAMI_EXPECT_SRC_VM | SAMI_EXPECT_PORT_REMOTE;
-        say(w, &master);
-        sami_apply_expect(w->apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000);
-        sami_firewall_fake_answer(w->firewall, expected[i].answer);
-        CU_ASSERT_TRUE(sami_apply_freeze(w->apply, NULL));
-        CU_ASSERT_EQUAL(w->apply->refused[expected[i].reason], 1);
-        CU_ASSERT_EQUAL(sum(w->apply->refused), 1);
-        CU_ASSERT_EQUAL(w->apply->expected.n_refused, 1);
-        world_free(w);
+        apply_say(master, SAMI_ACTION_CREATED);
+        sami_apply_expect(apply, &item, 1, 1, (guint64) g_get_monotonic_time() / 1000);
+        sami_firewall_fake_answer(world, expected[i].answer);
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        CU_ASSERT_EQUAL(apply->refused[expected[i].reason], 1);
+        CU_ASSERT_EQUAL(sum(apply->refused), 1);
+        CU_ASSERT_EQUAL(apply->expected.n_refused, 1);
+        apply_end();
     }
 }
 
