@@ -144,7 +144,7 @@ siege_SOURCES = tests/hostile/siege.c tests/hostile/siege-sctp.c tests/tools/sct
 siege_LDADD = $(SAMI_CORE_LIBS)
 # The collector that the exporter must not believe.
 hostile_collector_SOURCES = tests/hostile/collector.c tests/hostile/server.c tests/hostile/watch.c tests/hostile/collector-cases.c \
-	tests/hostile/collector.h tests/hostile/watch.h
+	tests/hostile/collector-session-cases.c tests/hostile/collector-cases.h tests/hostile/collector.h tests/hostile/watch.h
 hostile_collector_LDADD = $(SAMI_CORE_LIBS)
 fill_table_SOURCES = tests/hostile/fill-table.c
 fill_table_LDADD = $(SAMI_CORE_LIBS)

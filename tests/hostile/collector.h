@@ -79,7 +79,7 @@ typedef enum {
 struct Case {
     const gchar *name;
     Stage stage;
-    void (*run)(Server *s, const Case *self);
+    void (*run)(Server *s, const Case *self); /* NULL: it does nothing */
     gint argument;
     End end;
     gint exit;            /* of samictl migrate */
@@ -92,7 +92,7 @@ struct Case {
     const gchar *verb;    /* of samictl, in place of migrate */
 };
 
-extern const Case quick_cases[], slow_cases[]; /* the last one has no name */
+extern const Case quick_cases[], session_cases[], slow_cases[]; /* the last one has no name; the slow ones run by name only */
 
 Server *server_new(Lab *lab, const Case *what);
 void server_free(Server *s);
@@ -115,6 +115,8 @@ void server_transmit(Server *s);
 void server_transmit_octets(Server *s, const guint8 *octets, gsize length);
 /* All three steps. */
 void server_send(Server *s, gboolean is_last);
+/* And a record in a Message of its own. */
+void server_say(Server *s, const SamiRecord *record);
 SamiRecord server_hello_reply(Server *s);
 SamiRecord server_receipt(Server *s, guint8 phase);
 

@@ -336,6 +336,13 @@ server_send(Server *s, gboolean is_last)
     server_transmit(s);
 }
 
+void
+server_say(Server *s, const SamiRecord *record)
+{
+    server_add(s, record);
+    server_send(s, FALSE);
+}
+
 SamiRecord
 server_hello_reply(Server *s)
 {
@@ -376,8 +383,7 @@ server_resume(Server *s, guint64 next)
     if (s->hello.opening != SAMI_OPENING_RESUME)
         die("the exporter does not resume");
     reply.hello_reply.next_counter = next;
-    server_add(s, &reply);
-    server_send(s, FALSE);
+    server_say(s, &reply);
     bind_session(s);
     s->stream->counter_in = next;
 }
@@ -392,8 +398,7 @@ reach_next(Server *s, Stage stage)
     case STAGE_BOUND:
         if (!s->is_bound) { /* not by the case itself */
             record = server_hello_reply(s);
-            server_add(s, &record);
-            server_send(s, FALSE);
+            server_say(s, &record);
             bind_session(s);
         }
         server_wait(s, &s->n_begun, 0);
@@ -401,8 +406,7 @@ reach_next(Server *s, Stage stage)
     case STAGE_SNAPSHOT: server_wait(s, &s->markers[SAMI_MARKER_SNAPSHOT], 0); break;
     case STAGE_FOLLOW:
         record = server_receipt(s, SAMI_RECEIPT_SNAPSHOT);
-        server_add(s, &record);
-        server_send(s, FALSE);
+        server_say(s, &record);
         wait_confirmed(s);
         break;
     case STAGE_FREEZE: {
@@ -414,8 +418,7 @@ reach_next(Server *s, Stage stage)
     }
     case STAGE_READY:
         record = server_receipt(s, SAMI_RECEIPT_READY);
-        server_add(s, &record);
-        server_send(s, FALSE);
+        server_say(s, &record);
         if ((status = lab_finish("freeze", s->freeze)) != SAMI_EXIT_DONE)
             die("samictl freeze ended with %d after READY", status);
         s->freeze = 0;
