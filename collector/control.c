@@ -267,9 +267,8 @@ check_allowed(SamiCollector *collector, const SamiPrefix *vm, const gchar *text,
 {
     for (guint i = 0; i < collector->signers->len; i++) {
         const SamiSigner *signer = g_ptr_array_index(collector->signers, i);
-        for (guint k = 0; (!from || g_str_equal(signer->config->name, from)) && k < signer->allow_prefixes->len; k++)
-            if (sami_prefix_covers(&g_array_index(signer->allow_prefixes, SamiPrefix, k), vm))
-                return TRUE;
+        if ((!from || g_str_equal(signer->config->name, from)) && sami_signer_allows(signer, vm, 1))
+            return TRUE;
     }
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is outside allow-prefixes of %s in signers.d: it would be refused all the same", text,
                 from ? from : "every signer");

@@ -220,13 +220,9 @@ sami_signer_may_use(const SamiSigner *signer, const gchar *tls_name)
 gboolean
 sami_signer_allows(const SamiSigner *signer, const SamiPrefix *vm, guint n)
 {
-    for (guint i = 0; i < n; i++) {
-        gboolean is_covered = FALSE;
-        for (guint k = 0; !is_covered && k < signer->allow_prefixes->len; k++)
-            is_covered = sami_prefix_covers(&g_array_index(signer->allow_prefixes, SamiPrefix, k), &vm[i]);
-        if (!is_covered)
+    for (guint i = 0; i < n; i++)
+        if (!sami_prefixes_cover(signer->allow_prefixes, &vm[i]))
             return FALSE;
-    }
     return TRUE;
 }
 

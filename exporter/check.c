@@ -514,13 +514,10 @@ read_vm(SamiCheck *check, JsonObject *request, GError **error)
     }
     for (guint i = 0; i < n; i++) {
         SamiPrefix prefix;
-        gboolean is_own = FALSE;
         const gchar *text = json_array_get_string_element(list, i);
         if (!sami_prefix_parse(text ? text : "", &prefix, error))
             return FALSE;
-        for (guint k = 0; k < exporter->vm_prefixes->len; k++)
-            is_own |= sami_prefix_covers(&g_array_index(exporter->vm_prefixes, SamiPrefix, k), &prefix);
-        if (!is_own)
+        if (!sami_prefixes_cover(exporter->vm_prefixes, &prefix))
             find(check, VM_PREFIXES, text, 0, FALSE);
         g_array_append_val(check->vm, prefix);
     }

@@ -110,13 +110,10 @@ sami_exporter_read_vm(SamiExporter *exporter, JsonObject *request, GError **erro
     }
     for (guint i = 0; i < n; i++) {
         SamiPrefix prefix;
-        gboolean is_own = FALSE;
         const gchar *text = json_array_get_string_element(list, i);
         if (!sami_prefix_parse(text ? text : "", &prefix, error))
             return NULL;
-        for (guint k = 0; k < exporter->vm_prefixes->len; k++)
-            is_own |= sami_prefix_covers(&g_array_index(exporter->vm_prefixes, SamiPrefix, k), &prefix);
-        if (!is_own) {
+        if (!sami_prefixes_cover(exporter->vm_prefixes, &prefix)) {
             g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE,
                         "%s is not inside vm-prefixes of %s: this firewall may not send its state", text, exporter->config->path);
             return NULL;

@@ -37,10 +37,7 @@ add_prefixes(SamiPurge *purge, GStrv texts, const GArray *vm)
         g_warning("%s", error->message);
     for (guint i = 0; list && i < list->len; i++) {
         const SamiPrefix *prefix = &g_array_index(list, SamiPrefix, i);
-        gboolean is_moving = FALSE;
-        for (guint k = 0; k < vm->len; k++)
-            is_moving |= sami_prefix_covers(&g_array_index(vm, SamiPrefix, k), prefix);
-        if (!is_moving)
+        if (!sami_prefixes_cover(vm, prefix))
             g_array_append_val(purge->neighbours, *prefix);
     }
 }

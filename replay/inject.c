@@ -137,7 +137,6 @@ on_vm_address(Source *source, const SamiPrefix *sent)
     const ReplayKey *key;
     SamiPrefix prefix = *sent;
     g_autofree gchar *text = sami_prefix_to_string(sent);
-    gboolean is_allowed = FALSE;
     if (source->target)
         return stop(source, SAMI_REASON_PROTOCOL, "vm-address behind begin");
     if (source->vm->len >= SAMI_VM_ADDRESSES_MAX)
@@ -147,9 +146,7 @@ on_vm_address(Source *source, const SamiPrefix *sent)
     const SamiSigner *signer = trust == REPLAY_TRUST_SIGNER ? key->signer : NULL;
     if (sami_map_prefix(signer ? signer->map : NULL, &prefix) != SAMI_REASON_NONE)
         return stop(source, SAMI_REASON_MAP_CLASH, "%s", text);
-    for (guint i = 0; signer && i < signer->allow_prefixes->len; i++)
-        is_allowed |= sami_prefix_covers(&g_array_index(signer->allow_prefixes, SamiPrefix, i), &prefix);
-    if (signer && (!is_allowed || !sami_address_is_ordinary(prefix.family, &prefix.address)))
+    if (signer && (!sami_signer_allows(signer, &prefix, 1) || !sami_address_is_ordinary(prefix.family, &prefix.address)))
         return stop(source, SAMI_REASON_VM_NOT_ALLOWED, "%s is not in allow-prefixes of signer %s", text, key->name);
     g_array_append_val(source->vm, prefix);
 }

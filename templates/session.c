@@ -256,6 +256,15 @@ sami_prefix_covers(const SamiPrefix *outer, const SamiPrefix *inner)
 }
 
 gboolean
+sami_prefixes_cover(const GArray *outer, const SamiPrefix *inner)
+{
+    for (guint i = 0; i < outer->len; i++)
+        if (sami_prefix_covers(&g_array_index(outer, SamiPrefix, i), inner))
+            return TRUE;
+    return FALSE;
+}
+
+gboolean
 sami_prefixes_contain(const SamiPrefix *prefixes, guint n, guint8 family, const SamiAddress *address)
 {
     for (guint i = 0; i < n; i++)

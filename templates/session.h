@@ -178,5 +178,7 @@ gchar *sami_prefix_to_string(const SamiPrefix *prefix);
 gboolean sami_prefix_contains(const SamiPrefix *prefix, guint8 family, const SamiAddress *address);
 /* Is every address of `inner` in `outer`? */
 gboolean sami_prefix_covers(const SamiPrefix *outer, const SamiPrefix *inner);
+/* Whether one of a list of SamiPrefix does. */
+gboolean sami_prefixes_cover(const GArray *outer, const SamiPrefix *inner);
 /* Does any of the n prefixes contain the address? */
 gboolean sami_prefixes_contain(const SamiPrefix *prefixes, guint n, guint8 family, const SamiAddress *address);
