@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "collector/cumulative-log.h"
+#include "collector/set-log.h"
 #include "collector/kinds.h"
 #include "firewall/sets.h"
 #include "firewall/shares.h"
@@ -19,6 +19,8 @@
 #define SWEEP_FROM 65536u   /* shares that may belong to elements which are gone */
 #define VALUE_MAX ((guint64) 1 << 62)
 #define TOLERANCE_MS 1000   /* by which two clocks may differ about the same end */
+
+G_STATIC_ASSERT(SAMI_CUMULATIVE_NAME_MAX == SAMI_SET_LOG_NAME);
 
 /* One set of the configuration. */
 typedef struct {
@@ -37,7 +39,7 @@ typedef struct {
     SamiShares *shares;
     GArray *targets;   /* of Target */
     guint8 self[SAMI_SHARE_ORIGIN], source[SAMI_SHARE_ORIGIN];
-    SamiCumulativeLog *log;
+    SamiSetLog *log;
 } State;
 
 /* One element of a slice, and the records about it. */
@@ -88,7 +90,7 @@ target_clear(gpointer data)
 static gboolean
 write_intents(Slice *slice, guint first, guint n)
 {
-    SamiCumulativeLog *log = slice->state->log;
+    SamiSetLog *log = slice->state->log;
     for (guint i = first; i < first + n; i++) {
         const Change *change = &slice->changes[i];
         for (guint k = 0; change->is_changed && k < slice->n_parts; k++) {
@@ -99,10 +101,10 @@ write_intents(Slice *slice, guint first, guint n)
                                 .packets = part->add.packets, .octets = part->add.octets, .quota = part->add.quota,
                                 .old_end_ms = change->old_end_ms, .new_end_ms = change->new_end_ms };
             memcpy(added.origin, part->record->origin, SAMI_SHARE_ORIGIN);
-            sami_cumulative_log_add(log, &added, change->then.key);
+            sami_set_log_add(log, &added, change->then.key);
         }
     }
-    return sami_cumulative_log_write(log);
+    return sami_set_log_write(log);
 }
 
 /* State. */
@@ -140,7 +142,7 @@ close_state(gpointer data)
     State *state = data;
     sami_shares_free(state->shares);
     g_array_unref(state->targets);
-    sami_cumulative_log_free(state->log);
+    sami_set_log_free(state->log);
     g_free(state);
 }
 
@@ -149,6 +151,7 @@ open_state(const SamiKindContext *context, GError **error)
 {
     const SamiConfig *config = context->config;
     g_autofree gchar *path = g_build_filename(config->run_dir, "shares", NULL);
+    g_autofree const gchar **names = g_new0(const gchar *, config->cumulatives->len + 1);
     State *state = g_new0(State, 1);
     state->context = context;
     state->targets = g_array_new(FALSE, TRUE, sizeof(Target));
@@ -158,8 +161,9 @@ open_state(const SamiKindContext *context, GError **error)
     for (guint i = 0; i < config->cumulatives->len; i++) {
         Target target = { .config = g_ptr_array_index(config->cumulatives, i) };
         g_array_append_val(state->targets, target);
+        names[i] = target.config->name;
     }
-    if (!(state->shares = sami_shares_new(path, error)) || !(state->log = sami_cumulative_log_new(config, context->log_path, error))) {
+    if (!(state->shares = sami_shares_new(path, error)) || !(state->log = sami_set_log_new(names, context->log_path, error))) {
         close_state(state);
         return NULL;
     }
@@ -441,7 +445,7 @@ write_changes(Slice *slice, guint first, guint n)
     SamiSetWrite writes[SLICE];
     SamiSetElement elements[SLICE] = { 0 };
     gboolean found[SLICE];
-    guint n_writes = 0, n_made = 0, n_logged = sami_cumulative_log_n(state->log);
+    guint n_writes = 0, n_made = 0, n_logged = sami_set_log_n(state->log);
     g_autoptr(GError) error = NULL;
     for (guint i = 0; i < n; i++)
         elements[i] = slice->changes[first + i].now;
@@ -465,7 +469,7 @@ write_changes(Slice *slice, guint first, guint n)
         return 0;
     int result = write_intents(slice, first, n) ? sami_set_write(slice->target->set, &slice->target->info, writes, n_writes, &slice->counts->n_lost) : EDQUOT;
     if (result != 0) {
-        sami_cumulative_log_forget(state->log, sami_cumulative_log_n(state->log) - n_logged);
+        sami_set_log_forget(state->log, sami_set_log_n(state->log) - n_logged);
         return result;
     }
     slice->target->n_made += n_made;
@@ -540,7 +544,7 @@ apply(gpointer data, gconstpointer records, guint n, guint64 age_ms, guint64 cou
         guint end = i + 1, target;
         while (end < n && end - i < SLICE && memcmp(all[end].set, all[i].set, sizeof all[i].set) == 0)
             end++;
-        if (sami_cumulative_find(state->context->config, all[i].set, &target)) {
+        if (sami_set_log_find(state->log, all[i].set, &target)) {
             look(&g_array_index(state->targets, Target, target));
             apply_slice(state, (guint8) target, all + i, end - i, age_ms, counter, counts);
         } else {
@@ -565,7 +569,7 @@ typedef struct {
 static gboolean
 is_key_of(const State *state, const SamiAdded *added, const Undo *undo)
 {
-    return added->key_length == undo->now.key_length && memcmp(sami_cumulative_log_key(state->log, added), undo->now.key, added->key_length) == 0;
+    return added->key_length == undo->now.key_length && memcmp(sami_set_log_key(state->log, added), undo->now.key, added->key_length) == 0;
 }
 
 /* Another migration that runs has brought the same element: it is the one that made it from now on. */
@@ -574,8 +578,8 @@ pass_on(const State *state, const Target *target, const Undo *undo)
 {
     for (guint s = 0; s < state->context->siblings->len; s++) {
         State *other = g_ptr_array_index(state->context->siblings, s);
-        for (guint i = 0; other != state && i < sami_cumulative_log_n(other->log); i++) {
-            SamiAdded *added = sami_cumulative_log_at(other->log, i);
+        for (guint i = 0; other != state && i < sami_set_log_n(other->log); i++) {
+            SamiAdded *added = sami_set_log_at(other->log, i);
             if (is_key_of(other, added, undo) &&
                 g_str_equal(g_array_index(other->targets, Target, added->target).config->name, target->config->name)) {
                 added->is_made = TRUE;
@@ -615,9 +619,9 @@ take_back(const State *state, const Target *target, Undo *undo, gint64 at_ms)
 static guint
 gather(State *state, guint8 target, Undo *undos, guint *ret_n)
 {
-    guint n = 0, taken = 0, n_logged = sami_cumulative_log_n(state->log);
+    guint n = 0, taken = 0, n_logged = sami_set_log_n(state->log);
     while (taken < n_logged) {
-        const SamiAdded *added = sami_cumulative_log_at(state->log, n_logged - 1 - taken);
+        const SamiAdded *added = sami_set_log_at(state->log, n_logged - 1 - taken);
         guint i = 0;
         if (added->target != target)
             break;
@@ -627,7 +631,7 @@ gather(State *state, guint8 target, Undo *undos, guint *ret_n)
             break;
         if (i == n) {
             undos[n] = (Undo){ .now.key_length = added->key_length, .new_end_ms = added->new_end_ms };
-            memcpy(undos[n++].now.key, sami_cumulative_log_key(state->log, added), added->key_length);
+            memcpy(undos[n++].now.key, sami_set_log_key(state->log, added), added->key_length);
         }
         undos[i].is_made |= added->is_made;
         undos[i].packets += added->packets;
@@ -645,10 +649,10 @@ static void
 return_shares(State *state, const Target *target, guint taken)
 {
     SamiShare shares[SAMI_SHARES_A_KEY];
-    guint n_logged = sami_cumulative_log_n(state->log);
+    guint n_logged = sami_set_log_n(state->log);
     for (guint i = n_logged - taken; i < n_logged; i++) {
-        const SamiAdded *added = sami_cumulative_log_at(state->log, i);
-        const guint8 *key = sami_cumulative_log_key(state->log, added);
+        const SamiAdded *added = sami_set_log_at(state->log, i);
+        const guint8 *key = sami_set_log_key(state->log, added);
         guint n = sami_shares_get(state->shares, target->config->name, key, added->key_length, shares);
         SamiShare share = share_of(shares, n, added->origin);
         if (share.packets == 0 && share.octets == 0 && share.quota == 0)
@@ -700,8 +704,8 @@ undo_all(gpointer data, SamiKindCounts *counts)
 {
     State *state = data;
     g_autofree Undo *undos = g_new(Undo, SLICE);
-    for (guint n_logged; (n_logged = sami_cumulative_log_n(state->log)) > 0;) {
-        guint8 index = sami_cumulative_log_at(state->log, n_logged - 1)->target;
+    for (guint n_logged; (n_logged = sami_set_log_n(state->log)) > 0;) {
+        guint8 index = sami_set_log_at(state->log, n_logged - 1)->target;
         Target *target = &g_array_index(state->targets, Target, index);
         guint n, taken = gather(state, index, undos, &n);
         look(target);
@@ -710,7 +714,7 @@ undo_all(gpointer data, SamiKindCounts *counts)
             write_undos(state, target, undos, n, counts);
         return_shares(state, target, taken);
         sami_shares_unlock(state->shares);
-        sami_cumulative_log_forget(state->log, taken);
+        sami_set_log_forget(state->log, taken);
     }
 }
 

@@ -8,7 +8,7 @@ libcollector_a_SOURCES = \
 	collector/collector.h \
 	collector/conflict.c \
 	collector/control.c \
-	collector/cumulative.c collector/cumulative-log.c collector/cumulative-log.h \
+	collector/cumulative.c \
 	collector/expect.c collector/expect.h \
 	collector/expectation.c \
 	collector/gate.c \
@@ -34,6 +34,7 @@ libcollector_a_SOURCES = \
 	collector/rollback.c \
 	collector/session.c \
 	collector/settle.c \
+	collector/set-log.c collector/set-log.h \
 	collector/share.c \
 	collector/signers.c collector/signers.h \
 	collector/state.c collector/state.h \

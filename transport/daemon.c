@@ -389,6 +389,14 @@ close_inherited(void)
     close_range(STDERR_FILENO + 1, ~0u, 0);
 }
 
+static gboolean
+has_group(const gchar *name)
+{
+    struct group entry, *found = NULL;
+    gchar buffer[16384]; /* what has more members is there */
+    return getgrnam_r(name, &entry, buffer, sizeof buffer, &found) != 0 || found;
+}
+
 /* No mistake where only root works here, and an easy one where not. */
 static void
 tell_groups(const SamiConfig *config)
@@ -397,7 +405,7 @@ tell_groups(const SamiConfig *config)
         const gchar *key, *group;
     } groups[] = { { "control-group", config->control_group }, { "monitor-group", config->monitor_group } };
     for (guint i = 0; i < G_N_ELEMENTS(groups); i++)
-        if (*groups[i].group && !getgrnam(groups[i].group))
+        if (*groups[i].group && !has_group(groups[i].group))
             g_message("%s = %s: there is no such group, so nobody is in it", groups[i].key, groups[i].group);
 }
 

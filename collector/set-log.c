@@ -1,18 +1,16 @@
-#include "collector/cumulative-log.h"
+#include "collector/set-log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/error.h"
-#include "common/limits.h"
 #include "firewall/sets.h"
 
 #define MAGIC 0x53414d4943554d32ull /* SAMICUM2 */
 
-struct SamiCumulativeLog {
-    const SamiConfig *config;
+struct SamiSetLog {
+    GStrv names;
     gchar *path;
     int fd;            /* -1: none */
     GArray *added;     /* of SamiAdded */
@@ -24,16 +22,16 @@ struct SamiCumulativeLog {
 /* A record of the file. */
 typedef struct {
     guint64 magic;
-    gchar set[SAMI_CUMULATIVE_NAME_MAX + 1];
+    gchar set[SAMI_SET_LOG_NAME + 1];
     guint8 key[SAMI_SET_KEY_MAX];
     SamiAdded added;
 } Logged;
 
 gboolean
-sami_cumulative_find(const SamiConfig *config, const gchar *name, guint *ret)
+sami_set_log_find(const SamiSetLog *log, const gchar *name, guint *ret)
 {
-    for (guint i = 0; i < config->cumulatives->len; i++)
-        if (strncmp(((const SamiConfigCumulative *) g_ptr_array_index(config->cumulatives, i))->name, name, SAMI_CUMULATIVE_NAME_MAX) == 0) {
+    for (guint i = 0; log->names[i]; i++)
+        if (strncmp(log->names[i], name, SAMI_SET_LOG_NAME) == 0) {
             *ret = i;
             return TRUE;
         }
@@ -41,7 +39,7 @@ sami_cumulative_find(const SamiConfig *config, const gchar *name, guint *ret)
 }
 
 static void
-remember(SamiCumulativeLog *log, SamiAdded added, const guint8 *key)
+remember(SamiSetLog *log, SamiAdded added, const guint8 *key)
 {
     added.key_at = log->keys->len;
     g_byte_array_append(log->keys, key, added.key_length);
@@ -49,7 +47,7 @@ remember(SamiCumulativeLog *log, SamiAdded added, const guint8 *key)
 }
 
 static void
-cut_back(SamiCumulativeLog *log, off_t end)
+cut_back(SamiSetLog *log, off_t end)
 {
     if (log->fd >= 0 && ftruncate(log->fd, end) != 0)
         g_warning("%s cannot be cut back: %s", log->path, g_strerror(errno));
@@ -57,13 +55,13 @@ cut_back(SamiCumulativeLog *log, off_t end)
 
 /* A torn end is of a write that never reached the kernel, and would take what comes after it for its other half. */
 static void
-read_all(SamiCumulativeLog *log)
+read_all(SamiSetLog *log)
 {
     Logged logged;
     gssize n;
     off_t end = 0;
     for (guint target; (n = read(log->fd, &logged, sizeof logged)) == sizeof logged && logged.magic == MAGIC; end += n)
-        if (sami_cumulative_find(log->config, logged.set, &target)) {
+        if (sami_set_log_find(log, logged.set, &target)) {
             logged.added.target = (guint8) target;
             logged.added.file_at = end;
             remember(log, logged.added, logged.key);
@@ -72,16 +70,16 @@ read_all(SamiCumulativeLog *log)
         cut_back(log, end);
 }
 
-SamiCumulativeLog *
-sami_cumulative_log_new(const SamiConfig *config, const gchar *path, GError **error)
+SamiSetLog *
+sami_set_log_new(const gchar *const *names, const gchar *path, GError **error)
 {
     int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0600) : -1;
     if (path && fd < 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
         return NULL;
     }
-    SamiCumulativeLog *log = g_new0(SamiCumulativeLog, 1);
-    *log = (SamiCumulativeLog){ .config = config, .path = g_strdup(path), .fd = fd, .added = g_array_new(FALSE, FALSE, sizeof(SamiAdded)),
+    SamiSetLog *log = g_new0(SamiSetLog, 1);
+    *log = (SamiSetLog){ .names = g_strdupv((GStrv) names), .path = g_strdup(path), .fd = fd, .added = g_array_new(FALSE, FALSE, sizeof(SamiAdded)),
                                 .keys = g_byte_array_new(), .data = g_byte_array_new() };
     if (fd >= 0)
         read_all(log);
@@ -89,7 +87,7 @@ sami_cumulative_log_new(const SamiConfig *config, const gchar *path, GError **er
 }
 
 void
-sami_cumulative_log_free(SamiCumulativeLog *log)
+sami_set_log_free(SamiSetLog *log)
 {
     if (!log)
         return;
@@ -99,35 +97,36 @@ sami_cumulative_log_free(SamiCumulativeLog *log)
     g_byte_array_unref(log->keys);
     g_byte_array_unref(log->data);
     g_free(log->path);
+    g_strfreev(log->names);
     g_free(log);
 }
 
 guint
-sami_cumulative_log_n(const SamiCumulativeLog *log)
+sami_set_log_n(const SamiSetLog *log)
 {
     return log->added->len;
 }
 
 SamiAdded *
-sami_cumulative_log_at(SamiCumulativeLog *log, guint i)
+sami_set_log_at(SamiSetLog *log, guint i)
 {
     return &g_array_index(log->added, SamiAdded, i);
 }
 
 const guint8 *
-sami_cumulative_log_key(const SamiCumulativeLog *log, const SamiAdded *added)
+sami_set_log_key(const SamiSetLog *log, const SamiAdded *added)
 {
     return log->keys->data + added->key_at;
 }
 
 void
-sami_cumulative_log_add(SamiCumulativeLog *log, const SamiAdded *added, const guint8 *key)
+sami_set_log_add(SamiSetLog *log, const SamiAdded *added, const guint8 *key)
 {
     Logged logged = { .magic = MAGIC, .added = *added };
     if (log->fd >= 0 && log->data->len == 0)
         log->data_at = lseek(log->fd, 0, SEEK_END);
     logged.added.file_at = log->data_at + log->data->len;
-    g_strlcpy(logged.set, ((const SamiConfigCumulative *) g_ptr_array_index(log->config->cumulatives, added->target))->name, sizeof logged.set);
+    g_strlcpy(logged.set, log->names[added->target], sizeof logged.set);
     memcpy(logged.key, key, added->key_length);
     remember(log, logged.added, key);
     if (log->fd >= 0)
@@ -135,7 +134,7 @@ sami_cumulative_log_add(SamiCumulativeLog *log, const SamiAdded *added, const gu
 }
 
 gboolean
-sami_cumulative_log_write(SamiCumulativeLog *log)
+sami_set_log_write(SamiSetLog *log)
 {
     for (gsize done = 0; done < log->data->len;) {
         gssize n = write(log->fd, log->data->data + done, log->data->len - done);
@@ -148,12 +147,12 @@ sami_cumulative_log_write(SamiCumulativeLog *log)
 }
 
 void
-sami_cumulative_log_forget(SamiCumulativeLog *log, guint n)
+sami_set_log_forget(SamiSetLog *log, guint n)
 {
     g_byte_array_set_size(log->data, 0);
     if (n == 0)
         return;
-    const SamiAdded *first = sami_cumulative_log_at(log, log->added->len - n);
+    const SamiAdded *first = sami_set_log_at(log, log->added->len - n);
     cut_back(log, first->file_at);
     g_byte_array_set_size(log->keys, first->key_at);
     g_array_set_size(log->added, log->added->len - n);
