@@ -194,6 +194,18 @@ sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error)
     return g_steal_pointer(&signers);
 }
 
+GPtrArray *
+sami_signers_without_gone(GPtrArray *old, const SamiConfig *config)
+{
+    GPtrArray *signers = g_ptr_array_new_with_free_func((GDestroyNotify) sami_signer_unref);
+    for (guint i = 0; i < old->len; i++) {
+        SamiSigner *signer = g_ptr_array_index(old, i);
+        if (g_ptr_array_find(config->signers, signer->config, NULL))
+            g_ptr_array_add(signers, sami_signer_ref(signer));
+    }
+    return signers;
+}
+
 SamiSigner *
 sami_signers_find(GPtrArray *signers, const guint8 key_id[SAMI_KEY_ID], SamiKey **ret_key)
 {

@@ -29,6 +29,8 @@ void sami_signer_unref(SamiSigner *signer); /* NULL is fine */
 /* Loads every signer's keys and parses its policy. Those that `old` (nullable) has by name go on in the same budget; no limit is changed here.
  * SAMI_ERROR_CONFIG, also for two keys with the same id. (transfer full) of SamiSigner */
 GPtrArray *sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error);
+/* Those of `old` that `config` still has, as they are: sami_config_without_gone(). (transfer full) of SamiSigner */
+GPtrArray *sami_signers_without_gone(GPtrArray *old, const SamiConfig *config);
 /* Puts the limits of these signers in force. */
 void sami_signers_enforce(GPtrArray *signers);
 /* (nullable) by name (transfer none) */

@@ -73,6 +73,27 @@ sami_collector_check_config(const SamiConfig *config, GError **error)
     return gate != NULL;
 }
 
+static void
+use(SamiCollector *collector, const SamiConfig *config, GPtrArray *signers_take)
+{
+    sami_config_unref(collector->config);
+    collector->config = sami_config_ref(config);
+    g_ptr_array_unref(collector->signers);
+    collector->signers = signers_take;
+    sami_signers_enforce(collector->signers);
+}
+
+static void
+fail_reload(SamiCollector *collector, const GError *error)
+{
+    g_autoptr(SamiConfig) left = sami_daemon_fail_reload(collector->config, &collector->n_reload_errors, error);
+    if (!left)
+        return;
+    use(collector, left, sami_signers_without_gone(collector->signers, left));
+    sami_daemon_send_reload(left, collector->channel, FALSE, &collector->n_reload_errors);
+    sami_collector_policy_review(collector);
+}
+
 /* SIGHUP. Signers and peers come and go; what runs goes on, unless its signer is gone. */
 void
 sami_collector_reload(SamiCollector *collector)
@@ -81,28 +102,17 @@ sami_collector_reload(SamiCollector *collector)
     g_autoptr(SamiConfig) fresh = sami_daemon_reload_config(collector->config, &error);
     g_autoptr(GPtrArray) signers = fresh ? sami_signers_load(fresh, collector->signers, &error) : NULL;
     if (!signers) {
-        collector->n_reload_errors++;
-        g_warning("reload: the old configuration stays in use: %s", error->message);
+        fail_reload(collector, error);
         return;
     }
-    g_autofree gchar *kept = sami_config_keep_fixed(fresh, collector->config);
-    if (kept)
-        g_warning("reload: these keys take effect at the next start: %s", kept);
-    sami_config_unref(collector->config);
-    collector->config = sami_config_ref(fresh);
-    g_ptr_array_unref(collector->signers);
-    collector->signers = g_steal_pointer(&signers);
-    sami_signers_enforce(collector->signers);
+    use(collector, fresh, g_steal_pointer(&signers));
     /* Whom we believe must not depend on whether our own key is in order. */
     if (!sami_daemon_load_key(collector->config, &collector->key, &collector->key_stamp, &error)) {
         g_warning("reload: our old signing key stays in use: %s", error->message);
         collector->n_reload_errors++;
         g_clear_error(&error);
     }
-    if (!sami_daemon_send_reload(collector->config, collector->channel, &collector->n_reload_errors, &error)) {
-        g_warning("reload: the listener keeps its old peers: %s", error->message);
-        collector->n_reload_errors++;
-    }
+    sami_daemon_send_reload(collector->config, collector->channel, TRUE, &collector->n_reload_errors);
     sami_collector_policy_review(collector);
     collector->n_reloads++;
     g_message("%s: reloaded: %u signers, %u peers", collector->config->name, collector->signers->len, collector->config->peers->len);
@@ -124,7 +134,7 @@ open_all(SamiCollector *collector, GError **error)
     g_autofree gchar *announcements = g_build_filename(config->run_dir, "expected", NULL);
     g_autoptr(SamiFirewall) firewall = NULL;
     if (!sami_daemon_load_key(config, &collector->key, &collector->key_stamp, error) ||
-        !sami_daemon_check_reload(config, error) || !(collector->signers = sami_signers_load(config, NULL, error)) ||
+        !(collector->signers = sami_signers_load(config, NULL, error)) ||
         !(firewall = sami_firewall_linux_new(error)) || !(collector->firewall = sami_firewall_linux_new(error)) || !sami_collector_host_open(collector, error) ||
         !(collector->control = sami_control_server_new(path, &access, sami_collector_control, collector, error)) ||
         !(collector->expect = sami_expect_new(announcements, error)) || !make_journal_dir(config, error) ||

@@ -1,7 +1,9 @@
 #include "common/config.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/config-keys.h"
@@ -245,6 +247,8 @@ static void
 peer_free(SamiConfigPeer *peer)
 {
     sami_key_clear("peer", peer);
+    g_free(peer->path);
+    g_free(peer->certificate);
     g_free(peer);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfigPeer, peer_free)
@@ -253,6 +257,7 @@ static void
 signer_free(SamiConfigSigner *signer)
 {
     sami_key_clear("signer", signer);
+    g_free(signer->path);
     g_free(signer);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiConfigSigner, signer_free)
@@ -327,6 +332,7 @@ load_peer(SamiConfig *config, const gchar *path, GError **error)
         fail(error, path, source_line(&source, "name"),
              "name: peer '%s' is also in another file; allowed: once", peer->name);
     else {
+        peer->path = g_strdup(path);
         g_ptr_array_add(config->peers, g_steal_pointer(&peer));
         return TRUE;
     }
@@ -357,6 +363,7 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
     }
     if (!signer->tls_names)
         signer->tls_names = g_strsplit(signer->name, ",", -1);
+    signer->path = g_strdup(path);
     g_ptr_array_add(config->signers, g_steal_pointer(&signer));
     return TRUE;
 }
@@ -524,17 +531,73 @@ sami_config_reload(const SamiConfig *old, GError **error)
     return load_all(old->path, old->name, error);
 }
 
+/* As sandboxes see it, too: one that is out of reach is not gone. */
+static gboolean
+is_gone(const gchar *path)
+{
+    struct stat status;
+    return stat(path, &status) != 0 && errno == ENOENT;
+}
+
+/* Otherwise its name is added to those that are gone, once. */
+static gboolean
+is_there(const gchar *path, const gchar *name, GString *gone)
+{
+    g_auto(GStrv) listed = g_strsplit(gone->str, ", ", -1);
+    if (!is_gone(path))
+        return TRUE;
+    if (!g_strv_contains((const gchar *const *)listed, name))
+        g_string_append_printf(gone, "%s%s", gone->len ? ", " : "", name);
+    return FALSE;
+}
+
+SamiConfig *
+sami_config_without_gone(const SamiConfig *old, gchar **ret_names)
+{
+    g_autoptr(GPtrArray) peers = g_ptr_array_new(), signers = g_ptr_array_new();
+    g_autoptr(GString) names = g_string_new(NULL);
+    for (guint i = 0; i < old->peers->len; i++) {
+        SamiConfigPeer *peer = old->peers->pdata[i];
+        if (is_there(peer->path, peer->name, names))
+            g_ptr_array_add(peers, peer);
+    }
+    for (guint i = 0; i < old->signers->len; i++) {
+        SamiConfigSigner *signer = old->signers->pdata[i];
+        if (is_there(signer->path, signer->name, names))
+            g_ptr_array_add(signers, signer);
+    }
+    if (names->len == 0 || is_gone(old->path))
+        return NULL;
+    SamiConfig *config = g_memdup2(old, sizeof *old);
+    config->n_refs = 1;
+    config->base = sami_config_ref(old);
+    config->peers = g_steal_pointer(&peers);
+    config->signers = g_steal_pointer(&signers);
+    *ret_names = g_string_free(g_steal_pointer(&names), FALSE);
+    return config;
+}
+
+static void
+free_own(SamiConfig *config)
+{
+    sami_key_clear("sami", config);
+    g_free(config->path);
+    g_free(config->ca);
+    g_ptr_array_unref(config->vms);
+    g_ptr_array_unref(config->cumulatives);
+}
+
 void
 sami_config_free(SamiConfig *config)
 {
     if (!config || --config->n_refs > 0)
         return;
-    sami_key_clear("sami", config);
-    g_free(config->path);
     g_ptr_array_unref(config->peers);
     g_ptr_array_unref(config->signers);
-    g_ptr_array_unref(config->vms);
-    g_ptr_array_unref(config->cumulatives);
+    if (config->base)
+        sami_config_unref(config->base);
+    else
+        free_own(config);
     g_free(config);
 }
 

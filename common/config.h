@@ -13,7 +13,9 @@
 typedef struct {
     gchar *name;               /* name=: DNS name, lower case */
     GStrv addresses;           /* address=: host:port, in order of preference; NULL if it only sends to us */
+    gchar *path;               /* of the file */
     gchar *certificate_file;   /* certificate=: PEM file, absolute or beside the .conf; NULL: CA */
+    gchar *certificate;        /* (nullable) what is in it, as sami_daemon_read_peers() found it */
     gchar *signing_key_file;   /* signing-key=: the peer's Ed25519 public key, PEM; whose receipts we believe */
     gboolean replicate;        /* replicate=: false; true: the exporter keeps it in step from its start on */
     GStrv replicate_protocols; /* replicate-protocols=: which it gets; default none, all */
@@ -26,6 +28,7 @@ typedef struct {
 /* signers.d/NAME.conf, group [signer]: whose Messages we believe, and what they may do. Default: nothing. */
 typedef struct {
     gchar *name;               /* name= */
+    gchar *path;               /* of the file */
     GStrv key_files;           /* keys=: one to four Ed25519 public keys, PEM */
     GStrv tls_names;           /* tls-names=: TLS names that may carry it; default the signer's name */
     GStrv allow_prefixes;      /* allow-prefixes=: VM addresses; default none */
@@ -70,7 +73,7 @@ typedef struct {
     guint64 max_elements;      /* max-elements= */
 } SamiConfigCumulative;
 
-typedef struct {
+typedef struct SamiConfig {
     guint n_refs;
     gchar *path;               /* of sami.conf */
     gchar *name;               /* name=: DNS name; default the host's FQDN */
@@ -81,6 +84,7 @@ typedef struct {
     gchar *certificate;        /* certificate=: tls.crt beside sami.conf */
     gchar *key;                /* key=: tls.key */
     gchar *tls_ca;             /* tls-ca=: none */
+    gchar *ca;                 /* (nullable) what is in it, as sami_daemon_read_peers() found it */
     gchar *key_log;            /* key-log=: NULL, none */
     gchar *signing_key;        /* signing-key=: signing.key, Ed25519 private; it and key= may be URIs */
     gchar *key_passphrase_file; /* key-passphrase-file=: NULL, none */
@@ -119,12 +123,17 @@ typedef struct {
     GPtrArray *signers;        /* of SamiConfigSigner */
     GPtrArray *vms;            /* of SamiConfigVm */
     GPtrArray *cumulatives;    /* of SamiConfigCumulative, in the order of the file */
+    const struct SamiConfig *base; /* (nullable) the one that all of this is part of: sami_config_without_gone() */
 } SamiConfig;
 
 /* Reads everything; relative file names are made absolute (beside the file that names them). SAMI_ERROR_CONFIG. */
 SamiConfig *sami_config_load(const gchar *path, GError **error);
 /* The same file again, for a reload: where it has no name=, the name is the one of `old` and no resolver is asked. */
 SamiConfig *sami_config_reload(const SamiConfig *old, GError **error);
+/* For a reload that fails: `old` without the peers and signers whose files are gone, as their removal must not wait until what is wrong with another one
+ * is mended. `ret_names` (transfer full): who they are, with commas. NULL: nobody, or not even sami.conf is there to say that the directory is the right
+ * one. */
+SamiConfig *sami_config_without_gone(const SamiConfig *old, gchar **ret_names);
 /* Only sami.conf itself: no peers, signers and VMs. For who needs to find a daemon whatever became of the other files. */
 SamiConfig *sami_config_load_main(const gchar *path, GError **error);
 void sami_config_free(SamiConfig *config); /* the same as sami_config_unref() */

@@ -75,6 +75,8 @@
 #define SAMI_DESCRIPTORS_MAX 4096u
 /* Octets of certificates in PEM: one of ours is some hundred, a chain some thousand, the CAs of a site some ten thousand. */
 #define SAMI_CERTIFICATES_MAX (256u * 1024u)
+/* The CAs of any system, and lists of what they have revoked. */
+#define SAMI_CA_MAX (16u * 1024u * 1024u)
 /* Addresses of one peer: they are tried one after the other, each for some seconds. */
 #define SAMI_PEER_ADDRESSES_MAX 8u
 /* A handshake that takes longer is cut, so that half-open connections cannot fill the table. */

@@ -108,6 +108,7 @@ struct SamiMigration {
     gboolean is_unknown_there; /* the collector never got begin: the next session begins the migration */
     gboolean has_gap;          /* Messages were lost for good: counts of records cannot be compared any more */
     gint64 lost_us;            /* when the session was lost; 0: it stands */
+    gchar *lost_why;           /* (nullable) why it was, or the last try to get it back failed */
     guint reconnect_timer, lease_timer;
     guint age_timer;           /* the session is as old as we let one become */
     guint hello_timer;         /* the hello's answer cannot be believed any more */

@@ -182,6 +182,7 @@ sami_migration_free(SamiMigration *m)
     g_ptr_array_unref(m->aborters);
     g_free(m->on_late);
     g_free(m->error);
+    g_free(m->lost_why);
     sami_vlans_unref(m->vlans);
     sami_config_unref(m->config);
     while (g_idle_remove_by_data(m))

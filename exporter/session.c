@@ -44,10 +44,10 @@ on_lease(gpointer user_data)
     SamiMigration *m = user_data;
     g_autofree gchar *text = NULL;
     m->lease_timer = 0;
-    text = g_strdup_printf(m->replication    ? "%s did not come back within %u s; it keeps what it has"
-                           : sami_migration_is_undecided(m) ? "%s did not come back within the lease of %u s; the VM may run behind it already, nothing is removed"
-                                           : "%s did not come back within the lease of %u s; it rolls back by itself",
-                           m->peer->name, m->config->lease_s);
+    text = g_strdup_printf(m->replication    ? "%s did not come back within %u s; it keeps what it has (%s)"
+                           : sami_migration_is_undecided(m) ? "%s did not come back within the lease of %u s; the VM may run behind it already, nothing is removed (%s)"
+                                           : "%s did not come back within the lease of %u s; it rolls back by itself (%s)",
+                           m->peer->name, m->config->lease_s, m->lost_why);
     sami_migration_fail(m, SAMI_EXIT_FAILED, text);
     return G_SOURCE_REMOVE;
 }
@@ -69,6 +69,8 @@ sami_migration_lost(SamiMigration *m, const gchar *why)
         sami_migration_fail(m, SAMI_EXIT_FAILED, why);
         return;
     }
+    g_free(m->lost_why);
+    m->lost_why = g_strdup(why);
     if (!m->lease_timer) {
         g_autofree gchar *quoted = g_strescape(why, NULL);
         g_warning("%.8s: the session with %s is lost: %s; tried again every %u ms for %u s", m->hex, m->peer->name, quoted,

@@ -100,6 +100,24 @@ sami_exporter_check_config(const SamiConfig *config, GError **error)
     return is_right;
 }
 
+static void
+use(SamiExporter *exporter, const SamiConfig *config)
+{
+    sami_config_unref(exporter->config);
+    exporter->config = sami_config_ref(config);
+}
+
+static void
+fail_reload(SamiExporter *exporter, const GError *error)
+{
+    g_autoptr(SamiConfig) left = sami_daemon_fail_reload(exporter->config, &exporter->n_reload_errors, error);
+    if (!left)
+        return;
+    use(exporter, left);
+    sami_daemon_send_reload(left, exporter->channel, FALSE, &exporter->n_reload_errors);
+    sami_replications_configure(exporter);
+}
+
 /* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs. */
 void
 sami_exporter_reload(SamiExporter *exporter)
@@ -109,15 +127,10 @@ sami_exporter_reload(SamiExporter *exporter)
     g_autoptr(GArray) prefixes = fresh ? read_prefixes(fresh, &error) : NULL;
     SamiVlans *vlans = NULL;
     if (!prefixes || !read_vlans(fresh, &vlans, &error)) {
-        exporter->n_reload_errors++;
-        g_warning("reload: the old configuration stays in use: %s", error->message);
+        fail_reload(exporter, error);
         return;
     }
-    g_autofree gchar *kept = sami_config_keep_fixed(fresh, exporter->config);
-    if (kept)
-        g_warning("reload: these keys take effect at the next start: %s", kept);
-    sami_config_unref(exporter->config);
-    exporter->config = sami_config_ref(fresh);
+    use(exporter, fresh);
     g_array_unref(exporter->vm_prefixes);
     exporter->vm_prefixes = g_steal_pointer(&prefixes);
     sami_vlans_unref(exporter->vlans);
@@ -128,10 +141,7 @@ sami_exporter_reload(SamiExporter *exporter)
         exporter->n_reload_errors++;
         g_clear_error(&error);
     }
-    if (!sami_daemon_send_reload(exporter->config, exporter->channel, &exporter->n_reload_errors, &error)) {
-        g_warning("reload: the connector keeps its old peers: %s", error->message);
-        exporter->n_reload_errors++;
-    }
+    sami_daemon_send_reload(exporter->config, exporter->channel, TRUE, &exporter->n_reload_errors);
     sami_replications_configure(exporter);
     exporter->n_reloads++;
     g_message("%s: reloaded: %u peers", exporter->config->name, exporter->config->peers->len);
@@ -151,7 +161,7 @@ open_all(SamiExporter *exporter, GError **error)
     const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user };
     g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
     if (!sami_daemon_load_key(config, &exporter->key, &exporter->key_stamp, error) ||
-        !sami_daemon_check_reload(config, error) || !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
+        !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))
         return FALSE;
     sami_exporter_events_since(config); /* the time is written by whoever sees the setting first */

@@ -50,6 +50,7 @@ make_peers(const SamiConfig *config)
         peer->name = g_strdup(from->name);
         peer->addresses = g_strdupv(from->addresses);
         peer->certificate_file = g_strdup(from->certificate_file);
+        peer->certificate = g_strdup(from->certificate);
         g_ptr_array_add(peers, peer);
     }
     return peers;
@@ -65,7 +66,7 @@ SamiNetworkConfig
 sami_daemon_network_config(const SamiConfig *config)
 {
     return (SamiNetworkConfig){ .listen = config->listen, .certificate_file = config->certificate, .key_file = config->key, .passphrase_file = config->key_passphrase_file,
-                                .ca_file = config->tls_ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
+                                .ca_file = config->tls_ca, .ca = config->ca, .key_log = config->key_log, .connect_timeout_s = 5, .peers = make_peers(config),
                                 .is_sctp = !strcmp(config->transport, "sctp"),
                                 .sctp = { .backend = sami_sctp_backend_parse(config->sctp_backend), .udp_port = (guint16) config->sctp_udp_port },
                                 .limits = limits_of(config), .is_sandboxed = sami_daemon_is_sandboxed(config) };
@@ -174,9 +175,21 @@ check_peers(const SamiConfig *config, GError **error)
 }
 
 gboolean
-sami_daemon_check_reload(const SamiConfig *fresh, GError **error)
+sami_daemon_read_peers(SamiConfig *config, GError **error)
 {
-    return for_each_file(fresh, check_file, error) && check_peers(fresh, error);
+    gsize length;
+    if (config->tls_ca && !(config->ca = sami_trust_read(config->tls_ca, SAMI_TRUST_PUBLIC, SAMI_CA_MAX, &length, error))) {
+        g_prefix_error(error, "tls-ca ");
+        return FALSE;
+    }
+    for (guint i = 0; i < config->peers->len; i++) {
+        SamiConfigPeer *peer = g_ptr_array_index(config->peers, i);
+        if (!peer->certificate_file || (peer->certificate = sami_trust_read(peer->certificate_file, SAMI_TRUST_PUBLIC, SAMI_CERTIFICATES_MAX, &length, error)))
+            continue;
+        g_prefix_error(error, "peer %s: ", peer->name);
+        return FALSE;
+    }
+    return check_peers(config, error);
 }
 
 SamiConfig *
@@ -184,9 +197,26 @@ sami_daemon_reload_config(const SamiConfig *old, GError **error)
 {
     g_autoptr(SamiConfig) fresh = NULL;
     /* Another directory in the place of ours is as far away as any new one. */
-    if (!check_file(old->path, error) || !(fresh = sami_config_reload(old, error)) || !sami_daemon_check_reload(fresh, error))
+    if (!check_file(old->path, error) || !(fresh = sami_config_reload(old, error)))
         return NULL;
+    g_autofree gchar *kept = sami_config_keep_fixed(fresh, old);
+    if (!for_each_file(fresh, check_file, error) || !sami_daemon_read_peers(fresh, error))
+        return NULL;
+    if (kept)
+        g_warning("reload: these keys take effect at the next start: %s", kept);
     return g_steal_pointer(&fresh);
+}
+
+SamiConfig *
+sami_daemon_fail_reload(const SamiConfig *old, guint64 *n_errors, const GError *error)
+{
+    g_autofree gchar *names = NULL;
+    SamiConfig *left = sami_config_without_gone(old, &names);
+    ++*n_errors;
+    g_warning("reload: the old configuration stays in use: %s", error->message);
+    if (left)
+        g_warning("reload: but without %s, whose files were removed", names);
+    return left;
 }
 
 /* What changes when the file does, by its own writing, by another one in its place, or by who may read it. (transfer full) */
@@ -244,22 +274,24 @@ pass_identity(const SamiConfig *config, int channel, GError **error)
            pass_secret(channel, SAMI_SECRET_KEY, config->key, error);
 }
 
-gboolean
-sami_daemon_send_reload(const SamiConfig *config, int channel, guint64 *n_errors, GError **error)
+void
+sami_daemon_send_reload(const SamiConfig *config, int channel, gboolean with_identity, guint64 *n_errors)
 {
-    g_autoptr(GError) local = NULL;
+    g_autoptr(GError) of_identity = NULL, of_peers = NULL;
     /* A key behind a URI is one for the next start. */
-    if (!sami_private_key_is_uri(config->key) && !pass_identity(config, channel, &local)) {
-        g_warning("reload: our old certificate stays in use: %s", local->message);
+    if (with_identity && !sami_private_key_is_uri(config->key) && !pass_identity(config, channel, &of_identity)) {
+        g_warning("reload: our old certificate stays in use: %s", of_identity->message);
         ++*n_errors;
     }
     SamiNetworkConfig network = sami_daemon_network_config(config);
-    int fd = sami_reload_write(&network, error);
-    gboolean is_sent = fd >= 0 && sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, error);
+    int fd = sami_reload_write(&network, &of_peers);
+    if (fd < 0 || !sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, &of_peers)) {
+        g_warning("reload: the network process keeps its old peers: %s", of_peers->message);
+        ++*n_errors;
+    }
     if (fd >= 0)
         close(fd);
     g_ptr_array_unref(network.peers);
-    return is_sent;
 }
 
 /* What the supervisor waits for; blocked in it from before the forks, so that none is lost. */
@@ -464,8 +496,10 @@ check_key_log(const gchar *path, GError **error)
 
 /* What a start would trip over. Tokens are left alone: they count PINs that are wrong. */
 static gboolean
-check_all(const SamiDaemon *daemon, const SamiConfig *config, GError **error)
+check_all(const SamiDaemon *daemon, SamiConfig *config, GError **error)
 {
+    if (!sami_daemon_read_peers(config, error))
+        return FALSE;
     SamiNetworkConfig network = sami_daemon_network_config(config);
     g_autoptr(SamiTls) tls = NULL;
     g_autoptr(SamiKey) key = NULL;
@@ -475,7 +509,7 @@ check_all(const SamiDaemon *daemon, const SamiConfig *config, GError **error)
                         (sami_private_key_is_uri(config->signing_key) ||
                          (key = sami_key_load_private(config->signing_key, config->key_passphrase_file, error))) &&
                         (!*config->user || sami_privileges_check_user(config->user, error)) && check_key_log(config->key_log, error) && check_directory(config->run_dir, error) &&
-                        check_directory(config->journal_dir, error) && check_peers(config, error) && daemon->check(config, error);
+                        check_directory(config->journal_dir, error) && daemon->check(config, error);
     g_ptr_array_unref(network.peers);
     return is_right;
 }
@@ -492,12 +526,16 @@ confine_supervisor(const SamiConfig *config, GError **error)
 }
 
 static int
-start(const SamiDaemon *daemon, const SamiConfig *config)
+start(const SamiDaemon *daemon, SamiConfig *config)
 {
     g_autoptr(GError) error = NULL;
     g_autofree gchar *sctp = NULL;
     int channel[2], listener = -1;
     pid_t children[2];
+    if (!sami_daemon_read_peers(config, &error)) {
+        g_printerr("%s: %s\n", daemon->name, error->message);
+        return EXIT_FAILURE;
+    }
     SamiNetworkConfig network = sami_daemon_network_config(config);
     g_autoptr(GError) certificate = NULL;
     raise_descriptors();

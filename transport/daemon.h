@@ -35,14 +35,17 @@ gboolean sami_daemon_is_sandboxed(const SamiConfig *config);
  * Whether `key` signs even so is tried. `ret_is_partial`: the kernel cannot do all of it. */
 gboolean sami_daemon_confine(const SamiConfig *config, const SamiKey *key, gboolean is_collector, gboolean *ret_is_partial, GError **error);
 
-/* For run_state, at a reload. Whether the sandbox lets it read what `fresh` names, and what is there are certificates and keys of peers, and CAs:
- * SAMI_ERROR_CONFIG. */
-gboolean sami_daemon_check_reload(const SamiConfig *fresh, GError **error);
-/* The configuration as it is now, when that is so. (transfer full) */
+/* Reads the certificates of the peers, and the CAs, of a configuration that was just loaded into it: from then on they are what they are, whatever becomes
+ * of the files. Whether they can be used, and the keys of peers. SAMI_ERROR_CONFIG. */
+gboolean sami_daemon_read_peers(SamiConfig *config, GError **error);
+/* For run_state, at a reload: the configuration as it is now, when that is so, with what takes effect at a start only as it was. (transfer full) */
 SamiConfig *sami_daemon_reload_config(const SamiConfig *old, GError **error);
-/* And then: the peers and certificates of now, our own and its key included, go to the network process, which opens no file itself. That our own cannot be
- * read is no error, but logged, and counted in `n_errors`. */
-gboolean sami_daemon_send_reload(const SamiConfig *config, int channel, guint64 *n_errors, GError **error);
+/* When not: logs and counts it. Nothing new is taken, but who was removed goes all the same: what is left of `old` without them, to be used and sent;
+ * NULL: all of it. (transfer full) */
+SamiConfig *sami_daemon_fail_reload(const SamiConfig *old, guint64 *n_errors, const GError *error);
+/* The peers of this configuration go to the network process, which opens no file itself, and `with_identity` our own certificate and its key as they are
+ * now. What cannot be read or sent is logged, and counted in `n_errors`. */
+void sami_daemon_send_reload(const SamiConfig *config, int channel, gboolean with_identity, guint64 *n_errors);
 
 /* For run_state, at start and at each reload: the signing key. A file that has not changed since *stamp (transfer full) is not read again: an encrypted
  * key takes a while. On failure *key stays. */

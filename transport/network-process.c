@@ -77,19 +77,30 @@ close_secrets(SamiNetworkProcess *process)
     }
 }
 
-/* `fd`: with the peers of now, sami_reload_write(); -1: the files of the same peers again. */
+/* Whoever would be refused now goes. */
+static void
+review_connections(SamiNetworkProcess *process)
+{
+    GHashTableIter iter;
+    gpointer connection;
+    g_hash_table_iter_init(&iter, process->connections);
+    while (g_hash_table_iter_next(&iter, &connection, NULL))
+        sami_tls_connection_review(connection);
+}
+
+/* `fd`: with the peers of now, sami_reload_write(). */
 static void
 reload(SamiNetworkProcess *process, int fd)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) peers = fd < 0 && process->config.peers ? g_ptr_array_ref(process->config.peers) : NULL;
+    g_autoptr(GPtrArray) peers = NULL;
     g_autofree gchar *ca = NULL, *certificate = NULL;
     SamiNetworkConfig fresh = process->config;
-    gboolean is_read = fd < 0 || sami_reload_read(fd, &peers, &fresh.limits, &ca, &certificate, &error);
+    gboolean is_read = sami_reload_read(fd, &peers, &fresh.limits, &ca, &certificate, &error);
     fresh.peers = peers;
     fresh.ca = ca;
     fresh.certificate = certificate;
-    if (fd >= 0 && !ca)
+    if (!ca)
         fresh.ca_file = NULL;
     if (is_read && process->secrets[SAMI_SECRET_KEY] >= 0 &&
         !sami_tls_reload_identity(process->tls, &fresh, process->secrets[SAMI_SECRET_KEY], process->secrets[SAMI_SECRET_PASSPHRASE], &error)) {
@@ -104,6 +115,7 @@ reload(SamiNetworkProcess *process, int fd)
     g_clear_pointer(&process->config.peers, g_ptr_array_unref);
     process->config.peers = g_steal_pointer(&peers);
     process->config.limits = fresh.limits;
+    review_connections(process);
 }
 
 static gboolean

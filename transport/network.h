@@ -43,8 +43,8 @@ typedef struct {
 /* Both run in the forked network process until the channel to the state process closes; they return the exit status.
  * `listener` is bound before privileges are dropped. user NULL: do not change user (a lab without root).
  * They drop to `user` (with its groups, no capabilities, no_new_privs), after reading certificate and key; then, sandboxed, they open no
- * file any more, but for the connector's look-ups of names. RELOAD brings the peers of now with it (sami_daemon_send_reload()); one without reads
- * the files of the same peers again, which a sandboxed process cannot. */
+ * file any more, but for the connector's look-ups of names. RELOAD brings the peers of now with it (sami_daemon_send_reload()); a session with one that
+ * would be refused now is cut. */
 int sami_listener_open(const SamiNetworkConfig *config, GError **error);
 int sami_listener_run(const SamiNetworkConfig *config, int listener, int channel, const gchar *user);
 int sami_connector_run(const SamiNetworkConfig *config, int channel, const gchar *user);

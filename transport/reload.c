@@ -25,15 +25,15 @@ sami_peer_free(gpointer data)
     g_free(peer);
 }
 
-/* NULL and no error: there is no such file to read. (transfer full) */
+/* `given` (nullable): what is in it; NULL for both: nothing. (transfer full) */
 static GVariant *
-read_file(const gchar *path, GError **error)
+pack_file(const gchar *path, const gchar *given, GError **error)
 {
     gsize length;
-    if (!path)
+    if (!path && !given)
         return g_variant_new_maybe(G_VARIANT_TYPE_BYTESTRING, NULL);
-    g_autofree gchar *text = sami_trust_read(path, SAMI_TRUST_PUBLIC, RELOAD_MAX, &length, error);
-    return text ? g_variant_new_maybe(NULL, g_variant_new_bytestring(text)) : NULL;
+    g_autofree gchar *text = given ? NULL : sami_trust_read(path, SAMI_TRUST_PUBLIC, RELOAD_MAX, &length, error);
+    return given || text ? g_variant_new_maybe(NULL, g_variant_new_bytestring(given ? given : text)) : NULL;
 }
 
 static GVariant *
@@ -42,7 +42,7 @@ pack(const SamiNetworkConfig *config, GError **error)
     g_auto(GVariantBuilder) peers = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a(sasmay)"));
     for (guint i = 0; config->peers && i < config->peers->len; i++) {
         const SamiPeer *peer = g_ptr_array_index(config->peers, i);
-        GVariant *certificate = read_file(peer->certificate_file, error);
+        GVariant *certificate = pack_file(peer->certificate_file, peer->certificate, error);
         if (!certificate) {
             g_prefix_error(error, "peer %s: ", peer->name);
             return NULL;
@@ -50,13 +50,13 @@ pack(const SamiNetworkConfig *config, GError **error)
         g_variant_builder_add(&peers, "(s@as@may)", peer->name,
                               g_variant_new_strv((const gchar *const *) peer->addresses, peer->addresses ? -1 : 0), certificate);
     }
-    GVariant *ca = read_file(config->ca_file, error);
+    GVariant *ca = pack_file(config->ca_file, config->ca, error);
     if (!ca) {
         g_prefix_error(error, "tls-ca: ");
         return NULL;
     }
     /* Whom the other process believes must not depend on whether our own certificate is in order: without it, it says so and keeps the old one. */
-    GVariant *own = read_file(config->certificate_file, NULL);
+    GVariant *own = pack_file(config->certificate_file, NULL, NULL);
     return g_variant_ref_sink(g_variant_new("(uu@a(sasmay)@may@may)", config->limits.sessions, config->limits.max_delay_ms,
                                             g_variant_builder_end(&peers), ca, own ? own : g_variant_new_maybe(G_VARIANT_TYPE_BYTESTRING, NULL)));
 }

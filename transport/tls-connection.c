@@ -184,8 +184,8 @@ begin_session(SamiTlsConnection *c)
     SamiFrameOpen open;
     g_autoptr(GError) error = NULL;
     /* The verdict is set by the verify callback alone; a handshake that passed without it must
-     * not pass. */
-    if (!c->verdict.name || SSL_get_verify_result(c->ssl) != X509_V_OK) {
+     * not pass. Nor one within which a reload came. */
+    if (!c->verdict.name || SSL_get_verify_result(c->ssl) != X509_V_OK || !sami_tls_still_believes(c->ssl)) {
         fail_handshake(c, SAMI_HANDSHAKE_OTHER, g_strdup("the certificate was not verified"));
         return;
     }
@@ -693,6 +693,15 @@ sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, 
     g_source_set_ready_time(c->source, 0);
     g_source_attach(c->source, context);
     return c;
+}
+
+void
+sami_tls_connection_review(SamiTlsConnection *c)
+{
+    if (c->phase != PHASE_PUMP || !c->is_proven || c->inward > INWARD_MISFRAMED || sami_tls_still_believes(c->ssl))
+        return;
+    fail(c, g_strdup("it is not believed any more since a reload"));
+    g_source_set_ready_time(c->source, 0);
 }
 
 void

@@ -42,6 +42,8 @@ typedef struct {
  * as ERROR, beginning "TLS: NAME at ADDRESS: ". Only if this gives NULL, nothing was told and the session socket stays the caller's. */
 SamiTlsConnection *sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, SamiSessionSocket *session, gint64 deadline_us,
                                            GMainContext *context, const SamiTlsEvents *events, gpointer user_data, GError **error);
+/* After sami_tls_reload(): a session whose peer would not be believed any more, for its certificate or its name, fails now. */
+void sami_tls_connection_review(SamiTlsConnection *connection);
 /* The time within which a Message that has begun has to end, else it is MALFORMED; none until this is called, and none for 0. It does not run while the
  * state process takes nothing. */
 void sami_tls_connection_set_patience(SamiTlsConnection *connection, guint max_delay_ms);

@@ -30,8 +30,6 @@ typedef struct {
 
 /* An old certificate and a new one, and room. */
 #define PINS_MAX 4u
-/* The CAs of any system, and lists of what they have revoked. */
-#define CA_MAX (16u * 1024u * 1024u)
 
 struct SamiTls {
     SSL_CTX *context;
@@ -230,16 +228,42 @@ verify_by_ca(SamiTlsVerdict *verdict, X509_STORE_CTX *store, X509 *leaf)
 }
 
 static int
-verify(X509_STORE_CTX *store, void *unused)
+judge(SamiTlsVerdict *verdict, X509_STORE_CTX *store)
 {
-    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    SamiTlsVerdict *verdict = SSL_get_app_data(ssl);
     X509 *leaf = X509_STORE_CTX_get0_cert(store);
-    g_clear_pointer(&verdict->name, g_free);
     if (!leaf)
         return refuse(verdict, store, X509_V_ERR_UNSPECIFIED, g_strdup("presented no certificate"));
     int is_accepted = verify_pinned(verdict, store, leaf);
     return is_accepted >= 0 ? is_accepted : verify_by_ca(verdict, store, leaf);
+}
+
+static int
+verify(X509_STORE_CTX *store, void *unused)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    SamiTlsVerdict *verdict = SSL_get_app_data(ssl);
+    g_clear_pointer(&verdict->name, g_free);
+    return judge(verdict, store);
+}
+
+/* As OpenSSL prepares the store for verify(), but the one of now. */
+gboolean
+sami_tls_still_believes(const SSL *ssl)
+{
+    const SamiTlsVerdict *verdict = SSL_get_app_data(ssl);
+    SamiTlsVerdict again = { .tls = verdict->tls, .wanted = verdict->name };
+    X509_STORE_CTX *store = X509_STORE_CTX_new();
+    gboolean is_believed = store && X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(verdict->tls->context), SSL_get0_peer_certificate(ssl), SSL_get_peer_cert_chain(ssl)) == 1 &&
+                           X509_STORE_CTX_set_default(store, verdict->tls->is_server ? "ssl_client" : "ssl_server") == 1;
+    if (is_believed) {
+        X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(store), SSL_get_security_level(ssl));
+        is_believed = judge(&again, store);
+    }
+    X509_STORE_CTX_free(store);
+    g_free(again.name);
+    g_free(again.reason);
+    ERR_clear_error();
+    return is_believed;
 }
 
 /* As SSL_CTX_use_certificate_chain_file() does with a file, which others might write. */
@@ -307,7 +331,7 @@ load_ca(const SamiNetworkConfig *config, GError **error)
 {
     gsize length;
     gboolean is_file = config->ca_file && !config->ca;
-    g_autofree gchar *text = is_file ? sami_trust_read(config->ca_file, SAMI_TRUST_PUBLIC, CA_MAX, &length, error) : g_strdup(config->ca);
+    g_autofree gchar *text = is_file ? sami_trust_read(config->ca_file, SAMI_TRUST_PUBLIC, SAMI_CA_MAX, &length, error) : g_strdup(config->ca);
     if (is_file && !text) {
         g_prefix_error(error, "tls-ca ");
         return NULL;

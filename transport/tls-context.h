@@ -38,6 +38,9 @@ gboolean sami_tls_check(const SamiNetworkConfig *config, GError **error);
  * not touched. */
 gboolean sami_tls_reload(SamiTls *tls, const SamiNetworkConfig *config, GError **error);
 
+/* Whether the peer of a finished handshake would be accepted by what is loaded now, as who it is. */
+gboolean sami_tls_still_believes(const SSL *ssl);
+
 /* An SSL object over fd (not taken; -1: the caller sets its BIO) that reports into verdict. (transfer full) */
 SSL *sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error);
 void sami_tls_verdict_clear(SamiTlsVerdict *verdict);

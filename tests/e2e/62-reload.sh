@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SIGHUP: a broken configuration is reported and the old one stays; a new peer and its signer are believed; a signer whose file is gone is
-# revoked, its running migration ends with a refusal and leaves nothing, and nobody else's notices; nor does it of a policy that becomes narrower.
+# revoked, whatever is wrong with other files, its running migration ends with a refusal and leaves nothing, and nobody else's notices; nor does it of a
+# policy that becomes narrower. The TLS session of a peer whose file is gone is cut.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
@@ -52,10 +53,10 @@ grep -q 'nonsense' "$WORK/collector.log" || fail "not said which key"
 count 2 reloads_total 1 || fail "a broken file was loaded"
 here $VM3 2 || fail "a broken file took entries away"
 
-# Of a broken certificate of a peer, too, and what else is new does not count either: the signer is there still.
+# Of a broken certificate of a peer, too, and what else is new does not count either: the signer may still bring that VM.
 cp "$WORK/fw2/peers.d/fw3.example.crt" "$WORK/good.crt"
 cp "$WORK/fw2/signers.d/fw3.example.pub" "$WORK/fw2/peers.d/fw3.example.crt"
-rm "$WORK/fw2/signers.d/fw3.example.conf"
+sed 's|^allow-prefixes.*|allow-prefixes = 192.0.2.0/24|' "$WORK/good" >"$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
 poll 10 count 2 reload_errors_total 2 || fail "a broken certificate was not reported"
 grep -q 'peer fw3.example.*no certificate in PEM' "$WORK/collector.log" && count 2 reloads_total 1 || fail "a broken certificate was loaded"
@@ -94,8 +95,13 @@ is_refused() { ! count 2 refused_port-not-allowed_total 0; }
 poll 10 is_refused || fail "not refused by the new policy"
 here $VM3 2 || fail "not what the new policy allows"
 
-# Revoked.
+# Revoked, while something else is wrong, and what is new is not taken.
+echo 'nonsense=1' >"$WORK/fw2/vms.d/broken.conf"
+cp "$WORK/fw2/signers.d/fw3.example.conf" "$WORK/narrow"
 rm "$WORK/fw2/signers.d/fw3.example.conf"
+cp "$WORK/fw2/signers.d/fw1.example.conf" "$WORK/good"
+sed -i 's|^allow-prefixes.*|allow-prefixes = 192.0.2.0/24|' "$WORK/fw2/signers.d/fw1.example.conf"
+errors=$(ctl 2 stats --json | sed -n 's/.*"reload_errors_total" *: *\([0-9]*\).*/\1/p' | head -n 1)
 kill -HUP "$COLLECTOR"
 wait "$MIGRATE3"
 [ $? -eq 3 ] && grep -q 'revoked' "$WORK/migrate3" || fail "the revoked one did not end with a refusal"
@@ -103,8 +109,36 @@ poll 10 here $VM3 0 || fail "the revoked one left entries"
 here $VM4 3 || fail "the other one lost entries"
 ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
 [ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "still believed"
+count 2 reload_errors_total $((errors + 1)) && count 2 reloads_total 4 || fail "what is wrong was not reported"
+grep -q 'but without fw3.example, whose files were removed' "$WORK/collector.log" || fail "not said who was removed"
+# Its TLS identity goes the same way, at either end.
+rm "$WORK/fw2/peers.d/fw3.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total $((errors + 2)) || fail "not reported again"
+ctl3 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -q 'unknown_ca' "$WORK/out" || fail "its certificate is still believed"
+echo 'nonsense=1' >"$WORK/fw3/vms.d/broken.conf"
+mv "$WORK/fw3/peers.d/fw2.example.conf" "$WORK/fw2.conf"
+kill -HUP "$(pgrep -o -f "sami-exporter -c $WORK/fw3")"
+poll 10 count 3 reload_errors_total 1 || fail "not reported by the exporter"
+mv "$WORK/fw2.conf" "$WORK/fw3/peers.d/fw2.example.conf" && rm "$WORK/fw3/vms.d/broken.conf"
+ctl3 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 2 ] || fail "the exporter still has the peer"
+cp "$WORK/good" "$WORK/fw2/signers.d/fw1.example.conf" && rm "$WORK/fw2/vms.d/broken.conf"
 ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "the other one does not go on"
 wait "$MIGRATE" || fail "the other one ended with $?"
+
+# The TLS session of one who may not connect any more, though it may still sign, ends; as it may again, the migration goes on.
+ctl 2 -q expect --vm $VM4,$VM6 --from fw1.example
+sami_follow || exit 1
+mv "$WORK/fw2/peers.d/fw1.example.conf" "$WORK/fw1.conf"
+kill -HUP "$COLLECTOR"
+poll 10 grep -q 'session with fw2.example is lost' "$WORK/exporter.log" || fail "a session with a peer that was removed goes on"
+poll 10 grep -q 'TLS: fw1.example at .*not believed any more since a reload' "$WORK/collector.log" || fail "not said why it was cut"
+mv "$WORK/fw1.conf" "$WORK/fw2/peers.d/fw1.example.conf"
+kill -HUP "$COLLECTOR"
+poll 10 grep -q 'resumed' "$WORK/exporter.log" || fail "it does not come back"
+ctl 1 freeze "$ID" >"$WORK/out" 2>&1 && wait "$MIGRATE" || fail "it does not end well"
 
 # samictl peer remove has the daemons do the same.
 ctl 2 -q peer remove fw1.example || fail "peer remove"

@@ -198,7 +198,7 @@ const Case slow_cases[] = {
     { "no-aborted", STAGE_FOLLOW, NULL, 0, END_HELD, 1, "FAILED", NULL, "has not answered the abort", 0, FALSE, FALSE },
     { "no-aborted-in-freeze", STAGE_FREEZE, NULL, 0, END_HELD, 7, "IN-DOUBT", NULL, "has not answered the abort", 0, FALSE, FALSE },
     ENDS("closed-in-prepare", BOUND, run_close, CLOSE_ORDERLY, 1, "FAILED", NULL, "did not come back"),
-    ENDS("closed-in-follow", FOLLOW, run_close, CLOSE_TCP, 1, "FAILED", NULL, "did not come back"),
+    ENDS("closed-in-follow", FOLLOW, run_close, CLOSE_TCP, 1, "FAILED", NULL, "rolls back by itself (TLS: "),
     ENDS("closed-in-freeze", FREEZE, run_close, CLOSE_ORDERLY, 7, "IN-DOUBT", NULL, "did not come back"),
     ENDS("reset-in-freeze", FREEZE, run_close, CLOSE_RESET, 7, "IN-DOUBT", NULL, "did not come back"),
     ENDS("closed-after-ready", READY, run_close, CLOSE_TCP, 7, "IN-DOUBT", NULL, "did not come back"),

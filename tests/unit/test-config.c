@@ -54,6 +54,13 @@ put(const gchar *name, const gchar *text)
     CU_ASSERT_TRUE(g_file_set_contents(path, text, -1, NULL));
 }
 
+static void
+drop(const gchar *name)
+{
+    g_autofree gchar *path = g_build_filename(directory, name, NULL);
+    CU_ASSERT_EQUAL(g_unlink(path), 0);
+}
+
 static SamiConfig *
 load(GError **error)
 {
@@ -95,6 +102,48 @@ test_defaults(void)
     CU_ASSERT_EQUAL(g_strv_length(config->vm_prefixes), 0);
     CU_ASSERT_EQUAL(config->peers->len + config->signers->len + config->vms->len, 0);
     CU_ASSERT_PTR_NULL(sami_config_peer(config, "nobody"));
+}
+
+/* Who is removed while something else is broken. */
+static void
+test_without_gone(void)
+{
+    gchar *names = NULL;
+    start_over();
+    put("sami.conf", "[sami]\nname=fw1.example\ntls-ca=ca.pem\n");
+    put("peers.d/fw2.example.conf", "[peer]\n");
+    put("peers.d/fw3.example.conf", "[peer]\n");
+    put("signers.d/fw2.example.conf", "[signer]\nkeys=a.pub\n");
+    put("signers.d/fw3.example.conf", "[signer]\nkeys=b.pub\n");
+    put("signers.d/other.conf", "[signer]\nname=fw4.example\nkeys=c.pub\n");
+    g_autoptr(SamiConfig) old = load(NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(old);
+    const SamiConfigSigner *held = sami_config_signer(old, "fw3.example");
+    CU_ASSERT_PTR_NULL(sami_config_without_gone(old, &names));
+    drop("peers.d/fw3.example.conf");
+    drop("signers.d/fw3.example.conf");
+    drop("signers.d/other.conf");
+    g_autoptr(SamiConfig) left = sami_config_without_gone(old, &names);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(left);
+    CU_ASSERT_STRING_EQUAL(names, "fw3.example, fw4.example");
+    CU_ASSERT_TRUE(left->peers->len == 1 && sami_config_peer(left, "fw2.example") == sami_config_peer(old, "fw2.example"));
+    CU_ASSERT_TRUE(left->signers->len == 1 && sami_config_signer(left, "fw2.example") == sami_config_signer(old, "fw2.example"));
+    g_clear_pointer(&names, g_free);
+    sami_config_free(g_steal_pointer(&old));
+    CU_ASSERT_STRING_EQUAL(left->name, "fw1.example");
+    CU_ASSERT_STRING_EQUAL(held->name, "fw3.example"); /* as long as anything that was made of it */
+    CU_ASSERT_PTR_NULL(sami_config_without_gone(left, &names));
+    /* Once more, of what is left; and not where the whole directory is somewhere else. */
+    drop("signers.d/fw2.example.conf");
+    g_autoptr(SamiConfig) less = sami_config_without_gone(left, &names);
+    sami_config_free(g_steal_pointer(&left));
+    CU_ASSERT_TRUE_FATAL(less != NULL);
+    CU_ASSERT_STRING_EQUAL(names, "fw2.example");
+    CU_ASSERT_TRUE(less->peers->len == 1 && less->signers->len == 0);
+    g_clear_pointer(&names, g_free);
+    drop("peers.d/fw2.example.conf");
+    drop("sami.conf");
+    CU_ASSERT_PTR_NULL(sami_config_without_gone(less, &names));
 }
 
 /* What a reload may change, and what stays until the next start. */
@@ -520,7 +569,7 @@ main(void)
         {"defaults", test_defaults},  {"all keys", test_everything}, {"bad files", test_bad},
         {"no file", test_missing},    {"table of keys", test_table}, {"values", test_values},
     {"places of keys", test_places},
-        {"manual page", test_manual}, {"reload", test_reload},
+        {"manual page", test_manual}, {"reload", test_reload}, {"who is removed", test_without_gone},
     };
     return sami_test_main("config", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }

@@ -230,7 +230,7 @@ test_reload_key(void)
     g_autofree gchar *text = NULL;
     int fds[2], fd = -1;
     CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
-    CU_ASSERT_TRUE(sami_daemon_send_reload(&config, fds[0], &n_errors, NULL));
+    sami_daemon_send_reload(&config, fds[0], TRUE, &n_errors);
     CU_ASSERT_EQUAL(n_errors, 1);
     CU_ASSERT_EQUAL(sami_channel_receive(fds[1], &type, &request, &text, &fd, NULL), SAMI_RECEIVE_FRAME);
     CU_ASSERT_TRUE(type == SAMI_CHANNEL_RELOAD && fd >= 0);
@@ -245,10 +245,10 @@ test_out_of_reach(void)
 {
     GError *error = NULL;
     gchar *path = put("ca.pem", "", 0);
-    SamiConfig config = { .tls_ca = path };
+    SamiConfig config = { .path = path };
     gboolean is_root = geteuid() == 0;
     CU_ASSERT_TRUE_FATAL(!is_root || seteuid(65534) == 0);
-    CU_ASSERT_FALSE(sami_daemon_check_reload(&config, &error));
+    CU_ASSERT_FALSE(sami_daemon_reload_config(&config, &error));
     CU_ASSERT_TRUE_FATAL(!is_root || seteuid(0) == 0);
     expect(error, SAMI_ERROR_CONFIG, "restart it");
     gone(path);
