@@ -36,8 +36,8 @@ exporter=0
 for ((i = 1; i <= 8; i++)); do p=$(many_peak $i sami-exporter state); [ "$p" -le $exporter ] || exporter=$p; done
 echo "peaks: collector $hub KiB (idle $idle_hub), largest exporter $exporter KiB (idle $idle_exporter)"
 # A ledger entry is 96 octets; a migration has its encoder, decoder and batches, and on a fast machine all of them run at once.
-[ $((hub - idle_hub)) -le $((ENTRIES * 96 / 1024 + ALL * 1024 + 8192)) ] || fail "the collector grew by $((hub - idle_hub)) KiB"
-[ $((exporter - idle_exporter)) -le $((VMS * 2048 + 8192)) ] || fail "an exporter grew by $((exporter - idle_exporter)) KiB"
+lab_within $((hub - idle_hub)) $((ENTRIES * 96 / 1024 + ALL * 1024 + 8192)) || fail "the collector grew by $((hub - idle_hub)) KiB"
+lab_within $((exporter - idle_exporter)) $((VMS * 2048 + 8192)) || fail "an exporter grew by $((exporter - idle_exporter)) KiB"
 
 echo "--- morning: back, from one exporter to eight collectors"
 for ((i = 1; i <= 8; i++)); do "$BUILD/sami-table" -n "${LAB}fw$i" flush; done
@@ -52,4 +52,4 @@ done
 echo "each firewall has what it had: $(tail -n 1 "$WORK/compare")"
 hub=$(many_peak $HUB sami-exporter state)
 echo "peak of the one exporter with $ALL migrations: $hub KiB"
-[ $((hub - idle_exporter)) -le $((ALL * 2048 + 8192)) ] || fail "the exporter grew by $((hub - idle_exporter)) KiB"
+lab_within $((hub - idle_exporter)) $((ALL * 2048 + 8192)) || fail "the exporter grew by $((hub - idle_exporter)) KiB"

@@ -22,6 +22,7 @@ ns() { local name=$1; shift; ip netns exec "$LAB$name" "$@"; }
 lab_skip() { echo "SKIP: $*"; rm -rf "$WORK"; exit 77; }
 # AddressSanitizer keeps what is freed, and wants to be loaded before anything else that is preloaded.
 lab_has_sanitizers() { grep -q '^#define SAMI_SANITIZERS' "$BUILD/config.h"; }
+lab_within() { [ "$1" -le "$2" ] || lab_has_sanitizers; } # KIB MOST: memory, where a build says something about it
 # For a case, or a part of one, that is about TCP: what is there of it over SCTP is another case.
 lab_tcp_only() { [ "$TRANSPORT" = tcp ] || lab_skip "is about TCP: $*"; }
 
