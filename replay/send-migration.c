@@ -356,7 +356,7 @@ on_turn(gpointer user_data)
         step = take_step(m, &error);
     switch (step) {
     case STEP_ON: go_on(m); break;
-    case STEP_FULL: break; /* on_drained() */
+    case STEP_FULL: replay_session_expect(m->session, m->config->lease_s, "Messages within the lease: it takes none"); break; /* on_drained() */
     case STEP_EARLY:
         replay_session_flush(m->session, FALSE);
         m->turn = g_timeout_add((guint) CLAMP((m->due_us - g_get_monotonic_time()) / 1000 + 1, 1, WAIT_MAX_MS), on_turn, m);
@@ -401,7 +401,10 @@ on_bound(const SamiHelloReply *reply, gpointer user_data)
 static void
 on_drained(gpointer user_data)
 {
-    go_on(user_data);
+    Sending *m = user_data;
+    if (m->phase == SENDING || m->phase == AUDIT)
+        replay_session_expect(m->session, 0, NULL);
+    go_on(m);
 }
 
 static void

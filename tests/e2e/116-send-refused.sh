@@ -82,6 +82,26 @@ ended 4 '^ABORTED .*accepted'
 grep -q 'sami-replay: interrupted' "$WORK/slow" || { cat "$WORK/slow"; exit 1; }
 none
 
+# The collector stops taking anything under it.
+"$BUILD/sami-table" -n "${LAB}fw1" fill --kind tcp --from 4000 120000 >/dev/null && ns fw1 "$BUILD/sami-replay" record -q -c "$WORK/fw1/sami.conf" \
+    -o "$WORK/more.ipfix" --vm "$VM4" || exit 1
+for n in 1 3; do # what the kernel buffers is not what is looked at
+    ns fw$n sysctl -qw 'net.ipv4.tcp_wmem=4096 16384 65536' 'net.ipv4.tcp_rmem=4096 65536 65536'
+done
+echo 'max-rate=2000' >>"$signer"
+reload
+cp -r "$WORK/fw1" "$WORK/fw1-hasty" && sed -i 's/^lease *=.*//; $a lease=5s' "$WORK/fw1-hasty/sami.conf"
+ns fw1 "$BUILD/sami-replay" send --to fw3.example -c "$WORK/fw1-hasty/sami.conf" "$WORK/more.ipfix" >"$WORK/slow" 2>&1 &
+SLOW=$!
+poll 20 some || { cat "$WORK/slow"; exit 1; }
+pkill -STOP -P "$THIRD"
+ended 1 'fw3.example: no answer to the Messages within the lease: it takes none'
+pkill -CONT -P "$THIRD"
+cp "$WORK/signer" "$signer"
+reload
+gone() { [ "$(count 3)" -eq 0 ]; }
+poll 40 gone || none
+
 # The collector dies under it; and is dead.
 slowly
 pkill -9 -P "$THIRD"
