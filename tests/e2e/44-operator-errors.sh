@@ -36,6 +36,10 @@ check "no subjectAltName DNS name 'fw9.example'" $both sami.conf name=fw9.exampl
 check 'No such file' $both sami.conf tls-ca=missing.crt
 check 'others may write into it' $both sami.conf run-dir=/tmp
 check 'a secret must not be accessible' $both sami.conf key-log=tls.crt
+check 'No such file' $both sami.conf key-log=missing/log
+openssl req -new -key "$WORK/fw1/tls.key" -subj /CN=fw1.example 2>/dev/null |
+    openssl x509 -req -signkey "$WORK/fw1/tls.key" -days -1 -extfile <(echo subjectAltName=DNS:fw1.example) >"$WORK/fw1/expired.crt" 2>/dev/null || exit 1
+check 'has expired' $both sami.conf certificate=expired.crt
 check 'no certificate' $both peers.d/fw2.example.conf certificate=fw2.example.pub
 check 'no Ed25519' $both peers.d/fw2.example.conf signing-key=fw2.example.crt
 check 'names no set' collector sami.conf gate=nft gate-set=x

@@ -349,6 +349,10 @@ test_elsewhere(void)
     frames_add_tcp(&frames, &other, SYN, 1, NULL);
     frames_add_tcp(&frames, &other, ACK, 2, frames_octets("\0\12\0\40 ten octets, by another rule", 32));
     frames_add_tcp(&frames, &other, ACK, 34, frames_part(stream, 0, 500));
+    other.source_port = 4; /* too little of its begin */
+    frames_add_tcp(&frames, &other, SYN, 1, NULL);
+    frames_add_tcp(&frames, &other, ACK, 2, frames_part(stream, 0, 2));
+    frames_add_tcp(&frames, &other, ACK, 102, frames_part(stream, 100, 500));
     other.source_port = 2; /* the capture begins inside of it */
     frames_add_tcp(&frames, &other, ACK, 34, frames_part(stream, 100, 500));
     frames_add_tcp(&frames, &other, ACK, 434, frames_part(stream, 500, 900));
@@ -356,7 +360,7 @@ test_elsewhere(void)
     for (guint i = 0; i < 3; i++)
         frames_add_tcp(&frames, &other, ACK, 1 + i * 60000, frames_part(stream, 210, 490));
     expect_reading(&frames, NULL, "0:0 0:1 1! 1:1 1:2", "begins inside the stream: 100 octets", &reading);
-    CU_ASSERT_EQUAL(reading.counts.n_other, 6);
+    CU_ASSERT_EQUAL(reading.counts.n_other, 9);
     CU_ASSERT_STRING_EQUAL(reading.ends->str, "[2001:db8::1]:2 > [2001:db8::2]:8080");
     frames_clear(&frames);
 }

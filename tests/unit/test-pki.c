@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "templates/private-key.h"
 #include "templates/signature.h"
 #include "tests/unit/harness.h"
 #include "transport/pki.h"
+#include "transport/tls-context.h"
 
 static gchar *dir, *crt, *key, *signing, *public;
 
@@ -332,6 +334,21 @@ test_request(void)
     g_unlink(csr);
 }
 
+/* What a handshake would fail with is found before: an own certificate that is none, and a key that agrees on secrets but signs nothing. */
+static void
+test_useless(void)
+{
+    g_autoptr(GError) error = NULL;
+    const SamiNetworkConfig config = { .certificate_file = (gchar *) "own.crt", .certificate = (gchar *) "no certificate", .key_file = key };
+    CU_ASSERT_PTR_NULL(sami_tls_new(&config, TRUE, &error));
+    CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && g_str_has_prefix(error->message, "own.crt: no certificate that can be used: "));
+    g_clear_error(&error);
+    EVP_PKEY *x25519 = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+    CU_ASSERT_FALSE(sami_private_key_try(x25519, "own.key", &error));
+    CU_ASSERT(g_error_matches(error, SAMI_ERROR, SAMI_ERROR_CONFIG) && g_str_has_prefix(error->message, "own.key: the private key does not sign: "));
+    EVP_PKEY_free(x25519);
+}
+
 static void
 test_encrypted(void)
 {
@@ -411,7 +428,7 @@ static const SamiTest tests[] = {
     { "bad peer files", test_bad_peer_file },
     { "peer file of two keys", test_peer_file_of_two },
     { "request", test_request },
-    { "encrypted keys", test_encrypted },
+    { "an identity of no use", test_useless }, { "encrypted keys", test_encrypted },
     { "files of public keys", test_public_keys },
 };
 
