@@ -286,21 +286,6 @@ test_ledger_left(void)
     end();
 }
 
-/* One that has ended before a restart, and was forgotten, has its end in the journal's directory. */
-static void
-test_ledger_closed(void)
-{
-    begin();
-    g_autofree gchar *path = g_build_filename(lab->journal, "01000000000000000000000000000000.closed", NULL);
-    CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, "", 0, NULL));
-    LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
-    lab_add_begin(peer, SAMI_KIND_SESSION);
-    lab_send(peer);
-    expect_refused(peer, SAMI_REASON_REPLAYED, "");
-    CU_ASSERT_EQUAL(lab->collector->migrations->len, 0);
-    end();
-}
-
 /* The ledger's file takes nothing more; Messages of the same flows are behind the one that finds out. */
 static void
 test_ledger_full(void)
@@ -783,7 +768,6 @@ main(void)
         { "a full journal", test_journal_full },
         { "no journal", test_journal_gone },
         { "a ledger that is there", test_ledger_left },
-        { "a ledger that is closed", test_ledger_closed },
         { "a full ledger", test_ledger_full },
         { "a full ledger at the freeze marker", test_ledger_full_at_freeze },
         { "a replication", test_replication },

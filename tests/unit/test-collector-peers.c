@@ -80,6 +80,22 @@ test_one_id(void)
     }
 }
 
+/* One that has ended, and was forgotten, has its end in the journal's directory. */
+static void
+test_closed_id(void)
+{
+    lab = lab_new();
+    g_autofree gchar *path = g_build_filename(lab->journal, "01000000000000000000000000000000.closed", NULL);
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, "", 0, NULL));
+    LabPeer *peer = lab_connect(lab, 1, SAMI_OPENING_NEW);
+    lab_add_begin(peer, SAMI_KIND_SESSION);
+    lab_send(peer);
+    lab_settle(lab);
+    expect_refused(peer, SAMI_REASON_REPLAYED);
+    CU_ASSERT_EQUAL(lab->collector->migrations->len, 0);
+    lab_free(lab);
+}
+
 /* All that a signer may bring, without an address: of one that may not do that. */
 static void
 test_unscoped(void)
@@ -172,6 +188,7 @@ main(void)
 {
     static const SamiTest tests[] = {
         { "a peer comes again", test_again }, { "two sessions, one id", test_one_id },   { "all that a signer may", test_unscoped },
+        { "an id that was used", test_closed_id },
         { "a takeover", test_takeover },      { "a signer is revoked", test_revoked },
     };
     return sami_test_main("collector peers", tests, G_N_ELEMENTS(tests), NULL, NULL);

@@ -165,6 +165,25 @@ test_translated(void)
     CU_ASSERT_EQUAL(judge(&s), SAMI_REASON_NAT_ADDRESS);
 }
 
+/* Of a flow in one direction's zone only, both zones have to be the signer's; in an unscoped replication any. */
+static void
+test_reply_zone(void)
+{
+    SamiSession s = session(IPPROTO_TCP, VM, 1000, REMOTE, 443);
+    const guint16 both[] = { 0, 7 };
+    s.has |= SAMI_HAS_REPLY_ZONE;
+    s.reply_zone = 7;
+    CU_ASSERT_EQUAL(judge(&s), SAMI_REASON_ZONE_NOT_ALLOWED);
+    rules->policy.zones = both;
+    rules->policy.n_zones = 2;
+    CU_ASSERT_EQUAL(judge(&s), SAMI_REASON_NONE);
+    rules->policy.zones = &rules->zone;
+    rules->policy.n_zones = 1;
+    rules->policy.any_segment = TRUE;
+    CU_ASSERT_EQUAL(judge(&s), SAMI_REASON_NONE);
+    rules->policy.any_segment = FALSE;
+}
+
 static void
 test_special(void)
 {
@@ -280,6 +299,11 @@ test_expectations(void)
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NONE);
     e.key.orig.dst_port = 25;
     CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_PORT_NOT_ALLOWED);
+    e.key.orig = (SamiTuple){ address(VM), address(REMOTE), 22, 443 }; /* from a port that it may not */
+    e.mask_src_port = G_MAXUINT16;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_PORT_NOT_ALLOWED);
+    e.key.orig.src_port = 80;
+    CU_ASSERT_EQUAL(sami_validate_expectation(&e, &rules->policy), SAMI_REASON_NONE);
     e = expectation(); /* at a translated address: the port behind it counts */
     e.key.orig.dst = address(NAT);
     e.key.orig.dst_port = 22;
@@ -412,7 +436,8 @@ test_names(void)
 static const SamiTest tests[] = {
     { "sessions", test_sessions },
     { "translated ones", test_translated },
-    { "special addresses, each with its key", test_special },
+    { "a zone of one direction", test_reply_zone },
+        { "special addresses, each with its key", test_special },
     { "what a record goes in without", test_strip },
     { "the longest timeouts", test_timeouts },
     { "expectations", test_expectations },
