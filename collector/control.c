@@ -263,15 +263,19 @@ now_s(void)
 
 /* May this VM be announced? An announcement that cannot help is refused when it is made, not when the VM moves. */
 static gboolean
-check_allowed(SamiCollector *collector, const SamiPrefix *vm, const gchar *text, const gchar *from, GError **error)
+check_allowed(SamiCollector *collector, const SamiPrefix *vm, const gchar *text, const gchar *from, gint64 until_s, GError **error)
 {
+    gboolean is_allowed = FALSE;
     for (guint i = 0; i < collector->signers->len; i++) {
         const SamiSigner *signer = g_ptr_array_index(collector->signers, i);
-        if ((!from || g_str_equal(signer->config->name, from)) && sami_signer_allows(signer, vm, 1))
+        if ((from && !g_str_equal(signer->config->name, from)) || !sami_signer_allows(signer, vm, 1))
+            continue;
+        is_allowed = TRUE;
+        if (sami_signer_is_valid_within(signer, now_s(), until_s))
             return TRUE;
     }
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is outside allow-prefixes of %s in signers.d: it would be refused all the same", text,
-                from ? from : "every signer");
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s is outside %s of %s in signers.d: it would be refused all the same", text,
+                is_allowed ? "the time (valid-from, valid-until)" : "allow-prefixes", from ? from : "every signer");
     return FALSE;
 }
 
@@ -282,7 +286,7 @@ announce(SamiCollector *collector, JsonArray *vm, const gchar *from, gint64 unti
     for (guint i = 0; i < json_array_get_length(vm); i++) {
         SamiPrefix prefix;
         const gchar *text = json_array_get_string_element(vm, i);
-        if (!sami_prefix_parse(text ? text : "", &prefix, error) || !check_allowed(collector, &prefix, text, from, error))
+        if (!sami_prefix_parse(text ? text : "", &prefix, error) || !check_allowed(collector, &prefix, text, from, until_s, error))
             return FALSE;
         g_array_append_val(prefixes, prefix);
     }

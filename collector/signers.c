@@ -245,6 +245,13 @@ sami_signer_is_valid(const SamiSigner *signer, gint64 now_s)
     return now_s >= config->valid_from_s && (config->valid_until_s == 0 || now_s < config->valid_until_s);
 }
 
+gboolean
+sami_signer_is_valid_within(const SamiSigner *signer, gint64 from_s, gint64 until_s)
+{
+    gint64 first_s = MAX(from_s, signer->config->valid_from_s);
+    return first_s < until_s && sami_signer_is_valid(signer, first_s);
+}
+
 gint64
 sami_signers_next_change(GPtrArray *signers, gint64 now_s)
 {

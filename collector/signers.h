@@ -48,6 +48,8 @@ void sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *hos
 gboolean sami_signer_allows(const SamiSigner *signer, const SamiPrefix *vm, guint n);
 /* Between valid-from and valid-until, at this second since 1970. */
 gboolean sami_signer_is_valid(const SamiSigner *signer, gint64 now_s);
+/* At some moment from `from_s` until before `until_s`. */
+gboolean sami_signer_is_valid_within(const SamiSigner *signer, gint64 from_s, gint64 until_s);
 /* The next of these moments of any signer after it; G_MAXINT64: there is none. */
 gint64 sami_signers_next_change(GPtrArray *signers, gint64 now_s);
 gboolean sami_signer_may_use(const SamiSigner *signer, const gchar *tls_name);
