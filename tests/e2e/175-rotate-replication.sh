@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A replication outlives a rotation of its signing key: its session keeps the old key; when that is revoked at the standby, it goes on with the new one by
-# itself, and the standby's table is current again.
+# itself, and the standby's table is current again. So it is when
+# the standby was removed and is back.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
@@ -29,4 +30,17 @@ add 1003
 poll 30 here 1003 || fail "the replication did not go on"
 signs "$(ctl 1 key list --json | sed -n 's/.*"id" *: *"\([0-9a-f]*\)".*/\1/p' | head -n 1)" || fail "not with the new key"
 here 1001 && here 1002 || fail "entries were lost"
+
+# The standby is removed, and back before any lease is over.
+reload() { kill -HUP "$(pgrep -o -f "sami-exporter -c $WORK/fw1")"; }
+replications() { ctl 1 status --json >"$WORK/status" && [ "$(grep -c '"in_step"' "$WORK/status")" -eq "$1" ]; }
+echo replicate=true >>"$WORK/fw1/peers.d/fw2.example.conf"
+mv "$WORK/fw1/peers.d/fw2.example.conf" "$WORK/fw2.conf"
+reload
+poll 10 replications 0 || fail "a replication to who was removed goes on"
+mv "$WORK/fw2.conf" "$WORK/fw1/peers.d/fw2.example.conf"
+reload
+poll 10 replications 1 || fail "no replication to who is back"
+add 1005
+poll 30 here 1005 || fail "who is back gets nothing"
 exit 0
