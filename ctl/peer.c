@@ -685,7 +685,7 @@ ctl_peer_remove(Ctl *ctl, GError **error)
         return SAMI_EXIT_USAGE;
     }
     if (!ctl_reload(ctl, running, error)) {
-        g_prefix_error(error, "the files of %s are removed, and no daemon that answers believes it any more; but: ", name);
+        g_prefix_error(error, "the files of %s are removed, and no daemon that answers goes by %s.conf any more; but: ", name, name);
         return SAMI_EXIT_FAILED;
     }
     if (!ctl->args.is_quiet && (running[CTL_EXPORTER] || running[CTL_COLLECTOR]))

@@ -184,6 +184,9 @@ void sami_migration_hello(SamiMigration *m, const SamiFrameOpen *open);
 void sami_migration_lost(SamiMigration *m, const gchar *why);
 /* It is `session-age` old: begun anew at once, as if it had been lost. FALSE if not now: in a freeze, or without a session that could be resumed. */
 gboolean sami_migration_renew(SamiMigration *m);
+/* After a reload: a session with a peer that was removed, or that signs with a key that is not in its file any more, is lost. Not `is_reloaded`: it
+ * failed, and only who was removed counts. */
+void sami_migration_review(SamiMigration *m, gboolean is_reloaded);
 
 /* say.c. Sends a marker, with everything before it. Its counter, 0 after a failure, which has been told. */
 guint64 sami_say_marker(SamiMigration *m, guint8 marker);

@@ -422,11 +422,14 @@ start(SamiExporter *exporter, const gchar *peer, GArray *vm_take)
     return r;
 }
 
+/* One with a peer that was removed ends at once: there is no session any more in which it could answer, and it may be back before the lease ends. */
 static void
-stop(SamiReplication *r)
+stop(SamiReplication *r, gboolean is_removed)
 {
     r->is_stopping = TRUE;
-    if (r->stream && sami_migration_abort(r->stream, SAMI_ABORT_OPERATOR, NULL))
+    if (r->stream && is_removed)
+        sami_migration_fail(r->stream, SAMI_EXIT_FAILED, "the peer was removed");
+    else if (r->stream && sami_migration_abort(r->stream, SAMI_ABORT_OPERATOR, NULL))
         return;
     g_clear_handle_id(&r->retry_timer, g_source_remove); /* it may be a minute away */
     r->retry_timer = g_timeout_add(1, on_retry, r);
@@ -479,7 +482,7 @@ sami_replications_configure(SamiExporter *exporter)
         SamiReplication *r = g_ptr_array_index(exporter->replications, i);
         const SamiConfigPeer *peer = sami_config_peer(config, r->peer);
         if (!peer || (r->is_configured && !peer->replicate))
-            stop(r);
+            stop(r, !peer);
         else if (r->stream)
             refilter(r, peer);
     }
@@ -495,7 +498,7 @@ sami_replication_control(SamiExporter *exporter, SamiControlClient *client, Json
     g_autoptr(GError) error = NULL;
     if (json_object_get_boolean_member_with_default(request, "stop", FALSE)) {
         if (r)
-            stop(r);
+            stop(r, FALSE);
         sami_control_finish(client, r ? SAMI_EXIT_DONE : SAMI_EXIT_USAGE, NULL, r ? NULL : "nothing is replicated to that peer");
         return;
     }

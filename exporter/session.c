@@ -144,17 +144,45 @@ sami_migration_plan_answer(SamiMigration *m)
         m->answer_timer = g_timeout_add_seconds(m->config->lease_s, on_no_answer, m);
 }
 
-/* The peer may sign with another key by now: one that has come by a reload since. */
+/* What the peer signs with by now; NULL: nothing that we know. (transfer full) of SamiKey */
+static GPtrArray *
+load_peer_keys(const SamiMigration *m)
+{
+    const SamiConfigPeer *peer = sami_config_peer(m->exporter->config, m->peer->name);
+    return peer && peer->signing_key_file ? sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, NULL) : NULL;
+}
+
+/* The peer may sign with another key by now: one that has come by a reload since. Before an answer has said which. */
 static void
 renew_peer_keys(SamiMigration *m)
 {
-    const SamiConfigPeer *peer = sami_config_peer(m->exporter->config, m->peer->name);
-    GPtrArray *fresh = m->peer_keys && peer && peer->signing_key_file ? sami_keys_load_public(peer->signing_key_file, SAMI_TRUST_PUBLIC, NULL) : NULL;
+    GPtrArray *fresh = m->peer_keys ? load_peer_keys(m) : NULL;
     if (!fresh)
         return;
     g_ptr_array_unref(m->peer_keys);
-    m->stream->peer_keys = m->peer_keys = fresh;
-    m->stream->peer_key = NULL; /* its first answer says which */
+    m->peer_keys = fresh;
+    if (!m->stream)
+        return;
+    m->stream->peer_keys = fresh;
+    m->stream->peer_key = NULL;
+}
+
+void
+sami_migration_review(SamiMigration *m, gboolean is_reloaded)
+{
+    const SamiConfigPeer *peer = sami_config_peer(m->exporter->config, m->peer->name);
+    if (!m->peer_keys || sami_exporter_is_over(m->state) || (peer && !is_reloaded))
+        return;
+    if (peer && !m->is_bound) {
+        renew_peer_keys(m);
+        return;
+    }
+    g_autoptr(GPtrArray) keys = load_peer_keys(m);
+    if (!m->socket || (keys && sami_keys_find(keys, sami_key_id(m->stream->peer_key))))
+        return;
+    g_autofree gchar *text = peer ? g_strdup_printf("%s: the key that it signs with here was revoked by a reload", m->peer->name)
+                                  : g_strdup_printf("%s: it was removed by a reload", m->peer->name);
+    sami_migration_lost(m, text);
 }
 
 /* A plain collector (receipts=false) never answers: everything stays under B0, nothing is confirmed, nothing can be resumed. */

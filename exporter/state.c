@@ -107,6 +107,15 @@ use(SamiExporter *exporter, const SamiConfig *config)
     exporter->config = sami_config_ref(config);
 }
 
+/* Replications first: those with a peer that was removed end. */
+static void
+review(SamiExporter *exporter, gboolean is_reloaded)
+{
+    sami_replications_configure(exporter);
+    for (guint i = 0; i < exporter->migrations->len; i++)
+        sami_migration_review(g_ptr_array_index(exporter->migrations, i), is_reloaded);
+}
+
 static void
 fail_reload(SamiExporter *exporter, const GError *error)
 {
@@ -115,10 +124,10 @@ fail_reload(SamiExporter *exporter, const GError *error)
         return;
     use(exporter, left);
     sami_daemon_send_reload(left, exporter->channel, FALSE, &exporter->n_reload_errors);
-    sami_replications_configure(exporter);
+    review(exporter, FALSE);
 }
 
-/* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs. */
+/* SIGHUP: what is asked for from now on goes by the new configuration; migrations that run keep theirs, but for whom they believe. */
 void
 sami_exporter_reload(SamiExporter *exporter)
 {
@@ -142,7 +151,7 @@ sami_exporter_reload(SamiExporter *exporter)
         g_clear_error(&error);
     }
     sami_daemon_send_reload(exporter->config, exporter->channel, TRUE, &exporter->n_reload_errors);
-    sami_replications_configure(exporter);
+    review(exporter, TRUE);
     exporter->n_reloads++;
     g_message("%s: reloaded: %u peers", exporter->config->name, exporter->config->peers->len);
 }

@@ -698,7 +698,8 @@ sami_tls_connection_new(SamiTls *tls, SamiWire *wire_take, const gchar *wanted, 
 void
 sami_tls_connection_review(SamiTlsConnection *c)
 {
-    if (c->phase != PHASE_PUMP || !c->is_proven || c->inward > INWARD_MISFRAMED || sami_tls_still_believes(c->ssl))
+    /* One whose end was told already (INWARD_TOLD) may still be sent to. */
+    if (c->phase != PHASE_PUMP || !c->is_proven || c->inward == INWARD_FAILED || sami_tls_still_believes(c->ssl))
         return;
     fail(c, g_strdup("it is not believed any more since a reload"));
     g_source_set_ready_time(c->source, 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A replication outlives a rotation of its signing key: its session keeps the old key; when that is revoked at the standby, it goes on with the new one by
-# itself, and the standby's table is current again.
+# itself, and the standby's table is current again. So it is with
+# the standby's key, and when the standby was removed and is back.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1
@@ -29,4 +30,34 @@ add 1003
 poll 30 here 1003 || fail "the replication did not go on"
 signs "$(ctl 1 key list --json | sed -n 's/.*"id" *: *"\([0-9a-f]*\)".*/\1/p' | head -n 1)" || fail "not with the new key"
 here 1001 && here 1002 || fail "entries were lost"
+
+# The standby's key: what it signs with the old one counts until that is revoked here, and no longer.
+answers() { ctl 1 status --json >"$WORK/status" && grep -q "\"peer_key\" *: *\"$1\"" "$WORK/status"; }
+key() { ctl 2 key list --json | sed -n 's/.*"id" *: *"\([0-9a-f]*\)".*/\1/p' | head -n 1; }
+old=$(key)
+answers "$old" || fail "the standby's key is not shown"
+run 2 key rotate
+run 1 peer update "$WORK/fw2/fw2.example.peer" --yes
+run 2 key rotate --activate
+run 2 key rotate --finish
+answers "$old" || fail "the session did not keep the standby's key"
+run 1 peer update "$WORK/fw2/fw2.example.peer" --yes
+grep -q 'the key that it signs with here was revoked by a reload' "$WORK/exporter.log" || fail "a revoked key of the standby is believed"
+goes_on() { answers "$(key)"; }
+poll 30 goes_on || fail "not with the standby's new key"
+add 1004
+poll 30 here 1004 || fail "the replication did not go on with the standby's new key"
+
+# The standby is removed, and back before any lease is over.
+reload() { kill -HUP "$(pgrep -o -f "sami-exporter -c $WORK/fw1")"; }
+replications() { ctl 1 status --json >"$WORK/status" && [ "$(grep -c '"in_step"' "$WORK/status")" -eq "$1" ]; }
+echo replicate=true >>"$WORK/fw1/peers.d/fw2.example.conf"
+mv "$WORK/fw1/peers.d/fw2.example.conf" "$WORK/fw2.conf"
+reload
+poll 10 replications 0 || fail "a replication to who was removed goes on"
+mv "$WORK/fw2.conf" "$WORK/fw1/peers.d/fw2.example.conf"
+reload
+poll 10 replications 1 || fail "no replication to who is back"
+add 1005
+poll 30 here 1005 || fail "who is back gets nothing"
 exit 0

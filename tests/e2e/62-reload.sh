@@ -144,3 +144,20 @@ ctl 1 freeze "$ID" >"$WORK/out" 2>&1 && wait "$MIGRATE" || fail "it does not end
 ctl 2 -q peer remove fw1.example || fail "peer remove"
 ctl 1 peer test fw2.example >"$WORK/out" 2>&1
 [ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "still believed after peer remove"
+# Of what another file says it promises nothing: that one goes by the certificate which it has, though the file of that is gone.
+ctl 2 -q peer add "$WORK/fw1/fw1.example.peer" --receive --yes --allow 10.0.0.0/24 >"$WORK/out" 2>&1 || fail "peer add again"
+mv "$WORK/fw2/peers.d/fw1.example.conf" "$WORK/fw2/peers.d/other.conf"
+hup() { # until it has been read
+    local n
+    n=$(ctl 2 stats --json | sed -n 's/.*"reloads_total" *: *\([0-9]*\).*/\1/p' | head -n 1)
+    kill -HUP "$COLLECTOR" && poll 10 count 2 reloads_total $((n + 1))
+}
+hup || fail "another name of a file"
+ctl 2 peer remove fw1.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -q 'goes by fw1.example.conf any more; but: the collector could not' "$WORK/out" || fail "not said what is wrong"
+ctl 1 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "the signer is still believed, or the peer is not any more"
+rm "$WORK/fw2/peers.d/other.conf"
+hup || fail "nothing is wrong any more"
+ctl 1 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "still believed without any file"

@@ -340,15 +340,22 @@ expect_unknown(void)
     g_clear_pointer(&at_client, sami_session_socket_free);
 }
 
-/* A session that stands ends at both ends, and says why where the reload was. */
+/* A session that stands ends at both ends, and says why where the reload was. One that the peer has half closed is no other. */
 static void
-meet_and_cut(const SamiPeer *peer, gchar *ca_file)
+meet_and_cut(const SamiPeer *peer, gchar *ca_file, gboolean is_half_closed)
 {
     SamiFrameOpen server, client;
     g_clear_pointer(&at_client, sami_session_socket_free);
     g_clear_pointer(&at_server, sami_session_socket_free);
     if (!pair_meet(&server, &client))
         return;
+    if (is_half_closed) {
+        SamiFrameType type;
+        guint8 *payload;
+        gsize length;
+        CU_ASSERT(sami_session_socket_send(at_client, SAMI_FRAME_CLOSE, NULL, 0, NULL));
+        CU_ASSERT(lab_receive(at_server, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_CLOSE);
+    }
     bring(peer, ca_file);
     g_autofree gchar *here = lab_error(at_server), *there = lab_error(at_client);
     CU_ASSERT(here && strstr(here, "TLS: fw1.example at ") && strstr(here, "not believed any more since a reload"));
@@ -372,10 +379,10 @@ test_reload_brought(void)
         bring(&by_ca, ca);
         pair_exchange(3, 3);
     }
-    meet_and_cut(&by_ca, rogue);
+    meet_and_cut(&by_ca, rogue, FALSE);
     bring(&by_ca, ca);
     pinned.certificate_file = other;
-    meet_and_cut(&pinned, NULL);
+    meet_and_cut(&pinned, NULL, FALSE);
     expect_unknown();
     pinned.certificate_file = own;
     bring(&pinned, NULL);
@@ -384,7 +391,11 @@ test_reload_brought(void)
         pair_exchange(3, 3);
     }
     pinned.name = (gchar *) "fw3.example"; /* so nobody is fw1.example */
-    meet_and_cut(&pinned, NULL);
+    meet_and_cut(&pinned, NULL, FALSE);
+    pinned.name = by_ca.name;
+    bring(&pinned, NULL);
+    pinned.name = (gchar *) "fw3.example";
+    meet_and_cut(&pinned, NULL, TRUE);
     pair_stop();
 }
 
