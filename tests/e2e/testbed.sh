@@ -220,7 +220,7 @@ sami_start() {
 # returns when all are under way
 lab_launch() {
     local side=vm
-    rm -f "$WORK/enough"
+    rm -f "$WORK/enough" "$WORK/${5:-client}-$1" # the last one's would do for lab_under_way
     case $1 in in | dnat | ipv6-in | udp | ipv6-udp) side=cli ;; y-x) side=y ;; esac
     ns $side python3 "$SRC/tests/e2e/traffic.py" "${5:-client}" "$1" "$2" "$3" "${4:-$WORK/results}" >"$WORK/${5:-client}-$1" 2>&1 &
     CLIENTS+=($!)
