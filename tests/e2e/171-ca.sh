@@ -147,8 +147,16 @@ listed -crldays 5
 run 0 'ok:' 1 peer test fw2.example
 listed -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z
 run 1 'refused our certificate' 1 peer test fw2.example
+# A session that stands when its certificate is revoked is cut.
+listed -crldays 5
+ctl 1 migrate --vm $VM4 --to fw2.example --json >"$WORK/migrate" 2>&1 &
+poll 20 grep -q '"confirmed_snapshot":true' "$WORK/migrate" || fail "no session"
+listed -crldays 5
+grep -q 'session with fw2.example is lost' "$WORK/exporter.log" && fail "a list that says nothing of it cuts the session"
 authority -revoke "$WORK/fw1.crt"
 listed -crldays 5
+poll 10 grep -q 'session with fw2.example is lost' "$WORK/exporter.log" || fail "a session with a revoked certificate goes on"
+grep -q 'TLS: fw1.example at .*not believed any more since a reload' "$WORK/collector.log" || fail "not said why it was cut"
 run 1 'it is revoked' 1 peer test fw2.example
 grep -q 'by tls-ca: certificate revoked' "$WORK/collector.log" || fail "not said why"
 # A renewed one takes effect without a restart.
