@@ -541,39 +541,38 @@ is_gone(const gchar *path)
 
 /* Otherwise its name is added to those that are gone, once. */
 static gboolean
-is_there(const gchar *path, const gchar *name, GString *gone)
+is_there(const gchar *path, gchar *name, GPtrArray *gone)
 {
-    g_auto(GStrv) listed = g_strsplit(gone->str, ", ", -1);
     if (!is_gone(path))
         return TRUE;
-    if (!g_strv_contains((const gchar *const *)listed, name))
-        g_string_append_printf(gone, "%s%s", gone->len ? ", " : "", name);
+    if (!g_ptr_array_find_with_equal_func(gone, name, g_str_equal, NULL))
+        g_ptr_array_add(gone, name);
     return FALSE;
 }
 
 SamiConfig *
 sami_config_without_gone(const SamiConfig *old, gchar **ret_names)
 {
-    g_autoptr(GPtrArray) peers = g_ptr_array_new(), signers = g_ptr_array_new();
-    g_autoptr(GString) names = g_string_new(NULL);
+    g_autoptr(GPtrArray) peers = g_ptr_array_new(), signers = g_ptr_array_new(), gone = g_ptr_array_new();
     for (guint i = 0; i < old->peers->len; i++) {
         SamiConfigPeer *peer = old->peers->pdata[i];
-        if (is_there(peer->path, peer->name, names))
+        if (is_there(peer->path, peer->name, gone))
             g_ptr_array_add(peers, peer);
     }
     for (guint i = 0; i < old->signers->len; i++) {
         SamiConfigSigner *signer = old->signers->pdata[i];
-        if (is_there(signer->path, signer->name, names))
+        if (is_there(signer->path, signer->name, gone))
             g_ptr_array_add(signers, signer);
     }
-    if (names->len == 0 || is_gone(old->path))
+    if (gone->len == 0 || is_gone(old->path))
         return NULL;
     SamiConfig *config = g_memdup2(old, sizeof *old);
     config->n_refs = 1;
     config->base = sami_config_ref(old);
     config->peers = g_steal_pointer(&peers);
     config->signers = g_steal_pointer(&signers);
-    *ret_names = g_string_free(g_steal_pointer(&names), FALSE);
+    g_ptr_array_add(gone, NULL);
+    *ret_names = g_strjoinv(", ", (gchar **)gone->pdata);
     return config;
 }
 

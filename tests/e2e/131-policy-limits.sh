@@ -64,11 +64,11 @@ poll 10 gone || fail "it has left something"
 ctl 1 migrate --vm $VM2 --to fw2.example --now >"$WORK/out" 2>&1
 [ $? -eq 3 ] && grep -q 'signer-not-valid.*not valid any more since' "$WORK/out" || fail "after valid-until"
 grep -q "NOT VALID NOW" <<<"$(ctl 2 show policy)" || fail "not shown"
-not_now() { ctl 2 expect --vm $VM4 --from fw1.example --for "$1" >"$WORK/out" 2>&1; [ $? -eq 2 ] && grep -q 'outside the time' "$WORK/out"; }
-not_now 1h || fail "one that will come no more is announced"
+not_now() { ctl 2 expect --vm $VM4 --from fw1.example --for 1h >"$WORK/out" 2>&1; [ $? -eq 2 ] && grep -q 'outside the time' "$WORK/out"; }
+not_now || fail "one that will come no more is announced"
 signer valid-until ""; signer valid-from "$(utc tomorrow)"
 reload
-not_now 1h || fail "one that comes later is announced for now"
+not_now || fail "one that comes later is announced for now"
 ctl 2 -q expect --vm $VM4 --from fw1.example --for 2d || fail "one that comes in time is not announced"
 ctl 2 -q expect --remove --vm $VM4 --from fw1.example
 ctl 1 migrate --vm $VM2 --to fw2.example --now >"$WORK/out" 2>&1

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # A replication outlives a rotation of its signing key: its session keeps the old key; when that is revoked at the standby, it goes on with the new one by
-# itself, and the standby's table is current again. So it is with
-# the standby's key, and when the standby was removed and is back.
+# itself, and the standby's table is current again. So it is with the standby's key, and when the standby was removed and is back.
 set -uo pipefail
 . "${srcdir:-.}/tests/e2e/testbed.sh"
 lab_start && sami_setup || exit 1

@@ -437,7 +437,7 @@ static const SamiTest tests[] = {
     { "sessions", test_sessions },
     { "translated ones", test_translated },
     { "a zone of one direction", test_reply_zone },
-        { "special addresses, each with its key", test_special },
+    { "special addresses, each with its key", test_special },
     { "what a record goes in without", test_strip },
     { "the longest timeouts", test_timeouts },
     { "expectations", test_expectations },
