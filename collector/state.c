@@ -110,7 +110,6 @@ sami_collector_reload(SamiCollector *collector)
     if (!sami_daemon_load_key(collector->config, &collector->key, &collector->key_stamp, &error)) {
         g_warning("reload: our old signing key stays in use: %s", error->message);
         collector->n_reload_errors++;
-        g_clear_error(&error);
     }
     sami_daemon_send_reload(collector->config, collector->channel, TRUE, &collector->n_reload_errors);
     sami_collector_policy_review(collector);

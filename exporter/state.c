@@ -148,7 +148,6 @@ sami_exporter_reload(SamiExporter *exporter)
     if (!sami_daemon_load_key(exporter->config, &exporter->key, &exporter->key_stamp, &error)) {
         g_warning("reload: our old signing key stays in use: %s", error->message);
         exporter->n_reload_errors++;
-        g_clear_error(&error);
     }
     sami_daemon_send_reload(exporter->config, exporter->channel, TRUE, &exporter->n_reload_errors);
     review(exporter, TRUE);
