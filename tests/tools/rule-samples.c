@@ -3,7 +3,7 @@
  *
  * RULE.ipfix, or RULE.VARIANT.ipfix, is what an honest exporter says first, then one Message that breaks RULE, a Message rule or a reason, and nothing
  * else. It is signed as it has to be, where the rule lies behind the signature. INDEX says in words what is wrong. tests/unit/test-rules.c takes
- * them as a collector does. */
+ * them as a collector does, of the configuration in tests/data/rules/config. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -41,7 +41,9 @@ struct Sample {
     void (*session)(SamiSession *s);
     void (*expectation)(SamiExpectation *e);
     void (*record)(SamiRecord *record);
-    gboolean is_second_signer; /* fw2, which may bring sessions only */
+    void (*before)(SamiRecord *record); /* in a Message of its own, which is taken */
+    guint n_more;              /* times that it is there once more */
+    gboolean is_second_signer; /* fw2, which may bring sessions only, and only from its own peer */
 };
 
 static void G_GNUC_NORETURN
@@ -291,6 +293,8 @@ static void expected_udp_lite(SamiExpectation *e) { e->key.protocol = IPPROTO_UD
 static void expected_at_gateway(SamiExpectation *e) { e->key.orig.dst = record_address("10.0.0.1"); }
 static void any_port(SamiExpectation *e) { e->key.orig.dst_port = 0; }
 
+/* --- and others --- */
+
 static void
 marker(SamiRecord *r)
 {
@@ -298,10 +302,80 @@ marker(SamiRecord *r)
 }
 
 static void
+freeze(SamiRecord *r)
+{
+    *r = (SamiRecord){ .kind = SAMI_RECORD_MARKER, .marker = { .marker = SAMI_MARKER_FREEZE, .freeze_mode = SAMI_FREEZE_EVENTS } };
+}
+
+static void
+freeze_of_one(SamiRecord *r)
+{
+    freeze(r);
+    r->marker.n_records = 1;
+}
+
+static void abort_it(SamiRecord *r) { *r = (SamiRecord){ .kind = SAMI_RECORD_ABORT }; }
+static void a_receipt(SamiRecord *r) { *r = (SamiRecord){ .kind = SAMI_RECORD_RECEIPT, .receipt = { .phase = SAMI_RECEIPT_READY } }; }
+static void to_fw3(SamiRecord *r) { g_strlcpy(r->hello.destination, "fw3.example", sizeof r->hello.destination); }
+static void resume(SamiRecord *r) { r->hello.opening = SAMI_OPENING_RESUME; }
+static void a_hello(SamiRecord *r) { *r = (SamiRecord){ .kind = SAMI_RECORD_HELLO, .hello = { .version = 1, .pen = SAMI_PEN, .destination = DESTINATION } }; }
+
+static void
 element(SamiRecord *r)
 {
     *r = (SamiRecord){ .kind = SAMI_RECORD_CUMULATIVE, .cumulative = { .set = "syn4", .key_type = 7, .key_length = 4, .key = { 10, 0, 0, 13 } } };
 }
+
+static void
+a_session(SamiRecord *r)
+{
+    *r = (SamiRecord){ .kind = SAMI_RECORD_SESSION, .session = honest_session() };
+}
+
+static void
+another_session(SamiRecord *r)
+{
+    a_session(r);
+    r->session.key.orig.src_port++;
+    record_mirror(&r->session);
+}
+
+static void
+an_expectation(SamiRecord *r)
+{
+    *r = (SamiRecord){ .kind = SAMI_RECORD_EXPECTATION, .expectation = honest_expectation() };
+}
+
+static void
+another_expectation(SamiRecord *r)
+{
+    an_expectation(r);
+    r->expectation.key.orig.dst_port++;
+}
+
+static SamiRecord
+begin_of(guint n_addresses)
+{
+    return (SamiRecord){ .kind = SAMI_RECORD_BEGIN,
+                         .begin = { n_addresses, 120, SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION | SAMI_KIND_CUMULATIVE, DESTINATION } };
+}
+static void begin_of_two(SamiRecord *r) { *r = begin_of(2); }
+static void begin_of_three(SamiRecord *r) { *r = begin_of(3); }
+
+static void
+vm(SamiRecord *r)
+{
+    *r = (SamiRecord){ .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .family = 4, .length = 32, .address = record_address("10.0.0.13") } };
+}
+
+static void
+vm_at(SamiRecord *r, const gchar *address)
+{
+    vm(r);
+    r->vm_address.address = record_address(address);
+}
+static void vm_more(SamiRecord *r) { vm_at(r, "10.0.0.14"); }
+static void vm_elsewhere(SamiRecord *r) { vm_at(r, "198.51.100.10"); }
 
 static void
 vm_with_bits(SamiRecord *r)
@@ -335,6 +409,8 @@ static void earlier(Draft *d, guint seconds) { begin_foreign(d, 7, 2); d->export
 #define DAMAGED(name, func, value, what) { name, what, .argument = value, .damage = func }
 #define SESSION(name, func, what) { name, what, .session = func }
 #define EXPECTED(name, func, what) { name, what, .expectation = func }
+#define RECORD(name, func, what) { name, what, .record = func }
+#define BEHIND(name, func, func_before, what) { name, what, .record = func, .before = func_before }
 #define FOREIGN(name, func, value, what) { name, what, .is_foreign = TRUE, .argument = value, .change = func }
 
 static const Sample samples[] = {
@@ -380,7 +456,7 @@ static const Sample samples[] = {
     CHANGED("record-selectors", set_protocol, IPPROTO_ICMP, "ICMP in a template with ports"),
     { "record-reply", "ICMP type 5, which has no answer, without reply tuple", .argument = 5, .session = icmp_request, .change = set_icmp_type },
     { "record-key", "a key of 17 octets in a template of 16", .argument = 17, .change = set_key_length, .record = element },
-    { "vm-address-bits", "10.0.0.13/24", .record = vm_with_bits },
+    RECORD("vm-address-bits", vm_with_bits, "10.0.0.13/24"),
     FOREIGN("withdrawal-unknown", withdraw_unknown, 0, "template 300 is withdrawn, which nobody defined"),
     FOREIGN("record-empty", empty_records, 0, "data of a template whose one field has 0 octets"),
     FOREIGN("record-cut", long_value, 0, "a value of 200 octets in a Set of 8"),
@@ -443,6 +519,23 @@ static const Sample samples[] = {
     EXPECTED("expectation-wide", change_half_a_mask, "from a whole network"),
     EXPECTED("expectation-wide.permanent", change_for_ever, "for ever"),
     EXPECTED("expectation-wide.port", any_port, "to any port"),
+    { "destination-name", "to fw3.example", .is_first = TRUE, .record = to_fw3 },
+    { "tls-name", "of a signer that does not come by way of fw1.example", .is_first = TRUE, .is_second_signer = TRUE },
+    { "resume-unavailable", "goes on with a migration that there is not", .is_first = TRUE, .record = resume },
+    RECORD("vm-not-allowed", vm_elsewhere, "the VM 198.51.100.10, which is not in the signer's allow-prefixes"),
+    { "limit", "65 addresses of the VM", .record = vm, .n_more = 64 },
+    { "limit.markers", "17 markers in one Message", .record = marker, .n_more = 16 },
+    BEHIND("not-expected", begin_of_three, vm_more, "an address of the VM that nobody announced"),
+    RECORD("protocol", begin_of_three, "begin of 3 addresses, of which 2 came"),
+    RECORD("protocol.hello", a_hello, "a second hello"),
+    RECORD("protocol.direction", a_receipt, "a receipt from the exporter"),
+    BEHIND("protocol.begin", begin_of_two, begin_of_two, "a second begin"),
+    BEHIND("already-ready", abort_it, freeze, "an abort that does not know of READY"),
+    BEHIND("aborted", element, abort_it, "an element behind the abort"),
+    RECORD("kind-not-allowed", element, "an element of a signer that may bring sessions and expectations"),
+    BEHIND("max-sessions", another_session, a_session, "one session more than the signer may bring"),
+    BEHIND("max-expectations", another_expectation, an_expectation, "one expectation more than the signer may bring"),
+    BEHIND("expectation-master", freeze_of_one, an_expectation, "an expectation whose master did not come"),
 };
 
 /* --- writing --- */
@@ -466,32 +559,34 @@ fill_hello(SamiRecord *r, const SamiKey *key)
     sami_key_public(key, r->hello.public_key);
 }
 
+/* hello, addresses, begin: up to the first that is of this kind. */
 static void
-say_opening(GByteArray *out, SamiStream *stream, SamiKey *collector, gboolean has_begin)
+say_opening(GByteArray *out, SamiStream *stream, SamiKey *collector, SamiRecordKind until)
 {
-    const SamiRecord records[] = {
-        { .kind = SAMI_RECORD_VM_ADDRESS4, .vm_address = { .family = 4, .length = 32, .address = record_address("10.0.0.13") } },
-        { .kind = SAMI_RECORD_VM_ADDRESS6, .vm_address = { .family = 6, .length = 128, .address = record_address("2001:db8:a::13") } },
-        { .kind = SAMI_RECORD_BEGIN, .begin = { 2, 120, SAMI_KIND_SESSION | SAMI_KIND_EXPECTATION | SAMI_KIND_CUMULATIVE, DESTINATION } },
-    };
+    SamiRecord records[3];
+    vm(&records[0]);
+    records[1] = (SamiRecord){ .kind = SAMI_RECORD_VM_ADDRESS6, .vm_address = { .family = 6, .length = 128, .address = record_address("2001:db8:a::13") } };
+    records[2] = begin_of(2);
     SamiRecord hello;
     fill_hello(&hello, stream->key);
     add_message(out, stream, &hello, 1010);
     stream->peer_key = collector;
     sami_stream_bind(stream, DESTINATION);
-    for (guint i = 0; has_begin && i < G_N_ELEMENTS(records); i++)
+    for (guint i = 0; i < G_N_ELEMENTS(records) && records[i].kind != until; i++)
         add_message(out, stream, &records[i], 1020);
 }
 
-/* What the encoder makes of an honest record, in its parts. */
+/* What the encoder makes of n times this record, in its parts. */
 static void
-take_draft(SamiStream *stream, const SamiRecord *record, Draft *d)
+take_draft(SamiStream *stream, const SamiRecord *record, guint n, Draft *d)
 {
     guint8 *message;
     gsize length;
     SamiReader r;
-    if (!sami_encoder_add(stream->encoder, record, NULL) ||
-        !sami_stream_end(stream, EXPORT_TIME + 1, &message, &length, &d->fields.counter, NULL))
+    gboolean is_added = TRUE;
+    for (guint i = 0; i < n; i++)
+        is_added &= sami_encoder_add(stream->encoder, record, NULL);
+    if (!is_added || !sami_stream_end(stream, EXPORT_TIME + 1, &message, &length, &d->fields.counter, NULL))
         die("a record");
     sami_reader_init(&r, message, length);
     d->version = (guint16) sami_reader_uint(&r, 2);
@@ -524,13 +619,14 @@ finish(Draft *d, GByteArray *ret)
 static SamiRecord
 record_of(const Sample *sample, const SamiKey *key)
 {
-    SamiRecord r = { .kind = SAMI_RECORD_SESSION, .session = honest_session() };
+    SamiRecord r;
+    a_session(&r);
     if (sample->is_first)
         fill_hello(&r, key);
-    else if (sample->record)
+    if (sample->record)
         sample->record(&r);
     else if (sample->expectation) {
-        r = (SamiRecord){ .kind = SAMI_RECORD_EXPECTATION, .expectation = honest_expectation() };
+        an_expectation(&r);
         sample->expectation(&r.expectation);
     } else if (sample->session)
         sample->session(&r.session);
@@ -545,7 +641,7 @@ write_sample(const Sample *sample, const gchar *directory, SamiKey *exporter, Sa
     g_autoptr(GByteArray) out = g_byte_array_new(), message = g_byte_array_new(), sets = g_byte_array_new();
     g_autofree gchar *name = g_strconcat(sample->name, ".ipfix", NULL), *path = g_build_filename(directory, name, NULL);
     Draft d = { .sets = sets, .key = exporter, .version = 10, .export_time = EXPORT_TIME + 1, .fields = { .role = SAMI_ROLE_EXPORTER, .elapsed_ms = 30 } };
-    SamiRecord record = record_of(sample, exporter);
+    SamiRecord record = record_of(sample, exporter), before;
     memset(stream->migration_id, 0x5e, sizeof stream->migration_id);
     if (sample->is_foreign) {
         begin_foreign(&d, 7, 2);
@@ -553,8 +649,12 @@ write_sample(const Sample *sample, const gchar *directory, SamiKey *exporter, Sa
         g_byte_array_set_size(sets, 0);
     } else {
         if (!sample->is_first)
-            say_opening(out, stream, collector, record.kind != SAMI_RECORD_VM_ADDRESS4);
-        take_draft(stream, &record, &d);
+            say_opening(out, stream, collector, record.kind);
+        if (sample->before) {
+            sample->before(&before);
+            add_message(out, stream, &before, 1025);
+        }
+        take_draft(stream, &record, 1 + sample->n_more, &d);
         memcpy(d.fields.migration_id, stream->migration_id, sizeof d.fields.migration_id);
         memcpy(d.fields.binding, stream->binding, sizeof d.fields.binding);
     }
