@@ -222,6 +222,8 @@ flags_of(const SamiApplyItem *item)
         flags |= SAMI_LEDGER_MARK_CUT;
     if (item->stripped & SAMI_HAS_TIMEOUT)
         flags |= SAMI_LEDGER_TIME_CUT;
+    if (item->stripped & SAMI_HAS_LABELS)
+        flags |= SAMI_LEDGER_LABELS_CUT;
     return flags;
 }
 
@@ -262,7 +264,7 @@ sami_apply_remember(SamiApply *apply, SamiLedgerEntry *entry, const SamiApplyIte
 {
     const guint32 derived = SAMI_LEDGER_SRC_LENIENT | SAMI_LEDGER_NAT | SAMI_LEDGER_LABELS | SAMI_LEDGER_SEEN_REPLY | SAMI_LEDGER_ASSURED |
                             SAMI_LEDGER_FIXED | SAMI_LEDGER_MOVING | SAMI_LEDGER_OFFLOADED | SAMI_LEDGER_GRE_KEYMAP | SAMI_LEDGER_GRE |
-                            SAMI_LEDGER_CHILD | SAMI_LEDGER_MARK_CUT | SAMI_LEDGER_TIME_CUT;
+                            SAMI_LEDGER_CHILD | SAMI_LEDGER_MARK_CUT | SAMI_LEDGER_TIME_CUT | SAMI_LEDGER_LABELS_CUT;
     entry->digest = item->digest;
     entry->timeout_s = item->session.timeout_s;
     entry->tcp_state = item->session.tcp_state;

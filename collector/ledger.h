@@ -33,7 +33,8 @@ enum {
     SAMI_LEDGER_GRE = 1 << 22,
     SAMI_LEDGER_CHILD = 1 << 23,     /* its record names a master */
     SAMI_LEDGER_MARK_CUT = 1 << 24,  /* the policy has taken bits of its mark, */
-    SAMI_LEDGER_TIME_CUT = 1 << 25,  /* or some of its time */
+    SAMI_LEDGER_TIME_CUT = 1 << 25,  /* some of its time, */
+    SAMI_LEDGER_LABELS_CUT = 1 << 26, /* or labels */
 };
 
 typedef struct {

@@ -5,9 +5,6 @@
 #include "common/pairs.h"
 #include "common/vlans.h"
 
-#define LABEL_BITS (8 * sizeof(((SamiSession *) NULL)->labels))
-#define WORD_BITS (8 * sizeof(gulong))
-
 struct SamiMap {
     SamiVlans *vlans;  /* (nullable) */
     GArray *addresses; /* these of SamiPair */
@@ -133,24 +130,19 @@ map_mark(const SamiMap *map, guint32 mark)
     return GUINT32_FROM_BE(mark_be);
 }
 
-/* Bits that no pair names stay. The kernel has them in words of its own order (include/net/netfilter/nf_conntrack_labels.h). */
+/* Those that no pair names stay. */
 static void
 map_labels(const SamiMap *map, guint8 labels[16])
 {
-    gulong old[LABEL_BITS / WORD_BITS], new[LABEL_BITS / WORD_BITS];
+    guint8 old[16];
     memcpy(old, labels, sizeof old);
-    memcpy(new, labels, sizeof new);
-    for (guint i = 0; i < map->labels->len; i++) {
-        guint32 from = sami_pattern_number(&g_array_index(map->labels, SamiPair, i).from);
-        new[from / WORD_BITS] &= ~(1ul << (from % WORD_BITS));
-    }
+    for (guint i = 0; i < map->labels->len; i++)
+        sami_labels_put(labels, sami_pattern_number(&g_array_index(map->labels, SamiPair, i).from), FALSE);
     for (guint i = 0; i < map->labels->len; i++) {
         const SamiPair *pair = &g_array_index(map->labels, SamiPair, i);
-        guint32 from = sami_pattern_number(&pair->from), to = sami_pattern_number(&pair->to);
-        if (old[from / WORD_BITS] >> (from % WORD_BITS) & 1)
-            new[to / WORD_BITS] |= 1ul << (to % WORD_BITS);
+        if (sami_labels_have(old, sami_pattern_number(&pair->from)))
+            sami_labels_put(labels, sami_pattern_number(&pair->to), TRUE);
     }
-    memcpy(labels, new, sizeof new);
 }
 
 /* Zone 0 of one direction, where the other has another one, is no segment but the kernel's word for "in none" (nf_ct_zone_id()). */

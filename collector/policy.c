@@ -135,7 +135,7 @@ describe(const SamiCollector *collector, const SamiSigner *signer)
     } lists[] = { { "allow-prefixes", c->allow_prefixes }, { "nat-addresses", c->nat_addresses }, { "zones", c->zones }, { "vlans", c->vlans },
                   { "kinds", c->kinds }, { "protocols", c->protocols }, { "ports", c->ports }, { "remote-ports", c->remote_ports },
                   { "map-addresses", c->map_addresses }, { "map-marks", c->map_marks },
-                  { "map-labels", c->map_labels }, { "helpers", c->helpers }, { "allow-special", c->allow_special }, { "tls-names", c->tls_names } };
+                  { "map-labels", c->map_labels }, { "labels", c->labels }, { "helpers", c->helpers }, { "allow-special", c->allow_special }, { "tls-names", c->tls_names } };
     const struct {
         const gchar *key;
         guint64 value;

@@ -176,6 +176,7 @@ find_lost(const SamiLedgerEntry *entry, const SamiSession *found)
         { SAMI_LEDGER_NO_MASTER, SAMI_REASON_NO_MASTER },
         { SAMI_LEDGER_MARK_CUT, SAMI_REASON_MARK_CUT },
         { SAMI_LEDGER_TIME_CUT, SAMI_REASON_TIMEOUT_CUT },
+        { SAMI_LEDGER_LABELS_CUT, SAMI_REASON_LABELS_CUT },
     };
     for (guint i = 0; i < G_N_ELEMENTS(lost); i++)
         if (entry->flags & lost[i].flag)

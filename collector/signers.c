@@ -141,6 +141,18 @@ load_ports(GStrv ranges)
     return bits;
 }
 
+static void
+load_labels_cut(GStrv ranges, guint8 ret_cut[16])
+{
+    memset(ret_cut, 0xff, 16);
+    for (guint i = 0; ranges[i]; i++) {
+        guint16 range[2] = { 1, 0 };
+        sami_value_labels(ranges[i], range, NULL);
+        for (guint label = range[0]; label <= range[1]; label++)
+            sami_labels_put(ret_cut, label, FALSE);
+    }
+}
+
 static guint8
 load_special(GStrv words)
 {
@@ -165,6 +177,7 @@ load_limits(SamiSigner *signer, const SamiSigner *before)
     signer->protocols = load_protocols(config->protocols);
     signer->ports = load_ports(config->ports);
     signer->remote_ports = load_ports(config->remote_ports);
+    load_labels_cut(config->labels, signer->labels_cut);
     signer->special = load_special(config->allow_special);
 }
 
@@ -282,6 +295,7 @@ sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *host, Sa
     policy->remote_ports = signer->remote_ports;
     policy->helpers = g_strv_contains((const gchar *const *) config->helpers, SAMI_VALUE_ANY) ? NULL : (const gchar *const *) config->helpers;
     policy->mark_cut = ~(guint32) config->mark_mask;
+    memcpy(policy->labels_cut, signer->labels_cut, sizeof policy->labels_cut);
     policy->special = signer->special;
     policy->own = host ? host->own : NULL;
     policy->timeouts = host && !config->long_timeouts ? &host->timeouts : NULL;

@@ -20,6 +20,7 @@ typedef struct {
     GArray *nat_addresses;          /* of SamiPrefix */
     GArray *zones, *vlans;          /* of guint16 */
     guint32 *protocols, *ports, *remote_ports; /* (nullable) bitmaps, as in SamiPolicy */
+    guint8 labels_cut[16];          /* as in SamiPolicy */
     guint8 special;                 /* SAMI_SPECIAL_* */
     SamiMap *map;                   /* (nullable) what its records mean here; the policy is about what they come to */
 } SamiSigner;

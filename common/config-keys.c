@@ -9,7 +9,7 @@
 static const gchar *const type_names[SAMI_KEY_N_TYPES] = {
     "string",   "DNS name", "host:port", "file",      "file or URI", "word",      "boolean",  "number",  "size",  "number",
     "duration", "duration", "time",      "files",     "DNS names", "host:port list", "addresses", "prefixes", "numbers", "words",
-    "VLANs",    "protocols", "ports",    "helpers",   "pairs",     "pairs",     "pairs",     "pairs",
+    "VLANs",    "protocols", "ports",    "labels", "helpers",   "pairs",     "pairs",     "pairs",     "pairs",
 };
 
 #define SAMI(field) G_STRUCT_OFFSET(SamiConfig, field)
@@ -161,6 +161,8 @@ const SamiKey sami_keys[] = {
      "helpers that sessions and expectations may have, where kinds has expectation; any: all that are here"},
     {"signer", "mark-mask", SAMI_KEY_NUMBER, SIGNER(mark_mask), "0xffffffff", 0, G_MAXUINT32, NULL,
      "bits of connection marks that it may set; others become 0, and the session is degraded"},
+    {"signer", "labels", SAMI_KEY_LABELS, SIGNER(labels), "0-127", 0, 128, NULL,
+     "connection labels that it may set, numbers and ranges; others are taken off, and the session is degraded"},
     {"signer", "allow-special", SAMI_KEY_CHOICES, SIGNER(allow_special), "", 0, 4, "own,loopback,link-local,multicast",
      "addresses that sessions may have although nobody may by default; own: those of this firewall"},
     {"signer", "long-timeouts", SAMI_KEY_BOOL, SIGNER(long_timeouts), "false", 0, 0, NULL,
@@ -292,9 +294,10 @@ check_element(const SamiKey *key, const gchar *value, GError **error)
         return sami_value_uint(value, 1, 4094, &number, error);
     case SAMI_KEY_PROTOCOLS:
         return strcmp(value, SAMI_VALUE_ANY) == 0 || sami_value_protocol(value, &number, error);
-    case SAMI_KEY_PORTS: {
+    case SAMI_KEY_PORTS:
+    case SAMI_KEY_LABELS: {
         guint16 range[2];
-        return sami_value_ports(value, range, error);
+        return key->type == SAMI_KEY_PORTS ? sami_value_ports(value, range, error) : sami_value_labels(value, range, error);
     }
     case SAMI_KEY_HELPERS:
         return sami_value_word(value, 15, error);

@@ -28,6 +28,7 @@ typedef enum {
     SAMI_KEY_VLANS,
     SAMI_KEY_PROTOCOLS, /* names or numbers, or `any` alone */
     SAMI_KEY_PORTS,     /* numbers and ranges */
+    SAMI_KEY_LABELS,    /* the same */
     SAMI_KEY_HELPERS,   /* names, or `any` alone */
     SAMI_KEY_VLAN_PAIRS, /* these four: see common/pairs.h */
     SAMI_KEY_ADDRESS_PAIRS,

@@ -43,6 +43,7 @@ typedef struct {
     GStrv ports, remote_ports; /* ports=, remote-ports=: default "0-65535" */
     GStrv helpers;             /* helpers=: default "any" */
     guint64 mark_mask;         /* mark-mask=: default 0xffffffff; fits into 32 bits */
+    GStrv labels;              /* labels=: default "0-127" */
     GStrv allow_special;       /* allow-special=: default none */
     gboolean long_timeouts;    /* long-timeouts=: default false */
     gint64 valid_from_s, valid_until_s; /* valid-from=, valid-until=: since 1970; default 0, none */

@@ -149,17 +149,29 @@ sami_value_protocol(const gchar *text, guint64 *ret_number, GError **error)
                                   : refuse(error, text, "is no protocol; allowed: tcp, udp, icmp, icmpv6, sctp, gre, esp and the like, or a number from 1 to 255");
 }
 
-gboolean
-sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error)
+static gboolean
+parse_range(const gchar *text, guint64 max, guint16 ret_range[2])
 {
     const gchar *dash = strchr(text, '-');
     g_autofree gchar *low = g_strndup(text, dash ? (gsize)(dash - text) : strlen(text));
     guint64 first, last;
-    if (!sami_value_uint(low, 0, 65535, &first, NULL) || !sami_value_uint(dash ? dash + 1 : low, 0, 65535, &last, NULL) || first > last)
-        return refuse(error, text, "is no port; allowed: 0 to 65535, or a range such as 8000-8999");
+    if (!sami_value_uint(low, 0, max, &first, NULL) || !sami_value_uint(dash ? dash + 1 : low, 0, max, &last, NULL) || first > last)
+        return FALSE;
     ret_range[0] = (guint16)first;
     ret_range[1] = (guint16)last;
     return TRUE;
+}
+
+gboolean
+sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error)
+{
+    return parse_range(text, 65535, ret_range) || refuse(error, text, "is no port; allowed: 0 to 65535, or a range such as 8000-8999");
+}
+
+gboolean
+sami_value_labels(const gchar *text, guint16 ret_range[2], GError **error)
+{
+    return parse_range(text, 127, ret_range) || refuse(error, text, "is no label; allowed: 0 to 127, or a range such as 0-15");
 }
 
 gboolean

@@ -35,6 +35,8 @@ gboolean sami_value_address(const gchar *text, gboolean has_length, GError **err
 gboolean sami_value_protocol(const gchar *text, guint64 *ret_number, GError **error);
 /* "80" or "8000-8999": first and last port. */
 gboolean sami_value_ports(const gchar *text, guint16 ret_range[2], GError **error);
+/* "5" or "0-15": first and last number of connection labels, up to 127. */
+gboolean sami_value_labels(const gchar *text, guint16 ret_range[2], GError **error);
 /* How many octets of a text that is not at its end are what a terminal might obey: 1, 2 of a C1 control in UTF-8 (U+0080 to U+009F), 0 for none. */
 guint sami_value_control_length(const gchar *at);
 /* What a terminal might obey, in a text of somebody else's, becomes '?': control characters, but for a newline, and in UTF-8 those from U+0080 to U+009F,

@@ -31,6 +31,7 @@ static const Row rows[] = {
     {"kinds", ROW_LIST, "none"},
     {"helpers", ROW_LIST, "none"},
     {"mark-mask", ROW_MASK, NULL},
+    {"labels", ROW_LIST, "none"},
     {"long-timeouts", ROW_SWITCH, NULL},
     {"on-conflict", ROW_WORD, "merge"},
     {"max-migrations", ROW_LIMIT, "the collector's"},

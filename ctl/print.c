@@ -83,6 +83,7 @@ static const Remedy remedies[] = {
     {"max-expectations", "connections go on, and what their helper expects does not", "raise max-expectations in signers.d there"},
     {"max-elements", "the elements stay here", "raise max-elements in signers.d there"},
     {"mark-cut", "connections go on, without these bits of their mark", "add them to mark-mask in signers.d there"},
+    {"labels-cut", "connections go on, without these labels", "add them to labels in signers.d there"},
     {"timeout-clamped", "connections go on, with the longest timeout that there is there",
      "give both firewalls the same nf_conntrack timeouts, or set long-timeouts=true in signers.d there"},
     {"no-helper", "connections go on, without their helper",

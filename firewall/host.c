@@ -124,7 +124,9 @@ lose_mark(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiSess
 static SamiReason
 lose_labels(const SamiHostFacts *facts, const SamiHostNeeds *needs, const SamiSession *s, guint32 stripped)
 {
-    (void)needs, (void)stripped;
+    (void)needs;
+    if (stripped & SAMI_HAS_LABELS)
+        return SAMI_REASON_LABELS_CUT;
     return (s->has & SAMI_HAS_LABELS) && facts->ruleset && !facts->ruleset->has_label_rule ? SAMI_REASON_LABELS_LOST : SAMI_REASON_NONE;
 }
 

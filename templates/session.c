@@ -29,6 +29,31 @@ sami_flow_key_equal(gconstpointer a, gconstpointer b)
     return memcmp(a, b, sizeof(SamiFlowKey)) == 0;
 }
 
+/* The kernel has them in words of its own order (include/net/netfilter/nf_conntrack_labels.h). */
+#define LABEL_WORD_BITS (8 * sizeof(gulong))
+
+static gulong
+label_word(const guint8 labels[16], guint number)
+{
+    gulong word;
+    memcpy(&word, labels + number / LABEL_WORD_BITS * sizeof word, sizeof word);
+    return word;
+}
+
+gboolean
+sami_labels_have(const guint8 labels[16], guint number)
+{
+    return label_word(labels, number) >> (number % LABEL_WORD_BITS) & 1;
+}
+
+void
+sami_labels_put(guint8 labels[16], guint number, gboolean is_set)
+{
+    gulong word = label_word(labels, number), bit = 1ul << (number % LABEL_WORD_BITS);
+    word = is_set ? word | bit : word & ~bit;
+    memcpy(labels + number / LABEL_WORD_BITS * sizeof word, &word, sizeof word);
+}
+
 gboolean
 sami_session_same_fixed(const SamiSession *a, const SamiSession *b, guint32 except)
 {

@@ -132,6 +132,10 @@ typedef struct {
 guint sami_flow_key_hash(gconstpointer key);
 gboolean sami_flow_key_equal(gconstpointer a, gconstpointer b);
 
+/* One of the 128 labels, by its number. */
+gboolean sami_labels_have(const guint8 labels[16], guint number);
+void sami_labels_put(guint8 labels[16], guint number, gboolean is_set);
+
 /* TRUE if every field that `has` names is equal. */
 gboolean sami_session_equal(const SamiSession *a, const SamiSession *b);
 

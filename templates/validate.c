@@ -470,6 +470,22 @@ cut_mark(const SamiPolicy *policy, SamiSession *s)
 }
 
 static gboolean
+cut_labels(const SamiPolicy *policy, SamiSession *s)
+{
+    guint8 cut = 0, left = 0;
+    if (!(s->has & SAMI_HAS_LABELS))
+        return FALSE;
+    for (guint i = 0; i < sizeof s->labels; i++) {
+        cut |= s->labels[i] & policy->labels_cut[i];
+        s->labels[i] &= (guint8) ~policy->labels_cut[i];
+        left |= s->labels[i];
+    }
+    if (left == 0)
+        s->has &= ~(guint32) SAMI_HAS_LABELS;
+    return cut != 0;
+}
+
+static gboolean
 cut_timeout(const SamiPolicy *policy, SamiSession *s)
 {
     guint32 max_s = policy->timeouts && (s->has & SAMI_HAS_TIMEOUT) ? sami_timeouts_max(policy->timeouts, s) : 0;
@@ -486,5 +502,5 @@ sami_policy_strip(const SamiPolicy *policy, SamiSession *s)
     gboolean may_have_helper = !(s->has & SAMI_HAS_HELPER) || (policy->may_help && is_helper_allowed(policy, s->helper));
     guint32 gone = may_have_helper ? 0 : s->has & (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
     s->has &= ~gone;
-    return gone | (cut_mark(policy, s) ? SAMI_HAS_MARK : 0) | (cut_timeout(policy, s) ? SAMI_HAS_TIMEOUT : 0);
+    return gone | (cut_mark(policy, s) ? SAMI_HAS_MARK : 0) | (cut_labels(policy, s) ? SAMI_HAS_LABELS : 0) | (cut_timeout(policy, s) ? SAMI_HAS_TIMEOUT : 0);
 }

@@ -8,7 +8,7 @@
 #include "templates/timeouts.h"
 
 /* X(symbol, number, id, source, text), a line each. Numbers are normative and never reused (29 and 44 were never given by anybody). 1-19 sessions,
- * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations, 80-89 a signer's policy.
+ * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations, 80-99 a signer's policy.
  *
  * The source is the section of an RFC or of sami-protocol(7) that has the rule, the key of sami.conf(5) that makes it, or the file and function of
  * Linux 6.18 and what it does. The counters of a reason have its id: refused_ID_total of samictl stats, sami_refusals_total{reason="ID"} of
@@ -87,7 +87,8 @@
     X(MAX_EXPECTATIONS, 86, "max-expectations", "sami.conf(5), max-expectations", "more expectations than the signer may have") \
     X(MAX_ELEMENTS, 87, "max-elements", "sami.conf(5), max-elements", "more elements of sets than the signer may make") \
     X(MARK_CUT, 88, "mark-cut", "sami.conf(5), mark-mask", "the mark has bits that are not in the signer's mark-mask: they are 0 now") \
-    X(TIMEOUT_CUT, 89, "timeout-clamped", "sami.conf(5), long-timeouts", "the timeout was longer than this kernel gives a flow in that state, and was cut to that")
+    X(TIMEOUT_CUT, 89, "timeout-clamped", "sami.conf(5), long-timeouts", "the timeout was longer than this kernel gives a flow in that state, and was cut to that") \
+    X(LABELS_CUT, 90, "labels-cut", "sami.conf(5), labels", "the session has labels that are not in the signer's labels: they are off now")
 
 typedef enum {
 #define X(symbol, number, id, source, text) SAMI_REASON_##symbol = number,
@@ -132,7 +133,8 @@ typedef struct {
     const guint32 *ports;          /* (nullable) bitmap of 65536: at the VM's own end, whoever opened the flow */
     const guint32 *remote_ports;   /* (nullable) the same of the other end */
     const gchar *const *helpers;   /* (nullable) of flows and expectations, where may_help */
-    guint32 mark_cut;              /* bits that become 0 */
+    guint32 mark_cut;              /* bits that become 0, */
+    guint8 labels_cut[16];         /* and those of labels */
     guint8 special;                /* SAMI_SPECIAL_* */
     const SamiAddressSet *own;     /* (nullable) of this firewall */
     const SamiTimeouts *timeouts;  /* (nullable) of this kernel, which a record's timeout is cut to */
@@ -153,7 +155,7 @@ enum {
 guint8 sami_expectation_facts(const SamiExpectation *expectation, const SamiPolicy *policy);
 /* And of where it goes to: one end has to be the VM. */
 SamiReason sami_expectation_judge(guint8 facts, gboolean is_target_vm, gboolean is_translated);
-/* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, time beyond that of this kernel. A fixed timeout
+/* Takes out what a record may be without, and the policy does not let in: helpers, bits of the mark, labels, time beyond that of this kernel. A fixed timeout
  * that is cut is not fixed any more: it would end the flow under its packets. Returns the groups that went, or were cut (SamiHas). */
 guint32 sami_policy_strip(const SamiPolicy *policy, SamiSession *session);
 /* An address that a session may have: unicast and routable beyond a link. */

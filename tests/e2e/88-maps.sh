@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A move between clusters: the VM's addresses, the bits of the marks and the labels are others at firewall 2 (map-addresses, map-marks, map-labels,
-# mark-mask). Live transfers behind SNAT and DNAT go on, since what the client sees stays. Refusals come back under the source's addresses, so
+# mark-mask, labels). Live transfers behind SNAT and DNAT go on, since what the client sees stays. Refusals come back under the source's addresses, so
 # that the clean-up there removes what is confirmed and nothing else. Policy, announcements and status at firewall 2 are about its own addresses.
 #
 #   The VM keeps 10.0.0.13; in the second cluster its link translates that, packet by packet, to 10.1.0.13.
@@ -19,6 +19,7 @@ table inet marks {
         type filter hook forward priority 10;
         tcp dport 9001 ct mark 0 ct mark set 0xf701
         tcp dport 9001 ct state new ct label set 3
+        tcp dport 9001 ct state new ct label set 5
         ct label 7 accept
     }
 }
@@ -41,6 +42,7 @@ cat >>"$WORK/fw2/signers.d/fw1.example.conf" <<'CONF'
 map-addresses=10.0.0.0/24:10.1.0.0/24,2001:db8:a::/64:2001:db8:b::/64
 map-marks=0x1/0xff:0x10/0xff
 map-labels=3:7
+labels=6-8
 CONF
 lab_traffic snat 3 200 && lab_traffic dnat 3 200 || exit 1
 NO_EXPECT=1
@@ -94,7 +96,7 @@ status=$?
 for n in vm cli; do ns $n nft delete table inet pause; done
 [ $status -eq 6 ] || fail "migrate ended with $status"
 last=$(tail -n 1 "$WORK/migrate")
-for want in '"nat-address":' '"map-clash":' '"nat-mismatch":' '"purge":{"removed":7,"kept_local_end":0,"kept_changed":0,"kept_unconfirmed":3}' \
+for want in '"labels-cut":3' '"nat-address":' '"map-clash":' '"nat-mismatch":' '"purge":{"removed":4,"kept_local_end":0,"kept_changed":0,"kept_unconfirmed":6}' \
     "nat-address: tcp $VM4:4001 -> $CLI4:443 zone 0" "map-clash: tcp $VM4:4002 -> 10.1.0.9:443 zone 0" "nat-mismatch: tcp $VM4:4003 -> $CLI4:443 zone 0"; do
     grep -qF "$want" <<<"$last" || fail "no $want"
 done

@@ -270,6 +270,13 @@ static void from_gateway(SamiSession *s)
     record_mirror(s);
 }
 static void with_marks(SamiSession *s) { s->mark = 0x107; }
+static void
+with_label(SamiSession *s)
+{
+    s->has |= SAMI_HAS_LABELS;
+    sami_labels_put(s->labels, 5, TRUE);
+    sami_labels_put(s->labels, 64, TRUE);
+}
 static void for_a_day(SamiSession *s) { s->timeout_s = 86400; }
 static void with_sip(SamiSession *s) { s->has |= SAMI_HAS_HELPER; g_strlcpy(s->helper, "sip", sizeof s->helper); }
 static void gre(SamiSession *s)
@@ -511,6 +518,7 @@ static const Sample samples[] = {
     EXPECTED("helper-not-allowed", expected_by_sip, "expected by SIP's helper, which is not in the signer's helpers"),
     EXPECTED("helper-not-allowed.none", expected_by_nobody, "expected by no helper"),
     SESSION("mark-cut", with_marks, "mark 0x107, of which 0x100 is not in the signer's mark-mask"),
+    SESSION("labels-cut", with_label, "labels 5 and 64, of which 64 is not in the signer's labels"),
     SESSION("timeout-clamped", for_a_day, "a timeout of a day, where the kernel gives an hour"),
     SESSION("no-helper", with_sip, "a flow with SIP's helper, which is not in the signer's helpers"),
     SESSION("gre-timeout", gre, "GRE, whose timeouts a kernel does not take"),

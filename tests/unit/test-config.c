@@ -244,6 +244,7 @@ test_everything(void)
     CU_ASSERT_STRING_EQUAL(signer->ports[1], "8000-8999");
     CU_ASSERT_STRING_EQUAL(signer->remote_ports[0], "0-65535");
     CU_ASSERT_EQUAL(signer->mark_mask, 0xff);
+    CU_ASSERT_STRING_EQUAL(signer->labels[0], "0-127");
     CU_ASSERT_EQUAL(signer->valid_from_s, 0);
     CU_ASSERT_EQUAL(signer->valid_until_s, 1798761599);
     CU_ASSERT_FALSE(signer->long_timeouts);
@@ -378,6 +379,8 @@ static const Bad bad[] = {
     {"signers.d/a.conf", SIGNER_HEAD "helpers=a-name-of-sixteen\n", "signers.d/a.conf:3", "helpers", "at most 15"},
     {"signers.d/a.conf", SIGNER_HEAD "allow-special=broadcast\n", "signers.d/a.conf:3", "allow-special", "allowed: own"},
     {"signers.d/a.conf", SIGNER_HEAD "mark-mask=0x100000000\n", "signers.d/a.conf:3", "mark-mask", "0 to 4294967295"},
+    {"signers.d/a.conf", SIGNER_HEAD "labels=128\n", "signers.d/a.conf:3", "labels", "0 to 127"},
+    {"signers.d/a.conf", SIGNER_HEAD "labels=0-3,9-7\n", "signers.d/a.conf:3", "9-7", "0 to 127"},
     {"signers.d/a.conf", SIGNER_HEAD "allow-prefixes=10.0.0.13/24\n", "signers.d/a.conf:3", "allow-prefixes", "beyond its length"},
     {"signers.d/a.conf", SIGNER_HEAD "nat-addresses=2001:db8::1/64\n", "signers.d/a.conf:3", "nat-addresses", "beyond its length"},
     {"signers.d/a.conf", SIGNER_HEAD "valid-from=2026-12-31\nvalid-until=2026-12-31\n", "signers.d/a.conf:4", "valid-until", "never valid"},

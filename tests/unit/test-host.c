@@ -214,6 +214,7 @@ test_attributes(void)
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_HELPER), SAMI_REASON_NO_HELPER);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_MARK), SAMI_REASON_MARK_CUT);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &plain, SAMI_HAS_TIMEOUT), SAMI_REASON_TIMEOUT_CUT);
+    CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &labels, SAMI_HAS_LABELS), SAMI_REASON_LABELS_CUT);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &helper, 0), SAMI_REASON_NO_HELPER);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &labels, 0), SAMI_REASON_LABELS_LOST);
     CU_ASSERT_EQUAL(sami_host_degrades(&f.facts, &f.needs, &gre, 0), SAMI_REASON_GRE_KEYMAP);

@@ -68,7 +68,7 @@ set_up(void)
     rules->timeouts = (SamiTimeouts){ .tcp = { [3] = 1000, [4] = 100 }, .udp = 30, .udp_stream = 120 };
     rules->policy = (SamiPolicy){ .vm = rules->vm, .n_vm = 2, .nat_addresses = rules->nat, .n_nat_addresses = 2, .zones = &rules->zone, .n_zones = 1,
                                   .may_help = TRUE, .protocols = rules->protocols, .ports = rules->ports, .remote_ports = rules->remote_ports,
-                                  .helpers = helpers, .mark_cut = 0xff00, .own = sami_address_set_new(), .timeouts = &rules->timeouts };
+                                  .helpers = helpers, .mark_cut = 0xff00, .labels_cut = { 0xf0 }, .own = sami_address_set_new(), .timeouts = &rules->timeouts };
     sami_prefix_parse(OWN, &own[0], NULL);
     sami_prefix_parse(OWN_NAT, &own[1], NULL);
     sami_prefix_parse("10.0.0.1", &own[2], NULL); /* a gateway inside the VM's prefix */
@@ -228,6 +228,17 @@ test_strip(void)
     s.status |= SAMI_IPS_FIXED_TIMEOUT; /* one that is not too long stays fixed */
     CU_ASSERT_EQUAL(sami_policy_strip(&rules->policy, &s), 0);
     CU_ASSERT_TRUE(s.status & SAMI_IPS_FIXED_TIMEOUT);
+    s.has |= SAMI_HAS_LABELS;
+    s.labels[0] = 0x0c;
+    s.labels[15] = 0x80;
+    CU_ASSERT_EQUAL(sami_policy_strip(&rules->policy, &s), 0);
+    s.labels[0] = 0x3c;
+    CU_ASSERT_EQUAL(sami_policy_strip(&rules->policy, &s), SAMI_HAS_LABELS);
+    CU_ASSERT_TRUE((s.has & SAMI_HAS_LABELS) && s.labels[0] == 0x0c && s.labels[15] == 0x80);
+    s.labels[0] = 0x30;
+    s.labels[15] = 0;
+    CU_ASSERT_EQUAL(sami_policy_strip(&rules->policy, &s), SAMI_HAS_LABELS);
+    CU_ASSERT_FALSE(s.has & SAMI_HAS_LABELS); /* none is left */
     SamiPolicy none = { 0 };
     s.has |= SAMI_HAS_HELPER;
     s.mark = s.timeout_s = G_MAXINT32;
