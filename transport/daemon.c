@@ -262,15 +262,12 @@ pass_secret(int channel, SamiChannelSecret which, const gchar *file, GError **er
     return is_passed;
 }
 
-/* Without its key the network process keeps our old certificate. */
+/* Without its key the network process keeps our old certificate, as it would if they did not belong together. */
 static gboolean
-pass_identity(const SamiConfig *config, int channel, GError **error)
+pass_identity(const SamiConfig *config, const SamiNetworkConfig *network, int channel, GError **error)
 {
-    int certificate = sami_trust_open(config->certificate, SAMI_TRUST_PUBLIC, error);
-    if (certificate < 0)
-        return FALSE;
-    close(certificate);
-    return (!config->key_passphrase_file || pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, error)) &&
+    return sami_tls_check_identity(network, error) &&
+           (!config->key_passphrase_file || pass_secret(channel, SAMI_SECRET_PASSPHRASE, config->key_passphrase_file, error)) &&
            pass_secret(channel, SAMI_SECRET_KEY, config->key, error);
 }
 
@@ -278,12 +275,12 @@ void
 sami_daemon_send_reload(const SamiConfig *config, int channel, gboolean with_identity, guint64 *n_errors)
 {
     g_autoptr(GError) of_identity = NULL, of_peers = NULL;
+    SamiNetworkConfig network = sami_daemon_network_config(config);
     /* A key behind a URI is one for the next start. */
-    if (with_identity && !sami_private_key_is_uri(config->key) && !pass_identity(config, channel, &of_identity)) {
+    if (with_identity && !sami_private_key_is_uri(config->key) && !pass_identity(config, &network, channel, &of_identity)) {
         g_warning("reload: our old certificate stays in use: %s", of_identity->message);
         ++*n_errors;
     }
-    SamiNetworkConfig network = sami_daemon_network_config(config);
     int fd = sami_reload_write(&network, &of_peers);
     if (fd < 0 || !sami_channel_send(channel, SAMI_CHANNEL_RELOAD, 0, NULL, fd, &of_peers)) {
         g_warning("reload: the network process keeps its old peers: %s", of_peers->message);

@@ -440,6 +440,15 @@ sami_tls_reload_identity(SamiTls *tls, const SamiNetworkConfig *config, int key_
     return TRUE;
 }
 
+gboolean
+sami_tls_check_identity(const SamiNetworkConfig *config, GError **error)
+{
+    const SamiTls bare = { 0 };
+    SSL_CTX *context = make_context(&bare, config, -1, -1, error);
+    SSL_CTX_free(context);
+    return context != NULL;
+}
+
 SamiTls *
 sami_tls_new(const SamiNetworkConfig *config, gboolean is_server, GError **error)
 {

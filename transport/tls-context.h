@@ -32,6 +32,8 @@ gboolean sami_tls_try(SamiTls *tls, const SamiNetworkConfig *config, GError **er
 /* Our certificate and key anew, for sessions that begin from now on; on failure the old ones stay. The key is read from descriptors, which this process
  * could not open any more; passphrase_fd -1: none. */
 gboolean sami_tls_reload_identity(SamiTls *tls, const SamiNetworkConfig *config, int key_fd, int passphrase_fd, GError **error);
+/* Whether certificate and key, from their files, are there and belong together. SAMI_ERROR_CONFIG. */
+gboolean sami_tls_check_identity(const SamiNetworkConfig *config, GError **error);
 /* Whether sami_tls_reload() would take CA and pinned certificates. SAMI_ERROR_CONFIG. */
 gboolean sami_tls_check(const SamiNetworkConfig *config, GError **error);
 /* Reads CA and pinned certificates again; on failure the old ones stay. Standing sessions are

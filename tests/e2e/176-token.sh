@@ -94,7 +94,7 @@ start
 expect 0 . ctl 2 expect --vm 10.0.0.0/24 --from fw1.example
 ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport 1001 --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
 expect 0 DONE ctl 1 migrate --vm $VM4 --to fw2.example --now
-expect 0 'sport=1001 dport=443' ns fw2 conntrack -L
+expect 0 'sport=1001 dport=443' ns fw2 conntrack -L -s $VM4
 
 echo "--- the tokens go away: sessions fail in words, and the daemons stay; with them they come back at a start"
 stop_serving

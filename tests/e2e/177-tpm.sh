@@ -63,7 +63,7 @@ sami_start || exit 1
 ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport 1001 --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
 expect 0 ok: ctl 1 peer test fw2.example
 expect 0 DONE ctl 1 migrate --vm $VM4 --to fw2.example --now
-expect 0 'sport=1001 dport=443' ns fw2 conntrack -L
+expect 0 'sport=1001 dport=443' ns fw2 conntrack -L -s $VM4
 kill "${DAEMONS[@]}"
 poll 15 eval "! kill -0 ${DAEMONS[0]} 2>/dev/null && ! kill -0 ${DAEMONS[1]} 2>/dev/null" || fail "they do not end"
 

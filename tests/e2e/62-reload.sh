@@ -70,11 +70,18 @@ poll 10 count 2 reload_errors_total 3 || fail "our own certificate was not repor
 grep -q 'our old certificate stays in use: .*tls.crt: others may write it' "$WORK/collector.log" || fail "our own certificate: not said why"
 poll 10 count 2 reloads_total 2 || fail "the rest was not loaded"
 chmod g-w "$WORK/fw2/tls.crt"
+cp "$WORK/fw2/tls.crt" "$WORK/own.crt"
+cp "$WORK/fw1/tls.crt" "$WORK/fw2/tls.crt"
+kill -HUP "$COLLECTOR"
+poll 10 count 2 reload_errors_total 4 || fail "another's certificate with our key was not reported"
+grep -q 'our old certificate stays in use: .*tls.key: is not the key of .*tls.crt' "$WORK/collector.log" || fail "another's certificate: not said why"
+poll 10 count 2 reloads_total 3 || fail "the rest was not loaded"
+cp "$WORK/own.crt" "$WORK/fw2/tls.crt"
 # Another directory in the place of ours is out of the sandbox's reach, which says what to do. With sanitizers it reaches all.
 if ! lab_has_sanitizers; then
     mv "$WORK/fw2" "$WORK/fw2.before" && cp -a "$WORK/fw2.before" "$WORK/fw2"
     kill -HUP "$COLLECTOR"
-    poll 10 count 2 reload_errors_total 4 || fail "another directory"
+    poll 10 count 2 reload_errors_total 5 || fail "another directory"
     grep -q 'sami.conf: Permission denied.*restart it' "$WORK/collector.log" || fail "another directory: not said what to do"
     rm -r "$WORK/fw2" && mv "$WORK/fw2.before" "$WORK/fw2"
 fi
@@ -82,13 +89,13 @@ fi
 # A reload that changes nothing for them.
 cp "$WORK/good" "$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
-poll 10 count 2 reloads_total 3 || fail "not reloaded"
+poll 10 count 2 reloads_total 4 || fail "not reloaded"
 here $VM3 2 && here $VM4 2 || fail "a reload took entries away"
 
 # Narrower: nothing more of that kind comes from it, and all of the other one's.
 echo 'ports=1001-1002' >>"$WORK/fw2/signers.d/fw3.example.conf"
 kill -HUP "$COLLECTOR"
-poll 10 count 2 reloads_total 4 || fail "not reloaded"
+poll 10 count 2 reloads_total 5 || fail "not reloaded"
 add $VM3 1003; add $VM4 1003
 poll 10 here $VM4 3 || fail "the other one's new flow is missing"
 is_refused() { ! count 2 refused_port-not-allowed_total 0; }
@@ -109,7 +116,7 @@ poll 10 here $VM3 0 || fail "the revoked one left entries"
 here $VM4 3 || fail "the other one lost entries"
 ctl3 migrate --vm $VM3 --to fw2.example --now >"$WORK/out" 2>&1
 [ $? -eq 3 ] && grep -q 'unknown-signer' "$WORK/out" || fail "still believed"
-count 2 reload_errors_total $((errors + 1)) && count 2 reloads_total 4 || fail "what is wrong was not reported"
+count 2 reload_errors_total $((errors + 1)) && count 2 reloads_total 5 || fail "what is wrong was not reported"
 grep -q 'but without fw3.example, whose files were removed' "$WORK/collector.log" || fail "not said who was removed"
 # Its TLS identity goes the same way, at either end.
 rm "$WORK/fw2/peers.d/fw3.example.conf"
