@@ -319,9 +319,14 @@ void sami_collector_host_refresh(SamiCollector *collector);
 /* policy.c */
 /* NONE, or SIGNER_NOT_VALID with when it is or was (transfer full). */
 SamiReason sami_collector_policy_of_time(const SamiSigner *signer, gchar **ret_detail);
+/* NONE if it may go on under `now`, the signer as it is loaded (NULL: it is not); else why not (transfer full). After READY time takes nothing back: the VM may be
+ * running here. `m` NULL: a session without one. */
+SamiReason sami_collector_policy_of(const SamiCollectorMigration *m, const SamiSigner *now, gchar **ret_detail);
 /* After a reload, and when a signer's time begins or ends. A session whose signer or key is gone or not valid any more, or whose VM it may not bring any
  * more, is refused, and its migration rolled back before READY; nobody else's notices. */
 void sami_collector_policy_review(SamiCollector *collector);
+/* The same for one session. */
+void sami_collector_policy_review_session(SamiCollectorSession *session);
 /* Control request {"signer"}: what each may do, as it is loaded. */
 void sami_collector_policy_control(SamiCollector *collector, SamiControlClient *client, JsonObject *request);
 

@@ -139,10 +139,11 @@ sami_collector_migration_set_policy(SamiCollectorMigration *m, SamiSigner *signe
         g_array_set_size(m->vm, 0);
         g_array_append_vals(m->vm, signer->allow_prefixes->data, signer->allow_prefixes->len);
     }
-    m->policy = (SamiPolicy){ .vm = (SamiPrefix *) (void *) m->vm->data, .n_vm = m->vm->len };
+    const SamiPrefix *vm = (const SamiPrefix *) (const void *) m->vm->data;
+    m->policy = (SamiPolicy){ .vm = vm, .n_vm = sami_signer_allows(signer, vm, m->vm->len) ? m->vm->len : 0 }; /* after READY it may be too late to undo it */
     sami_signer_fill_policy(signer, &m->collector->host, &m->policy);
     if (m->apply)
-        sami_apply_set_vm(m->apply, m->policy.vm, m->policy.n_vm);
+        sami_apply_set_vm(m->apply, vm, m->vm->len);
     sami_signer_unref(old);
 }
 
@@ -513,6 +514,7 @@ mark_thaw(SamiCollectorMigration *m)
     sami_collector_gate_open(m);
     start_renewal(m);
     submit(m, sami_collector_migration_prepare(m, SAMI_JOB_THAW, NULL));
+    sami_collector_policy_review_session(m->session); /* READY protected it from what was loaded meanwhile */
 }
 
 void

@@ -22,9 +22,8 @@ sami_collector_policy_of_time(const SamiSigner *signer, gchar **ret_detail)
     return SAMI_REASON_SIGNER_NOT_VALID;
 }
 
-/* After READY time takes nothing back: the VM may be running here. */
-static SamiReason
-judge(const SamiCollectorMigration *m, const SamiSigner *now, gchar **ret_detail)
+SamiReason
+sami_collector_policy_of(const SamiCollectorMigration *m, const SamiSigner *now, gchar **ret_detail)
 {
     if (!now) {
         *ret_detail = g_strdup("the signer has been revoked");
@@ -54,8 +53,8 @@ renew_signer(SamiCollectorSession *session, SamiSigner *now, SamiKey *key)
     sami_signer_unref(old);
 }
 
-static void
-review_session(SamiCollectorSession *session)
+void
+sami_collector_policy_review_session(SamiCollectorSession *session)
 {
     SamiCollectorMigration *m = session->migration;
     SamiKey *key = NULL;
@@ -64,7 +63,7 @@ review_session(SamiCollectorSession *session)
         return;
     SamiSigner *now = sami_signers_find(session->collector->signers, sami_key_id(session->stream->peer_key), &key);
     gboolean is_same = now && g_str_equal(now->config->name, session->signer->config->name) && sami_signer_may_use(now, session->open.name);
-    SamiReason reason = judge(m, is_same ? now : NULL, &detail);
+    SamiReason reason = sami_collector_policy_of(m, is_same ? now : NULL, &detail);
     if (reason == SAMI_REASON_NONE) {
         renew_signer(session, now, key);
         return;
@@ -84,7 +83,7 @@ review_migration(SamiCollectorMigration *m)
         return;
     if (now)
         sami_collector_migration_set_policy(m, now);
-    if (m->session || m->marker_counter || judge(m, now, &detail) == SAMI_REASON_NONE)
+    if (m->session || m->marker_counter || sami_collector_policy_of(m, now, &detail) == SAMI_REASON_NONE)
         return;
     if (sami_collector_migration_undo(m, SAMI_ON_ABORT))
         g_warning("%.8s: rolling back: %s: %s", m->hex, m->signer_name, detail);
@@ -103,7 +102,7 @@ void
 sami_collector_policy_review(SamiCollector *collector)
 {
     for (guint i = 0; i < collector->sessions->len; i++)
-        review_session(g_ptr_array_index(collector->sessions, i));
+        sami_collector_policy_review_session(g_ptr_array_index(collector->sessions, i));
     for (guint i = 0; i < collector->migrations->len; i++)
         review_migration(g_ptr_array_index(collector->migrations, i));
     g_clear_handle_id(&collector->validity_timer, g_source_remove);

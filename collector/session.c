@@ -301,7 +301,10 @@ on_hello(SamiCollectorSession *session, const SamiHello *hello)
     if (reason != SAMI_REASON_NONE)
         return stop(session, reason, NULL);
     g_autofree gchar *detail = NULL;
-    reason = sami_collector_policy_of_time(session->signer, &detail);
+    if (known) /* what began by another policy */
+        reason = sami_collector_policy_of(known, session->signer, &detail);
+    if (reason == SAMI_REASON_NONE)
+        reason = sami_collector_policy_of_time(session->signer, &detail);
     if (reason != SAMI_REASON_NONE)
         return stop(session, reason, detail);
     session->has_hello = TRUE;

@@ -183,6 +183,69 @@ test_revoked(void)
     }
 }
 
+/* The signer as another reload has it. */
+static void
+narrow(gboolean is_unscoped, guint n_prefixes)
+{
+    SamiSigner *signer = g_ptr_array_index(lab->signers, 0);
+    ((SamiConfigSigner *) signer->config)->unscoped = is_unscoped;
+    g_array_set_size(signer->allow_prefixes, n_prefixes);
+    sami_collector_policy_review(lab->collector);
+}
+
+/* What is not the signer's any more does not come back by a resumed session. */
+static void
+test_narrowed_replication(void)
+{
+    SamiRecord begin = { .kind = SAMI_RECORD_BEGIN, .begin = { 0, 60, SAMI_KIND_SESSION | SAMI_KIND_REPLICATION, "fw2.example" } };
+    for (guint is_unscoped = 0; is_unscoped < 2; is_unscoped++) {
+        lab = lab_new();
+        LabPeer *peer = is_unscoped ? lab_connect(lab, 1, SAMI_OPENING_NEW) : replicate(1, 3);
+        if (is_unscoped) {
+            lab_add(peer, &begin);
+            lab_add_flows(peer, 0, 3, SAMI_ACTION_CREATED, 1);
+            lab_mark(peer, SAMI_MARKER_SNAPSHOT, 3);
+            CU_ASSERT_PTR_NOT_NULL(lab_receipt(peer, SAMI_RECEIPT_SNAPSHOT));
+        }
+        narrow(FALSE, is_unscoped ? 1 : 0);
+        lab_settle(lab);
+        expect_refused(peer, SAMI_REASON_VM_NOT_ALLOWED);
+        lab->collector->refused_messages[SAMI_REASON_VM_NOT_ALLOWED] = 0;
+        expect_refused(lab_connect(lab, 1, SAMI_OPENING_RESUME), SAMI_REASON_VM_NOT_ALLOWED);
+        CU_ASSERT_EQUAL(lab_count_entries(lab), 3); /* what it brought stays */
+        lab_free(lab);
+    }
+}
+
+/* What READY decided stays, and nothing more comes; taken back by the source, it is undone. */
+static void
+test_narrowed_ready(void)
+{
+    for (guint is_thawed = 0; is_thawed < 2; is_thawed++) {
+        lab = lab_new();
+        LabPeer *peer = lab_begin(lab, 1, 3);
+        SamiCollectorMigration *m = migration(1);
+        lab_mark(peer, SAMI_MARKER_FREEZE, 3);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(lab_receipt(peer, SAMI_RECEIPT_READY));
+        narrow(TRUE, 0);
+        lab_add_flows(peer, 3, 1, SAMI_ACTION_CREATED, 1);
+        lab_send(peer);
+        lab_settle(lab);
+        CU_ASSERT_FALSE(peer->is_closed);
+        CU_ASSERT_EQUAL(m->phase, SAMI_PHASE_READY);
+        CU_ASSERT_EQUAL(m->apply->refused[SAMI_REASON_ADDRESS_NOT_ALLOWED], 1);
+        CU_ASSERT_EQUAL(lab_count_entries(lab), 3);
+        if (is_thawed) {
+            lab_mark(peer, SAMI_MARKER_THAW, 4);
+            lab_settle(lab);
+            expect_refused(peer, SAMI_REASON_VM_NOT_ALLOWED);
+            CU_ASSERT_TRUE(lab_wait(lab, is_aborted, m));
+            CU_ASSERT_EQUAL(lab_count_entries(lab), 0);
+        }
+        lab_free(lab);
+    }
+}
+
 int
 main(void)
 {
@@ -190,6 +253,7 @@ main(void)
         { "a peer comes again", test_again }, { "two sessions, one id", test_one_id },   { "all that a signer may", test_unscoped },
         { "an id that was used", test_closed_id },
         { "a takeover", test_takeover },      { "a signer is revoked", test_revoked },
+        { "a replication that may not go on", test_narrowed_replication }, { "READY, and not allowed any more", test_narrowed_ready },
     };
     return sami_test_main("collector peers", tests, G_N_ELEMENTS(tests), NULL, NULL);
 }
