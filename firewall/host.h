@@ -82,7 +82,7 @@ void sami_host_judge(const SamiHostFacts *facts, const SamiHostNeeds *needs, Sam
 /* The table of checks, for documentation and tests: NULL at its end. */
 const gchar *sami_host_check_id(guint i);
 
-/* Addresses of the interfaces of this network namespace, of SamiPrefix. SAMI_ERROR_FAILED. (transfer full) */
+/* Addresses of the interfaces of this network namespace, and those that it has with others: broadcast and anycast; of SamiPrefix. SAMI_ERROR_FAILED. (transfer full) */
 GArray *sami_host_addresses(GError **error);
 
 /* The settings nf_conntrack_*_timeout_* of this namespace; what cannot be read is 0. */

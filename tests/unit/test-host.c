@@ -402,6 +402,32 @@ test_addresses(void)
     CU_ASSERT_TRUE(sami_prefixes_contain((const SamiPrefix *)(const void *)list->data, list->len, 4, &loopback.address));
 }
 
+static gboolean
+is_ours(const GArray *list, const gchar *address)
+{
+    SamiPrefix prefix;
+    CU_ASSERT_TRUE(sami_prefix_parse(address, &prefix, NULL));
+    return sami_prefixes_contain((const SamiPrefix *)(const void *)list->data, list->len, prefix.family, &prefix.address);
+}
+
+/* What others of the network have too: packets to these are for us, and never for a VM. */
+static void
+test_shared_addresses(void)
+{
+    static const gchar *const ours[] = { "10.9.0.1", "10.9.0.255", "10.8.0.1", "10.8.0.77", "2001:db8:9::1", "2001:db8:9::", "203.0.113.7" };
+    static const gchar *const others[] = { "10.9.0.2", "10.9.0.254", "10.7.0.3", "2001:db8:9::2", "2001:db8:7::", "198.51.100.0", "198.51.100.255" };
+    CU_ASSERT_EQUAL_FATAL(system("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding && ip link add d0 type veth peer name d1 && ip link set d0 up && ip link set d1 up && ip addr add 10.9.0.1/24 dev d0 &&"
+                                 "ip addr add 10.8.0.1/24 broadcast 10.8.0.77 dev d0 && ip addr add 10.7.0.2/31 dev d0 && ip addr add 2001:db8:9::1/64 dev d0 nodad &&"
+                                 "ip addr add 203.0.113.7/32 dev d0 && ip addr add 2001:db8:7::1/127 dev d0 nodad && ip route add 198.51.100.0/24 dev d0"), 0);
+    g_autoptr(GArray) list = sami_host_addresses(NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(list);
+    for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
+        CU_ASSERT_TRUE(is_ours(list, ours[i]));
+    for (guint i = 0; i < G_N_ELEMENTS(others); i++)
+        CU_ASSERT_FALSE(is_ours(list, others[i]));
+    CU_ASSERT_EQUAL(system("ip link del d0"), 0);
+}
+
 int
 main(void)
 {
@@ -410,7 +436,7 @@ main(void)
         {"table", test_table},                 {"established", test_established}, {"attributes", test_attributes}, {"daemon", test_daemon},
         {"ids", test_ids},                     {"json", test_json},               {"skew", test_skew},
         {"rulesets", test_rulesets},           {"large ruleset", test_large_ruleset}, {"helpers", test_helpers},
-        {"no trace", test_no_trace},           {"addresses", test_addresses},
+        {"no trace", test_no_trace},           {"addresses", test_addresses},       {"shared addresses", test_shared_addresses},
     };
     g_autoptr(GError) error = NULL;
     if (unshare(CLONE_NEWNET) != 0 || !run_nft("flush ruleset") || system("ip link set lo up") != 0 || !(firewall = sami_firewall_linux_new(&error))) {
