@@ -249,6 +249,20 @@ surplus(guint64 claimed, guint64 known)
     return claimed > known ? claimed - known : 0;
 }
 
+/* Many claims together may be more than a number holds: then it is the largest one, as a counter that began anew would forget what was counted here. */
+static guint64
+add_up(guint64 a, guint64 b)
+{
+    return a > G_MAXUINT64 - b ? G_MAXUINT64 : a + b;
+}
+
+/* As much of `add` as `now` has room for. */
+static guint64
+fit(guint64 now, guint64 add)
+{
+    return MIN(add, surplus(VALUE_MAX, now));
+}
+
 /* What the record adds to what its firewall has brought. A firewall that tells far less of itself than before has made its element anew. */
 static void
 take_difference(const State *state, Part *part, const SamiShare *known)
@@ -284,9 +298,9 @@ read_shares(Slice *slice, const Change *change, SamiShare *ret_shares, SamiShare
     SamiShare sum = { .packets = 0 };
     guint n = sami_shares_get(shares, name, now->key, now->key_length, ret_shares);
     for (guint i = 0; i < n; i++) {
-        sum.packets += ret_shares[i].packets;
-        sum.octets += ret_shares[i].octets;
-        sum.quota += ret_shares[i].quota;
+        sum.packets = add_up(sum.packets, ret_shares[i].packets);
+        sum.octets = add_up(sum.octets, ret_shares[i].octets);
+        sum.quota = add_up(sum.quota, ret_shares[i].quota);
     }
     if (n > 0 && (!change->is_there || now->packets < sum.packets || now->octets < sum.octets || now->quota_used < sum.quota)) {
         sami_shares_forget(shares, name, now->key, now->key_length);
@@ -359,6 +373,9 @@ add_part(Slice *slice, Change *change, Part *part, gint64 at_ms)
         part->add.packets = part->add.octets = 0;
     if (!(change->then.has & SAMI_SET_HAS_QUOTA))
         part->add.quota = 0;
+    part->add.packets = fit(change->then.packets, part->add.packets);
+    part->add.octets = fit(change->then.octets, part->add.octets);
+    part->add.quota = fit(change->then.quota_used, part->add.quota);
     change->then.packets += part->add.packets;
     change->then.octets += part->add.octets;
     change->then.quota_used += part->add.quota;

@@ -440,6 +440,33 @@ test_refusals(void)
     move_end(&move);
 }
 
+/* Firewalls that were made up say each as much as a number holds: the count goes up, and an abort takes that back. */
+static void
+test_sums(void)
+{
+    Move move;
+    load(COUNTERS);
+    count(0, 1, 1);
+    count(1, 1, 7);
+    move_begin(&move, 0, 1, NULL);
+    CU_ASSERT_EQUAL(at(1, 1).packets, 8);
+    SamiCumulative claim = g_array_index(records, SamiCumulative, 0);
+    claim.packets = claim.octets = (guint64) 1 << 62;
+    guint64 before = 8;
+    for (guint i = 0; i < 8; i++) {
+        memset(claim.origin, 0x40 + (gint) i, sizeof claim.origin);
+        sami_sink_cumulative.apply(move.sink, &claim, 1, 0, 1, &move.counts);
+        CU_ASSERT_TRUE(at(1, 1).packets >= before);
+        before = at(1, 1).packets;
+    }
+    CU_ASSERT_EQUAL(before, (guint64) 1 << 62);
+    CU_ASSERT_EQUAL(at(1, 1).octets, (guint64) 1 << 62);
+    count(1, 1, 5);
+    sami_sink_cumulative.undo(move.sink, &move.counts);
+    CU_ASSERT_EQUAL(at(1, 1).packets, 12);
+    move_end(&move);
+}
+
 /* Quotas, elements that stay, and what the set here has no place for. */
 static void
 test_forms(void)
@@ -522,7 +549,7 @@ main(void)
     static const SamiTest tests[] = {
         { "ways of a VM", test_ways }, { "elements that end", test_ends }, { "repeats", test_repeats },      { "undo", test_undo },
         { "undo of what was renewed", test_undo_renewed },
-        { "two migrations", test_two }, { "refusals", test_refusals },     { "quotas, permanent elements, lost counts", test_forms },
+        { "two migrations", test_two }, { "refusals", test_refusals },     { "sums", test_sums },     { "quotas, permanent elements, lost counts", test_forms },
         { "no log", test_no_log },
     };
     if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0) {
