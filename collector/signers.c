@@ -48,16 +48,19 @@ sami_signers_by_name(GPtrArray *signers, const gchar *name)
 }
 
 void
+sami_signer_enforce(SamiSigner *signer)
+{
+    const SamiConfigSigner *config = signer->config;
+    sami_budget_set_limit(signer->budget, config->max_sessions ? config->max_sessions : SAMI_BUDGET_UNLIMITED);
+    sami_budget_set_limit(signer->expectations, config->max_expectations ? config->max_expectations : SAMI_BUDGET_UNLIMITED);
+    sami_rate_set(signer->rate, config->max_rate);
+}
+
+void
 sami_signers_enforce(GPtrArray *signers)
 {
-    for (guint i = 0; i < signers->len; i++) {
-        SamiSigner *signer = g_ptr_array_index(signers, i);
-        guint64 max = signer->config->max_sessions;
-        sami_budget_set_limit(signer->budget, max ? max : SAMI_BUDGET_UNLIMITED);
-        max = signer->config->max_expectations;
-        sami_budget_set_limit(signer->expectations, max ? max : SAMI_BUDGET_UNLIMITED);
-        sami_rate_set(signer->rate, signer->config->max_rate);
-    }
+    for (guint i = 0; i < signers->len; i++)
+        sami_signer_enforce(g_ptr_array_index(signers, i));
 }
 
 static gboolean

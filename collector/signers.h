@@ -32,7 +32,8 @@ void sami_signer_unref(SamiSigner *signer); /* NULL is fine */
 GPtrArray *sami_signers_load(const SamiConfig *config, GPtrArray *old, GError **error);
 /* Those of `old` that `config` still has, as they are: sami_config_without_gone(). (transfer full) of SamiSigner */
 GPtrArray *sami_signers_without_gone(GPtrArray *old, const SamiConfig *config);
-/* Puts the limits of these signers in force. */
+/* Puts the limits of a signer, or of these, in force. */
+void sami_signer_enforce(SamiSigner *signer);
 void sami_signers_enforce(GPtrArray *signers);
 /* (nullable) by name (transfer none) */
 SamiSigner *sami_signers_by_name(GPtrArray *signers, const gchar *name);

@@ -106,10 +106,12 @@ start_target(Source *source, GArray *vm)
     SamiSigner *signer = trust == REPLAY_TRUST_SIGNER ? (SamiSigner *) key->signer : NULL;
     if (!prefixes && signer && !signer->config->unscoped)
         return stop(source, SAMI_REASON_VM_NOT_ALLOWED, "it is about no VM in particular, and unscoped is not true for signer %s", key->name);
+    if (signer && !sami_signer_is_valid(signer, g_get_real_time() / G_USEC_PER_SEC))
+        return stop(source, SAMI_REASON_SIGNER_NOT_VALID, "it is outside valid-from and valid-until of signer %s", key->name);
     if (inject->targets->len >= TARGETS_MAX)
         return stop(source, SAMI_REASON_LIMIT, "more than %u migrations", TARGETS_MAX);
     if (signer)
-        sami_budget_set_limit(signer->budget, signer->config->max_sessions ? signer->config->max_sessions : SAMI_BUDGET_UNLIMITED);
+        sami_signer_enforce(signer);
     source->target = replay_target_new(&inject->sink, trust, signer, key ? key->name : "unsigned", source->signature.migration_id,
                                        g_steal_pointer(&prefixes));
     g_ptr_array_add(inject->targets, source->target);

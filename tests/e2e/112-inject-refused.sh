@@ -55,6 +55,10 @@ inject 6 "$WORK/all.ipfix"; says 'max-sessions'
 [ "$(n_there)" -eq 2 ] || fail "$(n_there) flows, not 2: max-sessions"
 signer max-sessions 0
 empty
+signer valid-until 2026-01-01
+inject 3 "$WORK/all.ipfix"; says 'signer-not-valid: .*fw1.example'
+[ "$(n_there)" -eq 0 ] || fail "something of a signer that is not valid any more is there"
+signer valid-until 2099-01-01
 inject 3 "$WORK/all.ipfix" "$WORK/all.ipfix"; says 'replayed-migration' # the same file twice in one run
 empty
 echo "ok   the signer's policy"
