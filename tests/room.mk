@@ -25,5 +25,5 @@ tests-build: all # a make of its own: `all` is one too, and both would build the
 	@$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS) $(check_DATA)
 print-tests:
 	@printf '%s\n' $(TESTS)
-TESTS += tests/sanitize.sh
-EXTRA_DIST += tests/check.sh tests/sanitize.sh tests/coverage.sh tests/coverage.py tests/coverage.exceptions
+TESTS += tests/sanitize.sh tests/sanitize-clang.sh
+EXTRA_DIST += tests/check.sh tests/sanitize.sh tests/sanitize-clang.sh tests/coverage.sh tests/coverage.py tests/coverage.exceptions
