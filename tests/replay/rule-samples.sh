@@ -5,7 +5,7 @@ top=$(cd "${srcdir:-$(dirname "$0")/../..}" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/keys" "$work/rules"
-cp "$top"/tests/data/replay/fw[12].key "$work/keys" && chmod 600 "$work"/keys/* || exit 1
+cp "$top"/tests/data/replay/fw[12].key "$top/tests/data/rules/config/fw3.key" "$work/keys" && chmod 600 "$work"/keys/* || exit 1
 "${SAMI_BUILD:?}/rule-samples" "$work/keys" "$work/rules" || exit 1
 diff -r --exclude=config "$work/rules" "$top/tests/data/rules" || { echo "written anew by: rule-samples KEYS tests/data/rules"; exit 1; }
 n=$(find "$work/rules" -name '*.ipfix' | wc -l)

@@ -1,5 +1,5 @@
 /* Writes an example of each broken rule: rule-samples KEYS DIRECTORY. The same octets each time, for the same keys: Ed25519 is deterministic, times and
- * nonces are fixed. KEYS has fw1.key and fw2.key.
+ * nonces are fixed. KEYS has fw1.key, fw2.key and fw3.key.
  *
  * RULE.ipfix, or RULE.VARIANT.ipfix, is what an honest exporter says first, then one Message that breaks RULE, a Message rule or a reason, and nothing
  * else. It is signed as it has to be, where the rule lies behind the signature. INDEX says in words what is wrong. tests/unit/test-rules.c takes
@@ -29,6 +29,13 @@ typedef struct {
     gsize n_template; /* octets of the Template Set in front of the data */
 } Draft;
 
+typedef enum {
+    FW1,
+    FW2, /* may bring sessions only, and only from its own peer */
+    FW3, /* its time is over */
+    N_SIGNERS
+} Signer;
+
 typedef struct Sample Sample;
 struct Sample {
     const gchar *name;
@@ -43,7 +50,7 @@ struct Sample {
     void (*record)(SamiRecord *record);
     void (*before)(SamiRecord *record); /* in a Message of its own, which is taken */
     guint n_more;              /* times that it is there once more */
-    gboolean is_second_signer; /* fw2, which may bring sessions only, and only from its own peer */
+    Signer signer;
 };
 
 static void G_GNUC_NORETURN
@@ -506,11 +513,11 @@ static const Sample samples[] = {
     SESSION("vlan-not-allowed", in_vlan_20, "VLAN 20, which is not the signer's"),
     SESSION("zone-of-vlan", in_zone_3, "zone 3, which is VLAN 10 there"),
     SESSION("map-clash", to_mapped, "to an address that another one is mapped to"),
-    { "expectation-not-allowed", "of a signer that may bring sessions only", .expectation = expected_as_it_is, .is_second_signer = TRUE },
+    { "expectation-not-allowed", "of a signer that may bring sessions only", .expectation = expected_as_it_is, .signer = FW2 },
     SESSION("protocol-not-allowed", udp_lite, "UDP-Lite, which is not in the signer's protocols"),
     EXPECTED("protocol-not-allowed.expected", expected_udp_lite, "UDP-Lite to come, which is not in the signer's protocols"),
     SESSION("port-not-allowed", from_ssh, "the VM's port 22, which is not in the signer's ports"),
-    { "port-not-allowed.remote", "another's port 22, which is not in the signer's remote-ports", .session = to_ssh, .is_second_signer = TRUE },
+    { "port-not-allowed.remote", "another's port 22, which is not in the signer's remote-ports", .session = to_ssh, .signer = FW2 },
     EXPECTED("port-not-allowed.expected", expected_at_ssh, "to the VM's port 22, which is not in the signer's ports"),
     SESSION("address-own", to_gateway, "to 10.0.0.1, the firewall itself"),
     SESSION("address-own.source", from_gateway, "from 10.0.0.1, the firewall itself"),
@@ -528,7 +535,8 @@ static const Sample samples[] = {
     EXPECTED("expectation-wide.permanent", change_for_ever, "for ever"),
     EXPECTED("expectation-wide.port", any_port, "to any port"),
     { "destination-name", "to fw3.example", .is_first = TRUE, .record = to_fw3 },
-    { "tls-name", "of a signer that does not come by way of fw1.example", .is_first = TRUE, .is_second_signer = TRUE },
+    { "tls-name", "of a signer that does not come by way of fw1.example", .is_first = TRUE, .signer = FW2 },
+    { "signer-not-valid", "of a signer whose time is over", .is_first = TRUE, .signer = FW3 },
     { "resume-unavailable", "goes on with a migration that there is not", .is_first = TRUE, .record = resume },
     RECORD("vm-not-allowed", vm_elsewhere, "the VM 198.51.100.10, which is not in the signer's allow-prefixes"),
     { "limit", "65 addresses of the VM", .record = vm, .n_more = 64 },
@@ -681,18 +689,22 @@ main(int argc, char **argv)
 {
     if (argc != 3)
         g_error("usage: rule-samples KEYS DIRECTORY");
-    g_autofree gchar *fw1 = g_build_filename(argv[1], "fw1.key", NULL), *fw2 = g_build_filename(argv[1], "fw2.key", NULL);
-    g_autoptr(SamiKey) exporter = sami_key_load_private(fw1, NULL, NULL);
-    g_autoptr(SamiKey) collector = sami_key_load_private(fw2, NULL, NULL);
+    static const gchar *const names[N_SIGNERS] = { "fw1.key", "fw2.key", "fw3.key" };
+    SamiKey *keys[N_SIGNERS];
     g_autoptr(GString) index = g_string_new(NULL);
     g_autofree gchar *path = g_build_filename(argv[2], "INDEX", NULL);
-    if (!exporter || !collector)
-        die("no keys");
+    for (guint i = 0; i < N_SIGNERS; i++) {
+        g_autofree gchar *key = g_build_filename(argv[1], names[i], NULL);
+        if (!(keys[i] = sami_key_load_private(key, NULL, NULL)))
+            die(key);
+    }
     for (guint i = 0; i < G_N_ELEMENTS(samples); i++) {
-        write_sample(&samples[i], argv[2], samples[i].is_second_signer ? collector : exporter, collector);
+        write_sample(&samples[i], argv[2], keys[samples[i].signer], keys[FW2]);
         g_string_append_printf(index, "%-32s %s\n", samples[i].name, samples[i].what);
     }
     if (!g_file_set_contents(path, index->str, (gssize) index->len, NULL))
         die(path);
+    for (guint i = 0; i < N_SIGNERS; i++)
+        sami_key_free(keys[i]);
     return 0;
 }

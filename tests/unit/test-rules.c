@@ -411,7 +411,6 @@ static const struct {
     IN(EXPECTATION_FUNCTION, "tests/unit/test-reasons.c"),
     IN(EXPECTATION_CLASH, "tests/unit/test-reasons.c"),
     IN(COUNT_LOST, "tests/unit/test-cumulative.c"),
-    IN(SIGNER_NOT_VALID, "tests/e2e/131-policy-limits.sh"),
     IN(MAX_MIGRATIONS, "tests/e2e/131-policy-limits.sh"),
     IN(MAX_ELEMENTS, "tests/e2e/93-cumulative-refused.sh"),
 #undef IN
