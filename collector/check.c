@@ -33,7 +33,10 @@ read_facts(const SamiCollector *collector)
 {
     const SamiConfig *config = collector->config;
     const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), collector->is_sandbox_partial };
-    return sami_host_read(collector->firewall, &about);
+    SamiHostFacts *facts = sami_host_read(collector->firewall, &about);
+    if (facts->ruleset && config->nat_elsewhere)
+        facts->ruleset->is_ipv4_nat = facts->ruleset->is_ipv6_nat = TRUE;
+    return facts;
 }
 
 static gboolean
@@ -207,6 +210,8 @@ work_off(SamiCollectorCheck *check, GError **error)
         check->n_records++;
         if (item->reason != SAMI_REASON_NONE) {
             refuse(check, (SamiReason) item->reason, &item->session);
+            if (item->reason == SAMI_REASON_NO_NAT_HOOK) /* a finding says how it is mended */
+                sami_host_needs_add(&check->needs, &item->session);
             continue;
         }
         items[n++] = item;

@@ -1,8 +1,10 @@
-/* What every signer's policy has of this host: its own addresses, kept current, and the timeouts of its kernel, as of the last begin. */
+/* What every signer's policy has of this host: its own addresses, kept current; the timeouts of its kernel and whether that translates, as of the last begin
+ * or dump. */
 #include <unistd.h>
 
 #include "collector/collector.h"
 #include "firewall/host.h"
+#include "firewall/ruleset.h"
 
 static gboolean
 read_addresses(SamiCollector *collector, GError **error)
@@ -44,7 +46,15 @@ sami_collector_host_open(SamiCollector *collector, GError **error)
 void
 sami_collector_host_refresh(SamiCollector *collector)
 {
+    g_autoptr(GError) error = NULL;
+    SamiTranslations *translations = &collector->host.translations;
     sami_host_timeouts(&collector->host.timeouts);
+    if (collector->config->nat_elsewhere) {
+        translations->is_known = FALSE;
+    } else if (!sami_ruleset_translations(translations, &error)) {
+        *translations = (SamiTranslations){ .is_known = TRUE };
+        g_warning("no translated session is taken: %s", error->message);
+    }
 }
 
 void

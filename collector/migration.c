@@ -273,6 +273,8 @@ sami_collector_migration_epoch(SamiCollectorMigration *m, const SamiEpoch *epoch
     if (is_going(m) || sami_collector_is_over(m->phase))
         return;
     m->is_redumping = epoch->phase == 1;
+    if (m->is_redumping)
+        sami_collector_host_refresh(m->collector);
     if (m->replication)
         sami_collector_replication_epoch(m, epoch);
     SamiJob *job = sami_collector_migration_prepare(m, epoch->phase == 1 ? SAMI_JOB_EPOCH_BEGIN : SAMI_JOB_EPOCH_END, NULL);

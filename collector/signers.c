@@ -302,4 +302,5 @@ sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *host, Sa
     policy->special = signer->special;
     policy->own = host ? host->own : NULL;
     policy->timeouts = host && !config->long_timeouts ? &host->timeouts : NULL;
+    policy->translations = host ? &host->translations : NULL;
 }

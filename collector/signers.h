@@ -43,6 +43,7 @@ SamiSigner *sami_signers_find(GPtrArray *signers, const guint8 key_id[SAMI_KEY_I
 typedef struct {
     SamiAddressSet *own;
     SamiTimeouts timeouts;
+    SamiTranslations translations;
 } SamiSignerHost;
 /* Fills what a policy has of its signer and of the host (nullable) (transfer none); the VM's addresses are the caller's. */
 void sami_signer_fill_policy(const SamiSigner *signer, const SamiSignerHost *host, SamiPolicy *policy);

@@ -73,6 +73,8 @@ const SamiKey sami_keys[] = {
      "VLAN:zone, what the segments behind our conntrack zones are called on the wire; other zones go by their number"},
     {"sami", "mark-mask", SAMI_KEY_NUMBER, SAMI(mark_mask), "0xffffffff", 0, G_MAXUINT32, NULL,
      "the bits of connection marks that are sent, and that are taken from others; other bits become 0"},
+    {"sami", "nat-elsewhere", SAMI_KEY_BOOL, SAMI(nat_elsewhere), "false", 0, 0, NULL,
+     "something else than a base chain of type nat translates here, such as Open vSwitch: translated sessions are taken without one"},
     {"sami", "asymmetric-switch", SAMI_KEY_BOOL, SAMI(asymmetric_switch), "false", 0, 0, NULL,
      "the two directions of a path may switch at different moments: moving TCP flows become lenient here too"},
     {"sami", "deadline", SAMI_KEY_MS, SAMI(deadline_ms), "2s", 10, HOUR_MS, NULL,

@@ -104,6 +104,7 @@ typedef struct SamiConfig {
     GStrv ignore_addresses;    /* ignore-addresses= */
     GStrv vlans;               /* vlans=: "VLAN:zone", default none; see common/vlans.h */
     guint64 mark_mask;         /* mark-mask=: 0xffffffff; fits into 32 bits */
+    gboolean nat_elsewhere;     /* nat-elsewhere=: false */
     gboolean asymmetric_switch; /* asymmetric-switch=: false */
     guint deadline_ms;         /* deadline=: 2s */
     guint lease_s;             /* lease=: 120s */

@@ -183,19 +183,6 @@ conclude(SamiCheck *check)
     find_reasons(check, "degraded", SAMI_SEVERITY_WARNING, check->degraded);
 }
 
-static guint64
-count_lost(const SamiCheck *check)
-{
-    guint64 n = check->receipt.n_refused;
-    for (guint i = 0; i < check->found->len; i++) {
-        const Found *found = &g_array_index(check->found, Found, i);
-        /* In the kernel, and dead all the same; what is refused is in the receipt. */
-        if (found->is_remote && found->finding.severity == SAMI_SEVERITY_LOSS && g_str_equal(found->finding.id, "nat-chain"))
-            n += found->finding.count;
-    }
-    return MIN(n, check->receipt.n_records);
-}
-
 static JsonObject *
 describe(const SamiCheck *check, guint8 *ret_worst)
 {
@@ -225,7 +212,7 @@ describe(const SamiCheck *check, guint8 *ret_worst)
     json_object_set_int_member(counts, "ignored", (gint64) check->n_ignored);
     json_object_set_int_member(counts, "silent", (gint64) check->n_silent);
     if (check->is_answered) {
-        json_object_set_int_member(counts, "survive", (gint64) (check->receipt.n_records - count_lost(check)));
+        json_object_set_int_member(counts, "survive", (gint64) (check->receipt.n_records - MIN(check->receipt.n_refused, check->receipt.n_records)));
         json_object_set_int_member(counts, "exact", (gint64) check->receipt.n_exact);
         json_object_set_int_member(counts, "merged", (gint64) check->receipt.n_merged);
         sami_control_json_add_counts(counts, "degraded", check->degraded, SAMI_N_REASONS, sami_reason_id);

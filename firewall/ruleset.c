@@ -292,8 +292,17 @@ sami_ruleset_free(SamiRuleset *ruleset)
     g_free(ruleset);
 }
 
-SamiRuleset *
-sami_ruleset_read(GError **error)
+/* Its table nat registers the same hooks as soon as it is there. */
+static gboolean
+has_legacy_nat(const gchar *path)
+{
+    g_autofree gchar *text = NULL;
+    g_auto(GStrv) names = g_file_get_contents(path, &text, NULL, NULL) ? g_strsplit(text, "\n", -1) : NULL;
+    return names && g_strv_contains((const gchar *const *)names, "nat");
+}
+
+static SamiRuleset *
+read_ruleset(gboolean with_rules, GError **error)
 {
     g_autofree guint8 *buffer = g_malloc(REPLY_MAX);
     int failure = EINTR;
@@ -306,16 +315,34 @@ sami_ruleset_read(GError **error)
             return NULL;
         failure = dump(&reading, socket, NFT_MSG_GETCHAIN, buffer);
         reading.take = take_rule;
-        if (failure == 0)
+        if (failure == 0 && with_rules)
             failure = dump(&reading, socket, NFT_MSG_GETRULE, buffer);
         mnl_socket_close(socket);
         if (failure == 0 && reading.is_interrupted)
             failure = EINTR;
         if (failure == 0) {
+            ruleset->is_ipv4_nat |= has_legacy_nat("/proc/self/net/ip_tables_names");
+            ruleset->is_ipv6_nat |= has_legacy_nat("/proc/self/net/ip6_tables_names");
             sum_up(&reading);
             return g_steal_pointer(&ruleset);
         }
     }
     g_set_error(error, SAMI_ERROR, failure == EPERM ? SAMI_ERROR_PERMISSION : SAMI_ERROR_KERNEL, "nftables ruleset: %s", g_strerror(failure));
     return NULL;
+}
+
+SamiRuleset *
+sami_ruleset_read(GError **error)
+{
+    return read_ruleset(TRUE, error);
+}
+
+gboolean
+sami_ruleset_translations(SamiTranslations *ret, GError **error)
+{
+    g_autoptr(SamiRuleset) ruleset = read_ruleset(FALSE, error);
+    if (!ruleset)
+        return FALSE;
+    *ret = (SamiTranslations){.is_known = TRUE, .is_ipv4 = ruleset->is_ipv4_nat, .is_ipv6 = ruleset->is_ipv6_nat};
+    return TRUE;
 }

@@ -343,7 +343,7 @@ read_host(Inject *inject, GError **error)
     inject->host.own = sami_address_set_new();
     sami_address_set_replace(inject->host.own, (const SamiPrefix *) (const void *) addresses->data, addresses->len);
     sami_host_timeouts(&inject->host.timeouts);
-    return TRUE;
+    return (inject->replay->config && inject->replay->config->nat_elsewhere) || sami_ruleset_translations(&inject->host.translations, error);
 }
 
 static gboolean

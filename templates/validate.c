@@ -136,6 +136,13 @@ check_ports(const SamiSession *s, const SamiPolicy *policy, gboolean is_source, 
                ? SAMI_REASON_NONE : SAMI_REASON_PORT_NOT_ALLOWED;
 }
 
+static gboolean
+is_translated_here(const SamiPolicy *policy, guint8 family)
+{
+    const SamiTranslations *t = policy->translations;
+    return !t || !t->is_known || (family == 4 ? t->is_ipv4 : t->is_ipv6);
+}
+
 /* LIFECYCLE §9: the VM is the untranslated end, and what was translated onto is listed. */
 static SamiReason
 check_addresses(const SamiSession *s, const SamiPolicy *policy)
@@ -148,6 +155,8 @@ check_addresses(const SamiSession *s, const SamiPolicy *policy)
         return SAMI_REASON_NONE;
     if (!is_source && !is_responder)
         return SAMI_REASON_ADDRESS_NOT_ALLOWED;
+    if ((sami_session_has_snat(s) || sami_session_has_dnat(s)) && !is_translated_here(policy, family))
+        return SAMI_REASON_NO_NAT_HOOK;
     if (memcmp(&s->reply.dst, &s->key.orig.src, sizeof(SamiAddress)) != 0 &&
         !sami_prefixes_contain(policy->nat_addresses, policy->n_nat_addresses, family, &s->reply.dst))
         return SAMI_REASON_NAT_ADDRESS;
@@ -415,13 +424,24 @@ check_expected_target(const SamiExpectation *e, const SamiPolicy *policy)
     return sami_expectation_judge(facts, is_vm(policy, family, address), memcmp(address, &e->key.orig.dst, sizeof *address) != 0);
 }
 
+/* A call that is forwarded is expected from anybody to anybody (nf_conntrack_h323_main.c, expect_callforwarding()). */
+static gboolean
+is_forwarding(const gchar helper[SAMI_HELPER_NAME_MAX])
+{
+    static const gchar *const names[] = { "Q.931", "RAS", "H.245" };
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+        if (strncmp(names[i], helper, SAMI_HELPER_NAME_MAX) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean
 is_helper_allowed(const SamiPolicy *policy, const gchar helper[SAMI_HELPER_NAME_MAX])
 {
     for (guint i = 0; policy->helpers && policy->helpers[i]; i++)
         if (strncmp(policy->helpers[i], helper, SAMI_HELPER_NAME_MAX) == 0)
             return TRUE;
-    return !policy->helpers;
+    return !policy->helpers && !is_forwarding(helper);
 }
 
 static gboolean
@@ -452,8 +472,10 @@ sami_validate_expectation(const SamiExpectation *e, const SamiPolicy *policy)
     if (((e->has & SAMI_EXPECT_HAS_HELPER) && !is_name(e->helper, sizeof e->helper)) ||
         ((e->has & SAMI_EXPECT_HAS_FUNCTION) && !is_name(e->function, sizeof e->function)))
         return SAMI_REASON_STATE_RANGE;
-    if (policy->helpers && (!(e->has & SAMI_EXPECT_HAS_HELPER) || !is_helper_allowed(policy, e->helper)))
+    if (e->has & SAMI_EXPECT_HAS_HELPER ? !is_helper_allowed(policy, e->helper) : policy->helpers != NULL)
         return SAMI_REASON_HELPER_NOT_ALLOWED;
+    if ((e->has & SAMI_EXPECT_HAS_FUNCTION) && !is_translated_here(policy, e->key.family))
+        return SAMI_REASON_NO_NAT_HOOK;
     reason = check_width(e, &is_any);
     if (reason == SAMI_REASON_NONE)
         reason = check_expected_addresses(e, policy, is_any);

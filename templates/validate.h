@@ -64,7 +64,7 @@
     X(KEY_NOT_VM, 51, "key-not-vm", "sami.conf(5), select", "the key has no address of the VM, and the set here takes only such (select=vm)") \
     X(SET_FULL, 52, "set-full", "nf_tables_api.c nft_add_set_elem(): ENFILE at the size of the set", "the set here, or its max-elements, is full") \
     X(LABELS_LOST, 60, "labels-lost", "nf_conntrack_netlink.c ctnetlink_new_conntrack(): goes on where ctnetlink_attach_labels() finds no room, which only a rule makes", "no rule here uses labels, so the kernel dropped them") \
-    X(NO_NAT_HOOK, 61, "nat-not-applied", "nf_nat_core.c nf_nat_register_fn(): what translates is there with the first nat base chain only", "the kernel did not set up the translation") \
+    X(NO_NAT_HOOK, 61, "nat-not-applied", "nf_nat_core.c nf_nat_register_fn(): what translates is there with the first nat base chain only", "the kernel does not translate: it has no base chain of type nat for the family") \
     X(TIMEOUT_CLAMPED, 62, "timeout-differs", "nf_conntrack_core.c __nf_ct_change_timeout(): EPERM for an entry of fixed timeout; clamps others", "the timeout could not be restored") \
     X(DIFFERS, 63, "differs", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): its success does not say that every attribute was taken", "read back with another state, mark or flag") \
     X(NO_HELPER, 64, "no-helper", "nf_conntrack_netlink.c ctnetlink_create_conntrack(): EOPNOTSUPP for a helper that no module has", "the helper is not loaded here, or not for this signer: the flow goes on without it") \
@@ -116,6 +116,12 @@ enum {
 #define SAMI_POLICY_BITS(n) (((n) + 31) / 32)
 #define SAMI_POLICY_SET(bits, i) ((bits)[(i) / 32] |= 1u << ((i) % 32))
 
+/* Of which families the kernel carries translations out. Without that it takes the entry, and packets to the untranslated place are established. */
+typedef struct {
+    gboolean is_known; /* else: of all */
+    gboolean is_ipv4, is_ipv6;
+} SamiTranslations;
+
 /* What the collector's configuration allows one signer. Arrays are (transfer none). Of the rules from `protocols` on, zero is none. */
 typedef struct {
     const SamiPrefix *vm;          /* of the migration's vm-address records */
@@ -132,12 +138,13 @@ typedef struct {
     const guint32 *protocols;      /* (nullable) bitmap of 256 */
     const guint32 *ports;          /* (nullable) bitmap of 65536: at the VM's own end, whoever opened the flow */
     const guint32 *remote_ports;   /* (nullable) the same of the other end */
-    const gchar *const *helpers;   /* (nullable) of flows and expectations, where may_help */
+    const gchar *const *helpers;   /* of flows and expectations, where may_help; NULL: all but those of H.323, which open flows between others */
     guint32 mark_cut;              /* bits that become 0, */
     guint8 labels_cut[16];         /* and those of labels */
     guint8 special;                /* SAMI_SPECIAL_* */
     const SamiAddressSet *own;     /* (nullable) of this firewall */
     const SamiTimeouts *timeouts;  /* (nullable) of this kernel, which a record's timeout is cut to */
+    const SamiTranslations *translations; /* (nullable) of this kernel, now */
 } SamiPolicy;
 
 /* NONE if the record may be injected. Deleted records are checked for their key only. */

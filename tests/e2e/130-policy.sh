@@ -100,6 +100,23 @@ has 1007 && has 1008 && has 1009 && has 2001 && has 1004 "mark=245 " || fail "no
 left=$(ns fw2 conntrack -L -p tcp --sport 1005 2>/dev/null | awk '{ print $3 }')
 [ "${left:-0}" -gt 4000 ] || fail "$left s of 5000"
 
+echo "--- a translated one where nothing translates: anybody's packets to the untranslated address would be of it"
+ns fw1 conntrack -F >/dev/null 2>&1
+insert $VM4 1011 $CLI4 443 --src-nat 192.0.2.1:1012; insert $VM4 1013 $CLI4 443
+ns fw2 nft delete table ip nat
+moved() { ctl 1 migrate --vm $VM4,$VM6 --to fw2.example --now --json >"$WORK/migrate" 2>"$WORK/migrate.err"; }
+moved
+[ $? -eq 6 ] && grep -q '"nat-not-applied" *: *1' "$WORK/migrate" && has 1013 || fail "taken without a chain"
+has 1011 && fail "translated by nobody, and there"
+sed -i '/^\[sami\]/a nat-elsewhere=true' "$WORK/fw2/sami.conf"
+reload
+moved || fail "refused though nat-elsewhere: $?"
+has 1011 || fail "refused though nat-elsewhere"
+ns fw1 conntrack -F >/dev/null 2>&1
+insert $VM4 1007 $OWN 443
+insert $VM4 1008 169.254.9.9 443
+insert $VM4 2001 $CLI4 443
+
 echo "--- a replication is measured by it, and by a policy that changes under it"
 signer allow-special own; signer protocols tcp
 reload

@@ -110,7 +110,9 @@ row sysctl-tcp-be-liberal note fw2.example 0 0 'ns fw2 sysctl -qw net.netfilter.
 established() { ns fw2 nft -a list chain inet filter forward | sed -n 's/.*ct state established,related accept # handle //p'; }
 row established-rule warning fw2.example 1 20 'ns fw2 nft delete rule inet filter forward handle "$(established)"' \
     'ns fw2 nft insert rule inet filter forward ct state established,related accept'
+ALSO=refused-nat-not-applied # what is refused for it
 row nat-chain loss fw2.example 1 21 'ns fw2 nft delete table ip nat; flow 1 1004 --src-nat 192.0.2.50:5004' -
+ALSO=none
 drop 1 1004
 row nat-address warning fw2.example 1 20 'ip -n ${LAB}fw2 addr del 192.0.2.50/32 dev lo; flow 1 1005 --src-nat 192.0.2.50:5005' \
     'ip -n ${LAB}fw2 addr add 192.0.2.50/32 dev lo'

@@ -15,7 +15,7 @@ make_config(void)
 {
     g_autofree gchar *top = g_dir_make_tmp("sami-fuzz.XXXXXX", NULL);
     g_autofree gchar *signers = g_build_filename(top, "signers.d", NULL), *path = g_build_filename(top, "sami.conf", NULL);
-    g_autofree gchar *text = g_strdup_printf("[sami]\nname=fw2.example\nrun-dir=%s\njournal=false\ngrace=0\nmax-sessions=1000\n"
+    g_autofree gchar *text = g_strdup_printf("[sami]\nname=fw2.example\nrun-dir=%s\njournal=false\ngrace=0\nnat-elsewhere=true\nmax-sessions=1000\n"
                                              "[cumulative syn4]\ntable=inet filter\nset=syn4\nkind=counter\n", top);
     g_assert(g_mkdir_with_parents(signers, 0700) == 0);
     put(top, "sami.conf", text);

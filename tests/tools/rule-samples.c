@@ -267,6 +267,12 @@ static void in_vlan_20(SamiSession *s) { s->has |= SAMI_HAS_VLAN; s->vlan = 20; 
 static void to_mapped(SamiSession *s) { s->key.orig.dst = record_address("203.0.113.140"); record_mirror(s); }
 static void icmp_request(SamiSession *s) { s->key.orig.dst_port = 8 << 8; record_of_protocol(s, IPPROTO_ICMP, 0); }
 
+static void
+other_port6(SamiSession *s)
+{
+    record_set_remote(s, "2001:db8:c::10");
+    s->reply.dst_port++;
+}
 static void udp_lite(SamiSession *s) { record_of_protocol(s, IPPROTO_UDPLITE, 0); }
 static void from_ssh(SamiSession *s) { s->key.orig.src_port = 22; record_mirror(s); }
 static void to_ssh(SamiSession *s) { s->key.orig.dst_port = 22; record_mirror(s); }
@@ -516,6 +522,7 @@ static const Sample samples[] = {
     { "expectation-not-allowed", "of a signer that may bring sessions only", .expectation = expected_as_it_is, .signer = FW2 },
     SESSION("protocol-not-allowed", udp_lite, "UDP-Lite, which is not in the signer's protocols"),
     EXPECTED("protocol-not-allowed.expected", expected_udp_lite, "UDP-Lite to come, which is not in the signer's protocols"),
+    SESSION("nat-not-applied", other_port6, "translated to another port, of IPv6, which the kernel there does not translate"),
     SESSION("port-not-allowed", from_ssh, "the VM's port 22, which is not in the signer's ports"),
     { "port-not-allowed.remote", "another's port 22, which is not in the signer's remote-ports", .session = to_ssh, .signer = FW2 },
     EXPECTED("port-not-allowed.expected", expected_at_ssh, "to the VM's port 22, which is not in the signer's ports"),

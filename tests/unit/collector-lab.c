@@ -69,7 +69,7 @@ lab_new(void)
     lab->directory = g_dir_make_tmp("sami-lab-XXXXXX", NULL);
     lab->journal = g_build_filename(lab->directory, "journal", NULL);
     g_autofree gchar *signers = g_build_filename(lab->directory, "signers.d", NULL), *path = g_build_filename(lab->directory, "sami.conf", NULL);
-    g_autofree gchar *text = g_strdup_printf("[sami]\nname=fw2.example\nrun-dir=%s\njournal-dir=%s\ngrace=0\nmax-sessions=10000\n", lab->directory,
+    g_autofree gchar *text = g_strdup_printf("[sami]\nname=fw2.example\nrun-dir=%s\njournal-dir=%s\ngrace=0\nnat-elsewhere=true\nmax-sessions=10000\n", lab->directory,
                                              lab->journal);
     g_autofree gchar *signer = g_strdup_printf("[signer]\nkeys=%s/fw1.pem\nallow-prefixes=10.0.0.0/24\nkinds=session,expectation\nrequire-expect=false\n"
                                                "unscoped=true\n", lab->directory);

@@ -239,8 +239,16 @@ test_strip(void)
     s.labels[15] = 0;
     CU_ASSERT_EQUAL(sami_policy_strip(&rules->policy, &s), SAMI_HAS_LABELS);
     CU_ASSERT_FALSE(s.has & SAMI_HAS_LABELS); /* none is left */
-    SamiPolicy none = { 0 };
+    SamiPolicy none = { .may_help = TRUE };
     s.has |= SAMI_HAS_HELPER;
+    memcpy(s.helper, "sip", 4);
+    CU_ASSERT_EQUAL(sami_policy_strip(&none, &s), 0);
+    memcpy(s.helper, "Q.931", 6); /* has to be named */
+    CU_ASSERT_EQUAL(sami_policy_strip(&none, &s), SAMI_HAS_HELPER);
+    none.helpers = (const gchar *const[]){ "Q.931", NULL };
+    s.has |= SAMI_HAS_HELPER;
+    CU_ASSERT_EQUAL(sami_policy_strip(&none, &s), 0);
+    none = (SamiPolicy){ 0 };
     s.mark = s.timeout_s = G_MAXINT32;
     CU_ASSERT_EQUAL(sami_policy_strip(&none, &s), SAMI_HAS_HELPER); /* may_help */
 }
