@@ -81,6 +81,12 @@
 #define SAMI_PEER_ADDRESSES_MAX 8u
 /* A handshake that takes longer is cut, so that half-open connections cannot fill the table. */
 #define SAMI_HANDSHAKE_TIMEOUT_S 10u
+/* Records of a handshake with all that TLS and DTLS have in it, certificates too: with the smallest that an extension may ask for (RFC 8449: 64 octets), of
+ * 16 KiB. OpenSSL bounds octets only, and a peer without a certificate may send them one by one. */
+#define SAMI_TLS_HANDSHAKE_RECORDS_MAX 256u
+/* What a session may have beside Messages: KeyUpdates, NewSessionTickets, records that are empty or cannot be decrypted. Each costs new keys or more, and
+ * OpenSSL sets no bound. A session is at most a day old and needs none; some stacks send a ticket or two, and a KeyUpdate every 2^24 records or so. */
+#define SAMI_TLS_EXTRA_MAX 32u
 /* RFC 6951: addresses that sent us UDP datagrams and have no association, each 200 octets. INITs from forged addresses fill this table; the oldest
  * goes first, and loses nothing by it: all that an INIT leaves is in the cookie that its sender has. An entry that stays silent expires. */
 #define SAMI_SCTP_PEERS_MAX 1024u

@@ -216,6 +216,9 @@ bio_read(BIO *bio, char *buffer, int size)
     Dtls *dtls = BIO_get_data(bio);
     GBytes *record = NULL;
     BIO_clear_retry_flags(bio);
+    /* Records that cannot be decrypted OpenSSL drops, and reads on without looking itself (transport/tls-excess.c). */
+    if (SSL_get_shutdown(dtls->ssl) & SSL_RECEIVED_SHUTDOWN)
+        return -1;
     flush(dtls);
     if (!SSL_is_init_finished(dtls->ssl))
         try_key(dtls);

@@ -6,7 +6,7 @@ libtransport_a_SOURCES = \
 	transport/network-process.c transport/network-process.h \
 	transport/listener.c transport/connector.c \
 	transport/tls-certificate.c transport/tls-certificate.h \
-	transport/tls-context.c transport/tls-context.h transport/tls-explain.c \
+	transport/tls-context.c transport/tls-context.h transport/tls-explain.c transport/tls-excess.c \
 	transport/tls-connection.c transport/tls-connection.h \
 	transport/tls-decrypt.c transport/tls-decrypt.h \
 	transport/tls-key-log.c transport/tls-key-log.h \

@@ -8,7 +8,7 @@
 #include "templates/rules.h"
 #include "transport/address.h"
 
-/* Two Messages: one that waits for room, and one that is being completed. */
+/* Two Messages: one that waits for room, and one that is being completed. Behind the latter there is room for any record (sami_tls_count_read()). */
 #define READ_SIZE (2u * (SAMI_MESSAGE_MAX + 1u))
 /* Bounded work a turn: other sessions wait. */
 #define ROUNDS_PER_TURN 32
@@ -201,6 +201,7 @@ begin_session(SamiTlsConnection *c)
     }
     if (!c->session)
         c->session = c->events->accepted(&open, c->user_data);
+    sami_tls_count_session(&c->verdict);
     gboolean is_open = c->session && sami_session_socket_send_open(c->session, &open, &error);
     explicit_bzero(open.ekm, sizeof(open.ekm));
     c->is_proven = is_open;
@@ -221,7 +222,7 @@ do_handshake(SamiTlsConnection *c)
     int saved_errno = errno, ssl_error = SSL_get_error(c->ssl, result);
     if (result == 1) {
         begin_session(c);
-    } else if (is_retry(ssl_error)) {
+    } else if (is_retry(ssl_error) && !c->verdict.is_excessive) {
         c->handshake_wants = wanted_by(ssl_error);
     } else {
         SamiHandshakeCause cause = sami_tls_cause();
@@ -339,7 +340,7 @@ check_framed(SamiTlsConnection *c, gsize n)
         misframe(c, sami_rule_say(SAMI_RULE_MESSAGE_LENGTH, "a record of %" G_GSIZE_FORMAT " octets is not one whole IPFIX Message", n));
 }
 
-/* TRUE if octets came. */
+/* TRUE if octets came. One record at most: OpenSSL gives no more at once. */
 static gboolean
 read_tls(SamiTlsConnection *c)
 {
@@ -350,13 +351,16 @@ read_tls(SamiTlsConnection *c)
     int saved_errno = errno, ssl_error = SSL_get_error(c->ssl, result);
     if (result == 1) {
         c->in_end += n;
+        sami_tls_count_read(&c->verdict);
         if (c->wire->ops->is_framed)
             check_framed(c, n);
         if (c->outward == OUTWARD_CLOSED)
             c->deadline_us = g_get_monotonic_time() + CLOSE_TIMEOUT_US;
         return TRUE;
     }
-    if (is_retry(ssl_error))
+    if (c->verdict.is_excessive)
+        fail(c, g_steal_pointer(&c->verdict.reason));
+    else if (is_retry(ssl_error))
         c->read_wants = wanted_by(ssl_error);
     else
         end_reading(c, ssl_error, saved_errno);

@@ -494,6 +494,7 @@ sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error)
         return NULL;
     }
     verdict->tls = tls;
+    sami_tls_count(ssl);
     if (tls->is_server)
         SSL_set_accept_state(ssl);
     else

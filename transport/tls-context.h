@@ -21,6 +21,10 @@ typedef struct {
     gchar *name;   /* set when accepted: the verified name */
     gchar *reason; /* set when refused: why, for the operator */
     SamiHandshakeCause cause; /* set with it */
+    gboolean is_excessive;    /* refused for how much it says: OpenSSL's own errors mean nothing any more */
+    gboolean is_session;      /* the handshake is over; since then: */
+    guint n_records;          /* that came and gave no Message */
+    guint n_messages;         /* of a handshake */
 } SamiTlsVerdict;
 
 /* Reads certificate, key, CA and pinned certificates, opens the key log. SAMI_ERROR_CONFIG. */
@@ -46,6 +50,13 @@ gboolean sami_tls_still_believes(const SSL *ssl);
 /* An SSL object over fd (not taken; -1: the caller sets its BIO) that reports into verdict. (transfer full) */
 SSL *sami_tls_open(SamiTls *tls, SamiTlsVerdict *verdict, int fd, GError **error);
 void sami_tls_verdict_clear(SamiTlsVerdict *verdict);
+/* What a peer says that is no Message is counted from sami_tls_open() on (transport/tls-excess.c). Beyond SAMI_TLS_HANDSHAKE_RECORDS_MAX, and of a session
+ * SAMI_TLS_EXTRA_MAX, the call of OpenSSL that reads returns, no other one reads any more, and the verdict has the reason. */
+void sami_tls_count(SSL *ssl);
+/* The handshake is over; without this call nothing is counted from there on. */
+void sami_tls_count_session(SamiTlsVerdict *verdict);
+/* SSL_read_ex() has given what was in one record. The buffer has to have room for any, or a record is counted more than once as one that gave something. */
+void sami_tls_count_read(SamiTlsVerdict *verdict);
 /* PROTOCOL §3: the exporter value of a finished handshake. */
 gboolean sami_tls_export(SSL *ssl, guint8 ret_ekm[32]);
 /* Empties OpenSSL's error queue and says what its first entry means to an operator; alerts of

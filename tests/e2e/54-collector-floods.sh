@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A collector with real keys says the same again and again: what is to be its last word, that it wants everything anew, what means nothing. The exporter
-# says each once, dumps once, and another one's migration goes on to its end meanwhile, clean-up included. One that takes nothing of a check holds it up for
+# A collector with real keys says the same again and again: what is to be its last word, that it wants everything anew, what means nothing, new keys for its
+# session. The exporter says each once, dumps once, and another one's migration goes on to its end meanwhile, clean-up included. One that takes nothing of a check holds it up for
 # the lease.
 set -uo pipefail
 LEASE=10s
 . "${srcdir:-.}/tests/e2e/faults.sh"
 lab_tcp_only "the hostile collector speaks TLS"
-CASES=(too-late-often resync-often floods purge check-reads-nothing)
+CASES=(too-late-often resync-often floods purge check-reads-nothing rekeying)
 faults_lab max-delay=30s || exit 1
 for i in "${!CASES[@]}"; do
     name=h$i.example
@@ -51,6 +51,11 @@ done_with 3 $?
 touch "$WORK/h2/sami.conf.stop"
 wait $FLOOD
 done_with 2 $?
+
+begin rekeying # that is over as soon as it is too much
+hostile 5
+done_with 5 $?
+once 'TLS: h5.example at .*: more than 32 times it has sent what is no Message'
 
 begin check-reads-nothing
 for n in 1 2; do # what the kernel buffers is not what is looked at

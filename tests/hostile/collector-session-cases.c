@@ -87,6 +87,18 @@ run_flood(Server *s, const Case *self)
             server_say(s, &record);
 }
 
+/* New keys, and for each of them the exporter is to take some of its own; then it is honest in another session. argument: how often, if it is let */
+static void
+run_rekeying(Server *s, const Case *self)
+{
+    guint64 next = s->stream->counter_in;
+    for (gint i = 0; i < self->argument && SSL_key_update(s->ssl, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(s->ssl) == 1; i++)
+        ;
+    server_close(s, CLOSE_TCP);
+    server_accept(s);
+    server_resume(s, next);
+}
+
 static void
 answer_alive(Server *s)
 {
@@ -205,6 +217,7 @@ const Case slow_cases[] = {
     ENDS("reset-in-settle", SETTLE, run_close, CLOSE_RESET, 7, "IN-DOUBT", NULL, "did not come back"),
     { "too-late-and-open", STAGE_FOLLOW, run_too_late, 0, END_HONEST, 0, "DONE", NULL, NULL, 0, FALSE, FALSE },
     HONEST("too-late-often", FOLLOW, run_too_late_often, 5000),
+    HONEST("rekeying", FOLLOW, run_rekeying, 200000),
     { "floods", STAGE_FOLLOW, run_flood, 0, END_ABORT, 4, "ABORTED", NULL, NULL, 0, FALSE, FALSE, NULL },
     { "resync-often", STAGE_FOLLOW, run_resync, 5000, END_ITSELF, 0, "FOLLOW", NULL, NULL, 0, FALSE, FALSE, "replicate" },
     { "check-reads-nothing", STAGE_HELLO, run_reply, REPLY_HUGE_LIMITS, END_ITSELF, 21, "none", NULL, "it has not taken all sessions within the lease", 0, FALSE,

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -240,6 +241,7 @@ main(int argc, char **argv)
     g_autoptr(SamiConfig) config = sami_config_load(argv[1], &error);
     if (!config)
         die("%s", error->message);
+    signal(SIGPIPE, SIG_IGN);
     open_lab(&lab, config, argv);
     lab.is_blind = argc > 7 && g_str_equal(argv[7], "--blind");
     for (gint i = 7 + lab.is_blind; i < argc; i++, n++)

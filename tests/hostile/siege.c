@@ -312,6 +312,18 @@ hasty(const Siege *siege)
     }
 }
 
+/* New keys, and for each of them the collector is to take some of its own; over TLS only. */
+static void
+rekeying(const Siege *siege)
+{
+    Client *c = enter_tls(siege);
+    client_hello(c);
+    while (!siege_is_over(siege) && SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(c->ssl) == 1)
+        ;
+    c->is_cut = TRUE;
+    client_free(c);
+}
+
 static const struct {
     const gchar *name;
     void (*run)(const Siege *siege);
@@ -320,7 +332,7 @@ static const struct {
     { "silent", silent, TRUE },      { "slow", slow, TRUE },       { "rushed", rushed, FALSE },       { "idle", idle, FALSE },
     { "greeted", greeted, FALSE },   { "begun", begun, FALSE },    { "endless", endless, FALSE },     { "unread", unread, FALSE },
     { "undecided", undecided, FALSE }, { "forbidden", forbidden, FALSE }, { "fleeting", fleeting, FALSE }, { "doubtful", doubtful, FALSE },
-    { "prolific", prolific, FALSE }, { "hasty", hasty, FALSE },
+    { "prolific", prolific, FALSE }, { "hasty", hasty, FALSE },     { "rekeying", rekeying, FALSE },
     { "early", siege_sctp_early, TRUE }, { "gaps", siege_sctp_gaps, TRUE }, { "datagrams", siege_sctp_datagrams, TRUE },
 };
 

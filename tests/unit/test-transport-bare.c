@@ -11,6 +11,7 @@
 #include "tests/unit/harness.h"
 #include "tests/unit/transport-pair.h"
 #include "transport/address.h"
+#include "transport/tls-context.h"
 
 /* ---- a bare server for the connector ---- */
 
@@ -460,6 +461,217 @@ test_share_of_a_peer(void)
     pair_stop();
 }
 
+/* ---- what is no Message (transport/tls-excess.c) ---- */
+
+#define FLOOD 2000u /* fits into the buffers of the kernel: nobody reads on */
+
+static void
+update_keys(SSL *ssl, guint n, int kind)
+{
+    for (guint i = 0; i < n && SSL_key_update(ssl, kind) == 1 && SSL_do_handshake(ssl) == 1; i++)
+        ;
+    ERR_clear_error();
+}
+
+static void
+count_answers(int is_sent, int version, int type, const void *octets, size_t n, SSL *ssl, void *user_data)
+{
+    guint *n_answers = user_data;
+    *n_answers += !is_sent && type == SSL3_RT_HANDSHAKE;
+}
+
+static void
+expect_good(SamiSessionSocket *session)
+{
+    SamiFrameType type;
+    guint8 *payload;
+    gsize length;
+    CU_ASSERT(lab_receive(session, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_MESSAGE);
+}
+
+/* A few KeyUpdates are nobody's business. With too many the session ends, and the peer's other one goes on. */
+static void
+test_key_updates(void)
+{
+    static const int kinds[] = { SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED };
+    SamiFrameOpen server, client;
+    gchar octet;
+    pair_start_pinned();
+    pair_meet(&server, &client);
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        guint n_answers = 0;
+        Bare bare;
+        SamiSessionSocket *session = meet_bare(&bare, "fw1");
+        SSL_set_msg_callback(bare.ssl, count_answers);
+        SSL_set_msg_callback_arg(bare.ssl, &n_answers);
+        for (guint k = 0; k < SAMI_TLS_EXTRA_MAX; k += 4) {
+            update_keys(bare.ssl, 4, kinds[i]);
+            CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD, 16), 16);
+            expect_good(session);
+        }
+        update_keys(bare.ssl, FLOOD, kinds[i]);
+        g_autofree gchar *text = lab_error(session);
+        CU_ASSERT(text && strstr(text, "TLS: fw1.example at ") && strstr(text, "more than 32 times it has sent what is no Message"));
+        while (SSL_read(bare.ssl, &octet, 1) > 0)
+            ;
+        CU_ASSERT_EQUAL(n_answers > 0, kinds[i] == SSL_KEY_UPDATE_REQUESTED);
+        CU_ASSERT(n_answers <= SAMI_TLS_EXTRA_MAX);
+        sami_session_socket_free(session);
+        bare_close(&bare);
+    }
+    if (at_server)
+        pair_exchange(20, 20);
+    pair_stop();
+}
+
+/* As above, to a connector: besides, there is no end of session tickets. OpenSSL's own server gives two, and with a KeyUpdate or two it is no worse. */
+static void
+flood_connector(int server, gboolean is_tickets)
+{
+    SamiFrameOpen open;
+    g_autofree gchar *crt = lab_path("fw2", ".crt"), *key = lab_path("fw2", ".key");
+    Bare bare = { .context = SSL_CTX_new(TLS_server_method()) };
+    SSL_CTX_use_certificate_chain_file(bare.context, crt);
+    SSL_CTX_use_PrivateKey_file(bare.context, key, SSL_FILETYPE_PEM);
+    SamiSessionSocket *session = lab_request(&connector, "fw2.example");
+    bare.fd = accept(server, NULL, NULL);
+    bare.ssl = SSL_new(bare.context);
+    SSL_set_fd(bare.ssl, bare.fd);
+    CU_ASSERT_EQUAL(SSL_accept(bare.ssl), 1);
+    CU_ASSERT(lab_opened(session, &open));
+    update_keys(bare.ssl, 2, SSL_KEY_UPDATE_REQUESTED);
+    CU_ASSERT_EQUAL(SSL_write(bare.ssl, GOOD, 16), 16);
+    expect_good(session);
+    if (!is_tickets)
+        update_keys(bare.ssl, FLOOD, SSL_KEY_UPDATE_NOT_REQUESTED);
+    for (guint i = 0; is_tickets && i <= SAMI_TLS_EXTRA_MAX && SSL_new_session_ticket(bare.ssl) == 1 && SSL_do_handshake(bare.ssl) == 1; i++)
+        ;
+    g_autofree gchar *text = lab_error(session);
+    CU_ASSERT(text && strstr(text, "TLS: fw2.example at ") && strstr(text, "more than 32 times it has sent what is no Message"));
+    sami_session_socket_free(session);
+    bare_close(&bare);
+}
+
+static void
+test_key_updates_of_a_server(void)
+{
+    guint port;
+    int server = bare_server(&port);
+    g_autofree gchar *address = g_strdup_printf("127.0.0.1:%u", port);
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    flood_connector(server, FALSE);
+    flood_connector(server, TRUE);
+    pair_stop();
+    close(server);
+}
+
+/* A client and our server with nothing but memory between them. */
+typedef struct {
+    SamiTls *tls;
+    SamiTlsVerdict verdict;
+    Bare client;
+    SSL *server;
+    BIO *in; /* what the client has said */
+} Inside;
+
+static void
+inside_open(Inside *inside)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree gchar *crt = lab_path("fw2", ".crt"), *key = lab_path("fw2", ".key"), *peer_crt = lab_path("fw1", ".crt"), *peer_key = lab_path("fw1", ".key");
+    SamiPeer peer = { .name = (gchar *) "fw1.example", .certificate_file = peer_crt };
+    g_autoptr(GPtrArray) peers = g_ptr_array_new();
+    g_ptr_array_add(peers, &peer);
+    const SamiNetworkConfig config = { .certificate_file = crt, .key_file = key, .peers = peers };
+    BIO *out = BIO_new(BIO_s_mem());
+    *inside = (Inside){ .tls = sami_tls_new(&config, TRUE, &error), .client.context = SSL_CTX_new(TLS_client_method()), .in = BIO_new(BIO_s_mem()) };
+    CU_ASSERT_PTR_NOT_NULL_FATAL(inside->tls);
+    inside->server = sami_tls_open(inside->tls, &inside->verdict, -1, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(inside->server);
+    SSL_CTX_use_certificate_chain_file(inside->client.context, peer_crt);
+    SSL_CTX_use_PrivateKey_file(inside->client.context, peer_key, SSL_FILETYPE_PEM);
+    inside->client.fd = -1;
+    inside->client.ssl = SSL_new(inside->client.context);
+    SSL_set_connect_state(inside->client.ssl);
+    BIO_set_mem_eof_return(inside->in, -1);
+    BIO_set_mem_eof_return(out, -1);
+    BIO_up_ref(inside->in);
+    BIO_up_ref(out);
+    SSL_set_bio(inside->server, inside->in, out);
+    SSL_set_bio(inside->client.ssl, out, inside->in);
+}
+
+static void
+inside_close(Inside *inside)
+{
+    SSL_free(inside->server);
+    SSL_free(inside->client.ssl);
+    SSL_CTX_free(inside->client.context);
+    sami_tls_verdict_clear(&inside->verdict);
+    sami_tls_free(inside->tls);
+    ERR_clear_error();
+}
+
+/* Whatever waits behind the limit, neither is it read from the wire nor decrypted: the call returns, and so does every other. */
+static void
+test_one_call_ends(void)
+{
+    Inside inside;
+    gchar octets[16];
+    gsize n;
+    inside_open(&inside);
+    for (guint i = 0; i < 2; i++) {
+        SSL_do_handshake(inside.client.ssl);
+        SSL_do_handshake(inside.server);
+    }
+    CU_ASSERT_FATAL(SSL_is_init_finished(inside.server) && inside.verdict.name);
+    sami_tls_count_session(&inside.verdict);
+    update_keys(inside.client.ssl, 20000, SSL_KEY_UPDATE_NOT_REQUESTED);
+    CU_ASSERT_EQUAL(SSL_write(inside.client.ssl, GOOD, 16), 16);
+    size_t n_said = BIO_ctrl_pending(inside.in);
+    for (guint i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(SSL_read_ex(inside.server, octets, sizeof(octets), &n), 0);
+        CU_ASSERT(inside.verdict.is_excessive && inside.verdict.reason);
+        CU_ASSERT(inside.verdict.n_messages <= SAMI_TLS_EXTRA_MAX + 1 && inside.verdict.n_records <= SAMI_TLS_EXTRA_MAX + 2);
+        CU_ASSERT(n_said - BIO_ctrl_pending(inside.in) <= 65536 + 1024); /* one read buffer */
+    }
+    inside_close(&inside);
+}
+
+/* A ClientHello, an octet a record. */
+static void
+test_handshake_in_crumbs(void)
+{
+    Inside inside;
+    guint8 hello[4096];
+    gsize n = 0;
+    inside_open(&inside);
+    SSL_set_tlsext_host_name(inside.client.ssl, "a-name-that-makes-it-longer-than-so-many-octets-as-there-may-be-records.example");
+    SSL_do_handshake(inside.client.ssl);
+    CU_ASSERT_FATAL(BIO_read_ex(inside.in, hello, sizeof(hello), &n) == 1 && n > 5 + SAMI_TLS_HANDSHAKE_RECORDS_MAX);
+    for (gsize i = 5; i < n; i++) {
+        const guint8 record[] = { hello[0], hello[1], hello[2], 0, 1, hello[i] };
+        CU_ASSERT_EQUAL(BIO_write(inside.in, record, sizeof(record)), (int) sizeof(record));
+        if (i == 5 + SAMI_TLS_HANDSHAKE_RECORDS_MAX / 2) {
+            CU_ASSERT_EQUAL(SSL_do_handshake(inside.server), -1);
+            CU_ASSERT_FALSE(inside.verdict.is_excessive);
+        }
+    }
+    CU_ASSERT_EQUAL(SSL_do_handshake(inside.server), -1);
+    CU_ASSERT(inside.verdict.is_excessive && strstr(inside.verdict.reason, "more records than any needs"));
+    inside_close(&inside);
+    pair_start_pinned();
+    int fd = bare_connect();
+    guint8 octet;
+    for (gsize i = 5; i < n; i++) {
+        const guint8 record[] = { hello[0], hello[1], hello[2], 0, 1, hello[i] };
+        send(fd, record, sizeof(record), MSG_NOSIGNAL);
+    }
+    CU_ASSERT(recv(fd, &octet, 1, 0) <= 0); /* not a word of a ServerHello */
+    close(fd);
+    pair_stop();
+}
+
 static void
 test_networks(void)
 {
@@ -498,6 +710,10 @@ static const SamiTest tests[] = {
     { "old versions of TLS", test_old_versions },
     { "Message without end", test_message_without_end },
     { "share of a peer", test_share_of_a_peer },
+    { "KeyUpdates", test_key_updates },
+    { "KeyUpdates and tickets of a server", test_key_updates_of_a_server },
+    { "one call ends", test_one_call_ends },
+    { "handshake in crumbs", test_handshake_in_crumbs },
     { "networks of addresses", test_networks },
 };
 

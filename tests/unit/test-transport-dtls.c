@@ -23,6 +23,7 @@ static struct {
     const gchar *ciphers;  /* instead of its own; NULL: its own */
     gboolean is_silent;      /* says nothing in its association */
     gboolean is_without_ems; /* offers no Extended Master Secret, and does not mind that there is none */
+    guint n_garbled;         /* of so many records with Messages the last octet is another one */
 } mask;
 
 uint64_t
@@ -59,6 +60,27 @@ SSL_get_error(const SSL *ssl, int result)
 {
     int (*real)(const SSL *, int) = (int (*)(const SSL *, int)) dlsym(RTLD_NEXT, "SSL_get_error");
     return mask.is_silent ? SSL_ERROR_WANT_READ : real(ssl, result);
+}
+
+static int (*write_records)(BIO *bio, const char *octets, int n);
+
+static int
+write_garbled(BIO *bio, const char *octets, int n)
+{
+    if (n < 1 || octets[0] != 23 || !mask.n_garbled)
+        return write_records(bio, octets, n);
+    g_autofree char *garbled = g_memdup2(octets, (gsize) n);
+    garbled[n - 1] = (char) (garbled[n - 1] ^ 1);
+    mask.n_garbled--;
+    return write_records(bio, garbled, n);
+}
+
+int
+BIO_meth_set_write(BIO_METHOD *method, int (*write)(BIO *, const char *, int))
+{
+    int (*real)(BIO_METHOD *, int (*)(BIO *, const char *, int)) = (int (*)(BIO_METHOD *, int (*)(BIO *, const char *, int))) dlsym(RTLD_NEXT, "BIO_meth_set_write");
+    write_records = write;
+    return real(method, mask.n_garbled ? write_garbled : write);
 }
 
 /* How many connections were refused, and for nothing else; the server's own reason is in its log. */
@@ -133,6 +155,48 @@ test_half_open_flood(void)
     pair_stop();
 }
 
+/* What cannot be decrypted OpenSSL drops, as DTLS has it, and what it dropped are Messages: a few are lost, as the next one's sequence shows; with more the
+ * session ends. Others go on. */
+static void
+test_garbled(void)
+{
+    enum { FEW = 20, MANY = 100 };
+    SamiFrameOpen server, client;
+    SamiFrameType type = 0;
+    guint8 *payload;
+    gsize length;
+    LabProcess crowd = { 0 };
+    g_autofree guint8 *message = g_malloc(SAMI_MESSAGE_MAX);
+    lab_listen(&listener, "fw2", NULL, "fw1.example=fw1", NULL);
+    g_autofree gchar *address = g_strdup_printf("%s:%u", lab_host, listener.port);
+    lab_connect(&connector, "fw1", NULL, "fw2.example=fw2", address);
+    for (guint n = FEW; n <= MANY; n += MANY - FEW) {
+        mask.n_garbled = n;
+        lab_connect(&crowd, "fw1", NULL, "fw2.example=fw2", address);
+        mask.n_garbled = 0;
+        SamiSessionSocket *from = lab_request(&crowd, "fw2.example");
+        CU_ASSERT(lab_opened(from, &client));
+        SamiSessionSocket *at = lab_session(&listener, LAB_TIMEOUT_MS);
+        CU_ASSERT(lab_opened(at, &server));
+        for (guint i = 0; i <= n; i++) {
+            gsize size = lab_message(5, message); /* a short one */
+            CU_ASSERT(sami_session_socket_send(from, SAMI_FRAME_MESSAGE, message, size, NULL));
+        }
+        if (n == FEW) {
+            CU_ASSERT(lab_receive(at, &type, &payload, &length) == SAMI_RECEIVE_FRAME && type == SAMI_FRAME_MESSAGE);
+        } else {
+            g_autofree gchar *text = lab_error(at);
+            CU_ASSERT(text && strstr(text, "TLS: fw1.example at ") && strstr(text, "more than 32 times it has sent what is no Message"));
+        }
+        sami_session_socket_free(from);
+        sami_session_socket_free(at);
+        lab_kill(&crowd);
+    }
+    if (pair_meet(&server, &client))
+        pair_exchange(20, 20);
+    pair_stop();
+}
+
 int
 main(void)
 {
@@ -141,6 +205,7 @@ main(void)
         { "client without Extended Master Secret", test_no_ems },
         { "client with weak ciphers only", test_weak_ciphers },
         { "associations that stay half open", test_half_open_flood },
+        { "records that cannot be decrypted", test_garbled },
     };
     g_autofree SamiTest *tests = g_new(SamiTest, n_transport_cases + G_N_ELEMENTS(own));
     memcpy(tests, own, sizeof(own));
