@@ -48,6 +48,7 @@ typedef struct {
     const gchar *operators; /* control-group= */
     const gchar *readers;   /* monitor-group= */
     const gchar *outsider;  /* user= */
+    const gchar *handover;  /* (nullable) path of a datagram socket, mode 0600, for sami_control_call_handed() */
     guint idle_ms;          /* 0: SAMI_CONTROL_IDLE_S */
 } SamiControlAccess;
 
@@ -55,7 +56,7 @@ typedef struct {
  * The file's mode is 0660 with the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
 SamiControlServer *sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data,
                                            GError **error);
-void sami_control_server_free(SamiControlServer *server); /* removes the socket file */
+void sami_control_server_free(SamiControlServer *server); /* removes the socket files */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
 
 SamiControlClient *sami_control_client_ref(SamiControlClient *client);
@@ -91,3 +92,7 @@ void sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify fun
  * listens there (exit code 9), SAMI_ERROR_PERMISSION. (transfer full) */
 typedef void (*SamiControlEventFunc)(JsonObject *event, gpointer user_data);
 JsonObject *sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error);
+
+/* The same for a process whose sandbox has no connect(): it makes both ends of the connection and sends one of them to the server's `handover`. Whoever
+ * comes so is root, and yet may do nothing that is SAMI_CONTROL_CHANGES. (transfer full) */
+JsonObject *sami_control_call_handed(const gchar *path, JsonObject *request, GError **error);

@@ -621,6 +621,125 @@ test_classes(void)
     }
 }
 
+typedef struct {
+    const gchar *at;
+    JsonObject *request, *answer;
+    GError *error;
+    gint is_done;
+} Handed;
+
+static gpointer
+run_handed(gpointer user_data)
+{
+    Handed *handed = user_data;
+    handed->answer = sami_control_call_handed(handed->at, handed->request, &handed->error);
+    g_atomic_int_set(&handed->is_done, 1);
+    return NULL;
+}
+
+/* The exit code; -1: no answer. */
+static gint
+ask_handed(const gchar *at, const gchar *request)
+{
+    Handed handed = {.at = at, .request = sami_control_json_parse(request, strlen(request), NULL)};
+    GThread *thread = g_thread_new("handed", run_handed, &handed);
+    CU_ASSERT_TRUE(spin(&handed.is_done));
+    g_thread_join(thread);
+    gint code = handed.answer ? (gint)json_object_get_int_member(handed.answer, "exit") : -1;
+    json_object_unref(handed.request);
+    g_clear_pointer(&handed.answer, json_object_unref);
+    g_clear_error(&handed.error);
+    return code;
+}
+
+/* The kernel closes what is not taken: the other end says so. */
+static gboolean
+is_closed(int fd)
+{
+    gchar octet;
+    turn();
+    return recv(fd, &octet, 1, MSG_DONTWAIT) == 0;
+}
+
+static void
+send_fds(const gchar *at, const int *fds, guint n_fds)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    union {
+        gchar octets[CMSG_SPACE(2 * sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec part = {(void *)"x", 1};
+    struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &part, .msg_iovlen = 1};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    g_strlcpy(address.sun_path, at, sizeof address.sun_path);
+    if (n_fds > 0) {
+        message.msg_control = control.octets;
+        message.msg_controllen = CMSG_LEN(n_fds * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
+    }
+    CU_ASSERT_EQUAL(sendmsg(fd, &message, 0), 1);
+    close(fd);
+}
+
+/* Connections that are handed over: asked and answered as others, but root changes nothing by them. What is none is passed over. */
+static void
+test_handover(void)
+{
+    g_autofree gchar *at = g_build_filename(directory, "handing.sock", NULL), *beside = g_build_filename(directory, "handing-pair.sock", NULL);
+    const SamiControlAccess access = {.handover = beside};
+    struct stat status = {0};
+    int ends[2], packets[2];
+    struct sockaddr_un stale = {.sun_family = AF_UNIX};
+    g_strlcpy(stale.sun_path, beside, sizeof stale.sun_path);
+    int left = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(bind(left, (const struct sockaddr *)&stale, sizeof stale), 0);
+    close(left);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"look\"}"), -1);
+    SamiControlServer *handing = sami_control_server_new(at, &access, on_classed, NULL, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(handing);
+    CU_ASSERT_EQUAL(stat(beside, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 0777, 0600);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"look\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"list\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"change\"}"), SAMI_EXIT_NOT_PERMITTED);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"change\",\"op\":\"show\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(at, "{\"cmd\":\"look\"}"), -1); /* the other socket is not for this */
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets), 0);
+    send_fds(beside, NULL, 0);
+    send_fds(beside, &packets[1], 1);
+    close(packets[1]);
+    CU_ASSERT_TRUE(is_closed(packets[0]));
+    const int two[] = {ends[1], packets[0]}; /* the second of them goes */
+    send_fds(beside, two, 2);
+    close(ends[1]);
+    CU_ASSERT_EQUAL(send(ends[0], "{\"cmd\":\"look\"}\n", 15, 0), 15);
+    gchar octets[64] = "";
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    while (recv(ends[0], octets, sizeof octets - 1, MSG_DONTWAIT) < 0 && g_get_monotonic_time() < end)
+        turn();
+    CU_ASSERT_PTR_NOT_NULL(strstr(octets, "\"exit\":0"));
+    close(packets[0]);
+
+    /* In the queue of a daemon that ends: closed with it. */
+    int queued[2];
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queued), 0);
+    send_fds(beside, &queued[1], 1);
+    close(queued[1]);
+    sami_control_server_free(handing);
+    CU_ASSERT_TRUE(is_closed(queued[0]));
+    close(queued[0]);
+    CU_ASSERT_TRUE(is_closed(ends[0]));
+    close(ends[0]);
+    CU_ASSERT_FALSE(g_file_test(beside, G_FILE_TEST_EXISTS) || g_file_test(at, G_FILE_TEST_EXISTS));
+}
+
 /* A client that says nothing, or half a request, loses its place; one whose request runs does not. */
 static void
 test_idle(void)
@@ -721,6 +840,7 @@ main(void)
         {"no daemon", test_not_running},
         {"daemon goes away", test_gone},
         {"classes of clients", test_classes},
+        {"connections that are handed over", test_handover},
         {"idle clients", test_idle},
         {"exit codes", test_exit_codes},
         {"a turn of the loop", test_idle_turn},
