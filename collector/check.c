@@ -32,7 +32,7 @@ static SamiHostFacts *
 read_facts(const SamiCollector *collector)
 {
     const SamiConfig *config = collector->config;
-    const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), collector->is_sandbox_partial };
+    const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), sami_daemon_keeps_root(config), collector->is_sandbox_partial };
     return sami_host_read(collector->firewall, &about);
 }
 
