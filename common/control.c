@@ -3,9 +3,11 @@
 #include "common/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,6 +24,9 @@
  * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
 #define REFUSALS_LOGGED_PER_MINUTE 20u
+/* One that was killed has its lock until the kernel has put it away: a second, in steps. */
+#define LOCK_TRIES 50u
+#define LOCK_STEP_US 20000u
 
 typedef struct {
     gboolean is_known;
@@ -29,7 +34,7 @@ typedef struct {
 } Id;
 
 struct SamiControlServer {
-    int fd, handover_fd;
+    int fd, handover_fd, lock_fd;
     gchar *path, *handover; /* NULL: not ours to remove */
     Id operators, readers;      /* groups */
     Id outsider;                /* a user */
@@ -525,6 +530,25 @@ on_handover(gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
+/* For as long as the server is there. A connect() alone does not tell a socket that is stale from one whose daemon is between bind() and listen(). The file
+ * stays: whoever removed it could remove one that another has locked by then. */
+static gboolean
+take_lock(SamiControlServer *server, GError **error)
+{
+    g_autofree gchar *path = g_strconcat(server->path, ".lock", NULL);
+    server->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+    gint result = server->lock_fd < 0 ? -1 : flock(server->lock_fd, LOCK_EX | LOCK_NB);
+    for (guint i = 0; result != 0 && server->lock_fd >= 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+        g_usleep(LOCK_STEP_US);
+        result = flock(server->lock_fd, LOCK_EX | LOCK_NB);
+    }
+    if (result != 0 && server->lock_fd >= 0 && errno == EWOULDBLOCK)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: another daemon has this socket already", server->path);
+    else if (result != 0)
+        g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot lock %s: %s", path, g_strerror(errno));
+    return result == 0;
+}
+
 /* Removes a socket file that nobody listens on; a listener is an error. */
 static gboolean
 clear_stale(const struct sockaddr_un *address, GError **error)
@@ -577,7 +601,7 @@ open_socket(SamiControlServer *server, GError **error)
         return FALSE;
     }
     /* Whoever can write there could put his own socket in our place, and have us change the mode of what he names. */
-    if (!sami_trust_directory(directory, FALSE, error) || !clear_stale(&address, error))
+    if (!sami_trust_directory(directory, FALSE, error) || !take_lock(server, error) || !clear_stale(&address, error))
         return FALSE;
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode &
@@ -650,7 +674,7 @@ SamiControlServer *
 sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data, GError **error)
 {
     SamiControlServer *server = g_new0(SamiControlServer, 1);
-    server->fd = server->handover_fd = -1;
+    server->fd = server->handover_fd = server->lock_fd = -1;
     server->path = g_strdup(path);
     server->func = func;
     server->user_data = user_data;
@@ -696,5 +720,7 @@ sami_control_server_free(SamiControlServer *server)
             unlink(paths[i]);
         g_free(paths[i]);
     }
+    if (server->lock_fd >= 0)
+        close(server->lock_fd); /* now that what it stands for is gone */
     g_free(server);
 }

@@ -5,8 +5,8 @@
  * request at a time, whose members have the types of control-request.c; what it asks behind that waits until it has read the answer.
  * At most SAMI_CONTROL_REQUEST_MAX octets a request,
  * SAMI_CONTROL_CLIENTS_MAX clients, of them SAMI_CONTROL_READERS_MAX that may only read; one that has asked for nothing for
- * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only after a connect to it was
- * refused.
+ * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only by
+ * whoever has the lock of PATH.lock, and after a connect to it was refused.
  *
  * Who may do what is decided by the credentials that the client had when it connected (SO_PEERCRED): root, the daemon's own user and members of the
  * control group may do all, members of the monitor group only what changes nothing, and the user of the network process nothing at all. Whatever may

@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -97,14 +98,27 @@ set_up(void)
     return server ? 0 : 1;
 }
 
+/* And the directory: nothing else is left in it. */
+static gboolean
+remove_locks(const gchar *in)
+{
+    g_autoptr(GDir) entries = g_dir_open(in, 0, NULL);
+    const gchar *name;
+    while (entries && (name = g_dir_read_name(entries))) {
+        g_autofree gchar *file = g_build_filename(in, name, NULL);
+        if (g_str_has_suffix(name, ".lock"))
+            g_remove(file);
+    }
+    return g_rmdir(in) != 0;
+}
+
 static int
 tear_down(void)
 {
     sami_control_server_free(server);
     gboolean is_left = g_file_test(path, G_FILE_TEST_EXISTS);
     g_autofree gchar *run = g_path_get_dirname(path);
-    g_rmdir(run);
-    g_rmdir(directory);
+    is_left |= remove_locks(run) || remove_locks(directory);
     g_free(path);
     g_free(directory);
     return is_left;
@@ -510,6 +524,49 @@ test_not_running(void)
     CU_ASSERT_EQUAL(sami_exit_of_error(error), SAMI_EXIT_FAILED);
 }
 
+/* One that is there but does not listen yet, and one whose socket file was removed: no second beside either, and its end takes nothing away. */
+static void
+test_two(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree gchar *at = g_build_filename(directory, "two.sock", NULL), *lock = g_strconcat(at, ".lock", NULL);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_strlcpy(address.sun_path, at, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), locked = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CU_ASSERT_EQUAL(flock(locked, LOCK_EX | LOCK_NB), 0);
+    CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon") : NULL);
+    CU_ASSERT_TRUE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    close(locked);
+    /* Nor one that listens and has no lock. */
+    CU_ASSERT_EQUAL(listen(fd, 1), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon listens") : NULL);
+    CU_ASSERT_TRUE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    close(fd);
+
+    SamiControlServer *first = sami_control_server_new(at, &nobody, on_request, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    g_remove(at);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon") : NULL);
+    CU_ASSERT_FALSE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    sami_control_server_free(first);
+    SamiControlServer *second = sami_control_server_new(at, &nobody, on_request, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL(second);
+    sami_control_server_free(second);
+
+    g_remove(lock);
+    CU_ASSERT_EQUAL(symlink("elsewhere", lock), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "cannot lock") : NULL);
+    g_remove(lock);
+}
+
 /* The daemon goes away in the middle of a request. */
 static void
 test_gone(void)
@@ -837,6 +894,7 @@ main(void)
         {"hanging up", test_hangup},
         {"many clients", test_many},
         {"socket file", test_socket_file},
+        {"two daemons", test_two},
         {"no daemon", test_not_running},
         {"daemon goes away", test_gone},
         {"classes of clients", test_classes},
