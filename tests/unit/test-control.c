@@ -757,6 +757,19 @@ test_handover(void)
     CU_ASSERT_EQUAL(bind(left, (const struct sockaddr *)&stale, sizeof stale), 0);
     close(left);
     CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"look\"}"), -1);
+
+    /* Where there cannot be one there is no server either, and no file of it. */
+    g_autofree gchar *plain = g_build_filename(directory, "no-socket", NULL), *long_path = g_strnfill(200, 'a');
+    const SamiControlAccess of_plain = {.handover = plain}, too_long = {.handover = long_path};
+    g_autoptr(GError) of_file = NULL, of_length = NULL;
+    CU_ASSERT_TRUE(g_file_set_contents(plain, "x", -1, NULL));
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &of_plain, on_classed, NULL, &of_file));
+    CU_ASSERT_PTR_NOT_NULL(of_file ? strstr(of_file->message, "cannot bind control socket") : NULL);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &too_long, on_classed, NULL, &of_length));
+    CU_ASSERT_PTR_NOT_NULL(of_length ? strstr(of_length->message, "longer than") : NULL);
+    CU_ASSERT_TRUE(g_file_test(plain, G_FILE_TEST_EXISTS) && !g_file_test(at, G_FILE_TEST_EXISTS));
+    g_remove(plain);
+
     SamiControlServer *handing = sami_control_server_new(at, &access, on_classed, NULL, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(handing);
     CU_ASSERT_EQUAL(stat(beside, &status), 0);
