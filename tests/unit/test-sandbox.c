@@ -566,7 +566,7 @@ set_up(void)
 static int
 tear_down(void)
 {
-    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "journal/file", "journal/set", "other/file", "other/socket",
+    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "conf/tls.crt", "journal/file", "journal/set", "other/file", "other/socket",
                                           "other/handover",
                                           "conf", "journal", "other", "" };
     for (guint i = 0; i < G_N_ELEMENTS(files); i++)
