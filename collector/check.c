@@ -32,7 +32,7 @@ static SamiHostFacts *
 read_facts(const SamiCollector *collector)
 {
     const SamiConfig *config = collector->config;
-    const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), collector->is_sandbox_partial };
+    const SamiHostDaemon about = { config->key_log != NULL, !sami_daemon_is_sandboxed(config), sami_daemon_keeps_root(config), collector->is_sandbox_partial };
     SamiHostFacts *facts = sami_host_read(collector->firewall, &about);
     if (facts->ruleset && config->nat_elsewhere)
         facts->ruleset->is_ipv4_nat = facts->ruleset->is_ipv6_nat = TRUE;

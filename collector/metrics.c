@@ -96,6 +96,7 @@ sami_collector_metrics(SamiCollector *collector, SamiControlClient *client, Json
     sami_metrics_add_build(samples, ROLE);
     sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, collector->config->key_log != NULL, SAMI_LABELS("role", ROLE));
     sami_metrics_add(samples, SAMI_METRIC_SANDBOX, sami_daemon_is_sandboxed(collector->config), SAMI_LABELS("role", ROLE));
+    sami_metrics_add(samples, SAMI_METRIC_NETWORK_ROOT, sami_daemon_keeps_root(collector->config), SAMI_LABELS("role", ROLE));
     add_migrations(collector, samples);
     add_records(&totals, samples);
     add_refusals(collector, &totals, samples);

@@ -1,6 +1,6 @@
 /* A destination that is a pair (DESIGN §2): what moves here has to be at our own standby as well before READY is said (pair=sync). The exporter of
- * this host replicates to it; it is asked over its control socket, by a thread, since such a call blocks. A standby that is not there holds
- * nobody up: then READY comes without it, and is counted. */
+ * this host replicates to it; it is asked by a thread, since such a call blocks, and over a connection that is handed to it, since this process may
+ * connect to nobody. A standby that is not there holds nobody up: then READY comes without it, and is counted. */
 #include <string.h>
 
 #include "collector/collector.h"
@@ -51,7 +51,7 @@ ask(gpointer user_data)
     g_autoptr(JsonObject) request = json_object_new();
     json_object_set_string_member(request, "cmd", "sync");
     json_object_set_int_member(request, "timeout_ms", waiting->timeout_ms);
-    g_autoptr(JsonObject) answer = sami_control_call(waiting->path, request, NULL, NULL, &error);
+    g_autoptr(JsonObject) answer = sami_control_call_handed(waiting->path, request, &error);
     if (!answer)
         waiting->failure = g_strdup_printf("the exporter of this host: %s", error->message);
     else if (json_object_get_int_member_with_default(answer, "exit", SAMI_EXIT_FAILED) != SAMI_EXIT_DONE)
@@ -71,7 +71,7 @@ sami_collector_pair_wait(SamiCollectorMigration *m, guint64 counter)
     waiting->collector = collector;
     memcpy(waiting->id, m->id, sizeof m->id);
     waiting->counter = counter;
-    waiting->path = g_build_filename(collector->config->run_dir, "exporter.sock", NULL);
+    waiting->path = g_build_filename(collector->config->run_dir, SAMI_PAIR_SOCKET, NULL);
     waiting->timeout_ms = collector->config->deadline_ms;
     waiting->asked_us = g_get_monotonic_time();
     GThread *thread = g_thread_try_new("pair", ask, waiting, &error);

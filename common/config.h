@@ -9,6 +9,9 @@
 
 #include "common/error.h"
 
+/* In run-dir: where the exporter takes over the connection that the collector of this host asks for pair=sync with. */
+#define SAMI_PAIR_SOCKET "exporter.pair"
+
 /* peers.d/NAME.conf, group [peer]: who may connect, and whom we connect to. */
 typedef struct {
     gchar *name;               /* name=: DNS name, lower case */
@@ -93,7 +96,7 @@ typedef struct SamiConfig {
     gchar *sandbox;            /* sandbox=: enforce, or off */
     gchar *control_group;      /* control-group=: sami */
     gchar *monitor_group;      /* monitor-group=: "", nobody */
-    gchar *run_dir;            /* run-dir=: /run/sami; exporter.sock and collector.sock live there */
+    gchar *run_dir;            /* run-dir=: /run/sami; exporter.sock, collector.sock and SAMI_PAIR_SOCKET live there */
     gchar *journal_dir;        /* journal-dir=: LOCALSTATEDIR/lib/sami/journal */
     gboolean journal;          /* journal=: true */
     guint journal_keep_s;      /* journal-keep=: 7d */

@@ -169,25 +169,88 @@ sami_control_json_add_counts(JsonObject *object, const gchar *member, const guin
     json_object_set_object_member(object, member, named);
 }
 
-static int
-open_connection(const gchar *path, GError **error)
+static gboolean
+fill_address(const gchar *path, struct sockaddr_un *address, GError **error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: too long for a socket path", path);
-        return -1;
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (g_strlcpy(address->sun_path, path, sizeof address->sun_path) < sizeof address->sun_path)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s: too long for a socket path", path);
+    return FALSE;
+}
+
+/* By errno. */
+static void
+set_error(const gchar *path, GError **error)
+{
     gint code = SAMI_ERROR_FAILED;
     if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
         code = SAMI_ERROR_PEER;
     else if (errno == EACCES || errno == EPERM)
         code = SAMI_ERROR_PERMISSION;
     g_set_error(error, SAMI_ERROR, code, "%s: %s", path, g_strerror(errno));
+}
+
+static int
+open_connection(const gchar *path, GError **error)
+{
+    struct sockaddr_un address;
+    if (!fill_address(path, &address, error))
+        return -1;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    set_error(path, error);
     if (fd >= 0)
         close(fd);
+    return -1;
+}
+
+static gboolean
+send_end(const struct sockaddr_un *address, int end)
+{
+    union {
+        gchar octets[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec part = {(void *)"", 1};
+    const struct msghdr message = {.msg_name = (void *)address, .msg_namelen = sizeof *address, .msg_iov = &part, .msg_iovlen = 1,
+                                   .msg_control = control.octets, .msg_controllen = sizeof control.octets};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    gssize n = -1;
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &end, sizeof end);
+    while (fd >= 0 && (n = sendmsg(fd, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
+    int saved_errno = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = saved_errno;
+    return n > 0;
+}
+
+/* A daemon that ends without having taken the other end closes it, as it would a connection. */
+static int
+hand_over(const gchar *path, GError **error)
+{
+    struct sockaddr_un address;
+    int ends[2];
+    if (!fill_address(path, &address, error))
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        set_error(path, error);
+        return -1;
+    }
+    gboolean is_sent = send_end(&address, ends[1]);
+    if (!is_sent)
+        set_error(path, error);
+    close(ends[1]);
+    if (is_sent)
+        return ends[0];
+    close(ends[0]);
     return -1;
 }
 
@@ -239,14 +302,13 @@ receive_line(int fd, GByteArray *input, gsize *ret_length, GError **error)
     return FALSE;
 }
 
-JsonObject *
-sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func,
-                  gpointer user_data, GError **error)
+/* Closes `fd`; -1: there is an error already. */
+static JsonObject *
+converse(int fd, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error)
 {
     g_autoptr(GByteArray) input = g_byte_array_new();
     g_autoptr(JsonObject) last = NULL;
     gsize length = 0;
-    int fd = open_connection(path, error);
     if (fd < 0)
         return NULL;
     send_line(fd, request);
@@ -263,4 +325,16 @@ sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc f
     }
     close(fd);
     return g_steal_pointer(&last);
+}
+
+JsonObject *
+sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error)
+{
+    return converse(open_connection(path, error), request, func, user_data, error);
+}
+
+JsonObject *
+sami_control_call_handed(const gchar *path, JsonObject *request, GError **error)
+{
+    return converse(hand_over(path, error), request, NULL, NULL, error);
 }

@@ -3,9 +3,11 @@
 #include "common/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,6 +24,9 @@
  * fits says how many; the last line is always kept. */
 #define OUTPUT_HIGH_WATER (256u * 1024u)
 #define REFUSALS_LOGGED_PER_MINUTE 20u
+/* One that was killed has its lock until the kernel has put it away: a second, in steps. */
+#define LOCK_TRIES 50u
+#define LOCK_STEP_US 20000u
 
 typedef struct {
     gboolean is_known;
@@ -29,15 +34,15 @@ typedef struct {
 } Id;
 
 struct SamiControlServer {
-    int fd;
-    gchar *path;
+    int fd, handover_fd, lock_fd;
+    gchar *path, *handover; /* NULL: not ours to remove */
     Id operators, readers;      /* groups */
     Id outsider;                /* a user */
     SamiLogLimit refusals;
     gint64 idle_us;
     SamiControlFunc func;
     gpointer user_data;
-    GSource *source;
+    GSource *source, *handover_source;
     GPtrArray *clients; /* of SamiControlClient, owned */
 };
 
@@ -50,6 +55,7 @@ struct SamiControlClient {
     GByteArray *output;
     struct ucred peer;
     gboolean may_change; /* an operator's */
+    gboolean is_handed;  /* by a daemon: may inspect, and no more */
     gint64 idle_us;      /* since when nothing runs for it */
     gboolean is_busy;   /* a request has no last line yet */
     gboolean is_ending; /* nothing more is read; closed when the output is sent */
@@ -264,7 +270,7 @@ is_allowed(SamiControlClient *client, const SamiControlCommand *command, JsonObj
     const gchar *op = sami_control_json_text(request, "op", "");
     if (command->class == SAMI_CONTROL_READS || g_strcmp0(command->reading_op, op) == 0)
         return TRUE;
-    if (client->may_change && command->class == SAMI_CONTROL_INSPECTS)
+    if ((client->may_change || client->is_handed) && command->class == SAMI_CONTROL_INSPECTS)
         return TRUE;
     if (client->may_change) {
         g_autofree gchar *what = describe_request(request);
@@ -430,8 +436,14 @@ classify(SamiControlServer *server, SamiControlClient *client)
     if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length) != 0 || is_outsider(server, &client->peer))
         return FALSE;
     gsize n = getsockopt(client->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0 ? size / sizeof groups[0] : 0;
-    client->may_change = client->peer.uid == 0 || client->peer.uid == geteuid() || is_member(&server->operators, &client->peer, groups, n);
-    return client->may_change || is_member(&server->readers, &client->peer, groups, n);
+    client->may_change = !client->is_handed && (client->peer.uid == 0 || client->peer.uid == geteuid() || is_member(&server->operators, &client->peer, groups, n));
+    return client->may_change || client->is_handed || is_member(&server->readers, &client->peer, groups, n);
+}
+
+static gboolean
+is_reader(const SamiControlClient *client)
+{
+    return !client->may_change && !client->is_handed;
 }
 
 /* A monitor that leaks connections must not keep operators out. */
@@ -440,21 +452,18 @@ is_full(const SamiControlServer *server, const SamiControlClient *client)
 {
     guint n_readers = 0;
     for (guint i = 0; i < server->clients->len; i++)
-        n_readers += !((const SamiControlClient *)server->clients->pdata[i])->may_change;
-    return server->clients->len >= SAMI_CONTROL_CLIENTS_MAX || (!client->may_change && n_readers >= SAMI_CONTROL_READERS_MAX);
+        n_readers += is_reader(server->clients->pdata[i]);
+    return server->clients->len >= SAMI_CONTROL_CLIENTS_MAX || (is_reader(client) && n_readers >= SAMI_CONTROL_READERS_MAX);
 }
 
-static gboolean
-on_connect(gint fd, GIOCondition condition, gpointer user_data)
+static void
+admit(SamiControlServer *server, int client_fd, gboolean is_handed)
 {
-    SamiControlServer *server = user_data;
-    int client_fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (client_fd < 0)
-        return G_SOURCE_CONTINUE;
     SamiControlClient *client = g_new0(SamiControlClient, 1);
     g_atomic_ref_count_init(&client->refs);
     client->fd = client_fd;
     client->server = server;
+    client->is_handed = is_handed;
     client->idle_us = g_get_monotonic_time();
     client->input = g_byte_array_new();
     client->output = g_byte_array_new();
@@ -468,10 +477,76 @@ on_connect(gint fd, GIOCondition condition, gpointer user_data)
             reject(client, SAMI_EXIT_NOT_PERMITTED,
                    "only root and members of the control group may use this socket, and the monitor group to read");
         hang_up(client);
-        return G_SOURCE_CONTINUE;
+        return;
     }
     watch(client);
+}
+
+static gboolean
+on_connect(gint fd, GIOCondition condition, gpointer user_data)
+{
+    int client_fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client_fd >= 0)
+        admit(user_data, client_fd, FALSE);
     return G_SOURCE_CONTINUE;
+}
+
+/* Reading and writing never wait, whatever it is; closing another kind of socket could. */
+static gboolean
+is_connection(int fd)
+{
+    int domain = 0, type = 0;
+    socklen_t of_domain = sizeof domain, of_type = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &of_domain) == 0 && domain == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &of_type) == 0 && type == SOCK_STREAM;
+}
+
+static gboolean
+on_handover(gint fd, GIOCondition condition, gpointer user_data)
+{
+    SamiControlServer *server = user_data;
+    union {
+        gchar octets[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    gchar octet;
+    struct iovec part = {&octet, 1};
+    /* Not CMSG_SPACE(), in which there is room for two: of more than one the kernel closes the others. */
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.octets, .msg_controllen = CMSG_LEN(sizeof(int))};
+    int client_fd = -1;
+    if (recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+        return G_SOURCE_CONTINUE;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&client_fd, CMSG_DATA(header), sizeof client_fd);
+    if (client_fd >= 0 && is_connection(client_fd)) {
+        admit(server, client_fd, TRUE);
+        return G_SOURCE_CONTINUE;
+    }
+    if (client_fd >= 0)
+        close(client_fd);
+    if (is_refusal_logged(server))
+        g_message("control: what was handed over at %s is no connection", server->handover);
+    return G_SOURCE_CONTINUE;
+}
+
+/* For as long as the server is there. A connect() alone does not tell a socket that is stale from one whose daemon is between bind() and listen(). The file
+ * stays: whoever removed it could remove one that another has locked by then. */
+static gboolean
+take_lock(SamiControlServer *server, GError **error)
+{
+    g_autofree gchar *path = g_strconcat(server->path, ".lock", NULL);
+    server->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+    gint result = server->lock_fd < 0 ? -1 : flock(server->lock_fd, LOCK_EX | LOCK_NB);
+    for (guint i = 0; result != 0 && server->lock_fd >= 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+        g_usleep(LOCK_STEP_US);
+        result = flock(server->lock_fd, LOCK_EX | LOCK_NB);
+    }
+    if (result != 0 && server->lock_fd >= 0 && errno == EWOULDBLOCK)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: another daemon has this socket already", server->path);
+    else if (result != 0)
+        g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot lock %s: %s", path, g_strerror(errno));
+    return result == 0;
 }
 
 /* Removes a socket file that nobody listens on; a listener is an error. */
@@ -503,17 +578,22 @@ clear_stale(const struct sockaddr_un *address, GError **error)
 }
 
 static gboolean
+fill_address(const gchar *path, struct sockaddr_un *address, GError **error)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (g_strlcpy(address->sun_path, path, sizeof address->sun_path) < sizeof address->sun_path)
+        return TRUE;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG, "%s: longer than the %zu octets of a socket path", path, sizeof address->sun_path - 1);
+    return FALSE;
+}
+
+static gboolean
 open_socket(SamiControlServer *server, GError **error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
     mode_t mode = server->readers.is_known ? 0666 : 0660;
-    if (g_strlcpy(address.sun_path, server->path, sizeof address.sun_path) >=
-        sizeof address.sun_path) {
-        g_set_error(error, SAMI_ERROR, SAMI_ERROR_CONFIG,
-                    "%s: longer than the %zu octets of a socket path", server->path,
-                    sizeof address.sun_path - 1);
+    if (!fill_address(server->path, &address, error))
         return FALSE;
-    }
     g_autofree gchar *directory = g_path_get_dirname(server->path);
     if (g_mkdir_with_parents(directory, 0755) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "cannot make %s: %s", directory,
@@ -521,7 +601,7 @@ open_socket(SamiControlServer *server, GError **error)
         return FALSE;
     }
     /* Whoever can write there could put his own socket in our place, and have us change the mode of what he names. */
-    if (!sami_trust_directory(directory, FALSE, error) || !clear_stale(&address, error))
+    if (!sami_trust_directory(directory, FALSE, error) || !take_lock(server, error) || !clear_stale(&address, error))
         return FALSE;
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* fchmod before bind sets the mode that the file is made with (Linux: S_IFSOCK | inode mode &
@@ -542,6 +622,29 @@ open_socket(SamiControlServer *server, GError **error)
     return TRUE;
 }
 
+/* When the other socket is ours, so that no other daemon's is in this place, and in a directory that it has looked at. */
+static gboolean
+open_handover(SamiControlServer *server, const gchar *path, GError **error)
+{
+    struct sockaddr_un address;
+    struct stat status;
+    if (!path)
+        return TRUE;
+    if (!fill_address(path, &address, error))
+        return FALSE;
+    if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode))
+        unlink(path);
+    server->handover_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (server->handover_fd < 0 || fchmod(server->handover_fd, 0600) != 0 ||
+        bind(server->handover_fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        g_set_error(error, SAMI_ERROR, errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot bind control socket %s: %s", path,
+                    g_strerror(errno));
+        return FALSE;
+    }
+    server->handover = g_strdup(path);
+    return TRUE;
+}
+
 /* Without root (a lab) the file cannot be given to another group: then only our own user may. */
 static Id
 find_group(const gchar *name)
@@ -558,11 +661,20 @@ find_user(const gchar *name)
     return (Id){.is_known = entry != NULL, .id = entry ? entry->pw_uid : 0};
 }
 
+static GSource *
+listen_to(SamiControlServer *server, int fd, GUnixFDSourceFunc func)
+{
+    GSource *source = g_unix_fd_source_new(fd, G_IO_IN);
+    g_source_set_callback(source, G_SOURCE_FUNC(func), server, NULL);
+    g_source_attach(source, g_main_context_get_thread_default());
+    return source;
+}
+
 SamiControlServer *
 sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data, GError **error)
 {
     SamiControlServer *server = g_new0(SamiControlServer, 1);
-    server->fd = -1;
+    server->fd = server->handover_fd = server->lock_fd = -1;
     server->path = g_strdup(path);
     server->func = func;
     server->user_data = user_data;
@@ -576,9 +688,13 @@ sami_control_server_new(const gchar *path, const SamiControlAccess *access, Sami
         sami_control_server_free(server);
         return NULL;
     }
-    server->source = g_unix_fd_source_new(server->fd, G_IO_IN);
-    g_source_set_callback(server->source, G_SOURCE_FUNC(on_connect), server, NULL);
-    g_source_attach(server->source, g_main_context_get_thread_default());
+    if (!open_handover(server, access->handover, error)) {
+        sami_control_server_free(server);
+        return NULL;
+    }
+    server->source = listen_to(server, server->fd, on_connect);
+    if (server->handover)
+        server->handover_source = listen_to(server, server->handover_fd, on_handover);
     return server;
 }
 
@@ -588,16 +704,23 @@ sami_control_server_free(SamiControlServer *server)
     if (!server)
         return;
     stop_source(&server->source);
+    stop_source(&server->handover_source);
     for (guint i = 0; i < server->clients->len; i++) {
         SamiControlClient *client = server->clients->pdata[i];
         flush(client);
         detach(client);
     }
     g_ptr_array_unref(server->clients);
-    if (server->fd >= 0)
-        close(server->fd);
-    if (server->path)
-        unlink(server->path);
-    g_free(server->path);
+    const int fds[] = {server->fd, server->handover_fd};
+    gchar *const paths[] = {server->path, server->handover};
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+        if (paths[i])
+            unlink(paths[i]);
+        g_free(paths[i]);
+    }
+    if (server->lock_fd >= 0)
+        close(server->lock_fd); /* now that what it stands for is gone */
     g_free(server);
 }

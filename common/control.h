@@ -5,8 +5,8 @@
  * request at a time, whose members have the types of control-request.c; what it asks behind that waits until it has read the answer.
  * At most SAMI_CONTROL_REQUEST_MAX octets a request,
  * SAMI_CONTROL_CLIENTS_MAX clients, of them SAMI_CONTROL_READERS_MAX that may only read; one that has asked for nothing for
- * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only after a connect to it was
- * refused.
+ * SAMI_CONTROL_IDLE_S, or does not read its last line, is cut off. A stale socket file is removed at start only by
+ * whoever has the lock of PATH.lock, and after a connect to it was refused.
  *
  * Who may do what is decided by the credentials that the client had when it connected (SO_PEERCRED): root, the daemon's own user and members of the
  * control group may do all, members of the monitor group only what changes nothing, and the user of the network process nothing at all. Whatever may
@@ -48,6 +48,7 @@ typedef struct {
     const gchar *operators; /* control-group= */
     const gchar *readers;   /* monitor-group= */
     const gchar *outsider;  /* user= */
+    const gchar *handover;  /* (nullable) path of a datagram socket, mode 0600, for sami_control_call_handed() */
     guint idle_ms;          /* 0: SAMI_CONTROL_IDLE_S */
 } SamiControlAccess;
 
@@ -55,7 +56,7 @@ typedef struct {
  * The file's mode is 0660 with the operators' group; with readers it is 0666, since a file has one group only, and whoever is of neither class is turned away when he connects. */
 SamiControlServer *sami_control_server_new(const gchar *path, const SamiControlAccess *access, SamiControlFunc func, gpointer user_data,
                                            GError **error);
-void sami_control_server_free(SamiControlServer *server); /* removes the socket file */
+void sami_control_server_free(SamiControlServer *server); /* removes the socket files */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SamiControlServer, sami_control_server_free)
 
 SamiControlClient *sami_control_client_ref(SamiControlClient *client);
@@ -91,3 +92,7 @@ void sami_control_client_on_hangup(SamiControlClient *client, GDestroyNotify fun
  * listens there (exit code 9), SAMI_ERROR_PERMISSION. (transfer full) */
 typedef void (*SamiControlEventFunc)(JsonObject *event, gpointer user_data);
 JsonObject *sami_control_call(const gchar *path, JsonObject *request, SamiControlEventFunc func, gpointer user_data, GError **error);
+
+/* The same for a process whose sandbox has no connect(): it makes both ends of the connection and sends one of them to the server's `handover`. Whoever
+ * comes so is root, and yet may do nothing that is SAMI_CONTROL_CHANGES. (transfer full) */
+JsonObject *sami_control_call_handed(const gchar *path, JsonObject *request, GError **error);

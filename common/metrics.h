@@ -27,6 +27,7 @@
     X(CERTIFICATE, "sami_certificate_expiry_timestamp_seconds", "gauge", "When a peer's pinned certificate, or our own, expires.") \
     X(KEY_LOG, "sami_key_log_enabled", "gauge", "1 where the secrets of TLS sessions are written to a file (key-log), by role.") \
     X(SANDBOX, "sami_sandbox_enabled", "gauge", "0 where seccomp and Landlock are turned off (sandbox), by role.") \
+    X(NETWORK_ROOT, "sami_network_root", "gauge", "1 where the network process stays root (user is empty), by role.") \
     X(BUILD, "sami_build_info", "gauge", "1, with the version of the daemon that runs in a role.")
 
 typedef enum {

@@ -532,7 +532,8 @@ start(SamiCheck *check, JsonObject *request, GError **error)
     check->filter.mark = (guint32) json_object_get_int_member_with_default(request, "mark", 0);
     check->filter.mark_mask = G_MAXUINT32;
     check->events_since_ns = sami_exporter_events_since(check->config);
-    const SamiHostDaemon about = { check->config->key_log != NULL, !sami_daemon_is_sandboxed(check->config), check->exporter->is_sandbox_partial };
+    const SamiHostDaemon about = { check->config->key_log != NULL, !sami_daemon_is_sandboxed(check->config),
+                                   sami_daemon_keeps_root(check->config), check->exporter->is_sandbox_partial };
     check->facts = sami_host_read(check->firewall, &about);
     sami_host_judge(check->facts, &check->needs, SAMI_HOST_SOURCE, on_host_finding, check);
     gboolean is_forbidden = has_found(check, kinds[VM_PREFIXES].id);

@@ -72,6 +72,7 @@ sami_exporter_metrics(SamiExporter *exporter, SamiControlClient *client, JsonObj
     sami_metrics_add_build(samples, ROLE);
     sami_metrics_add(samples, SAMI_METRIC_KEY_LOG, exporter->config->key_log != NULL, SAMI_LABELS("role", ROLE));
     sami_metrics_add(samples, SAMI_METRIC_SANDBOX, sami_daemon_is_sandboxed(exporter->config), SAMI_LABELS("role", ROLE));
+    sami_metrics_add(samples, SAMI_METRIC_NETWORK_ROOT, sami_daemon_keeps_root(exporter->config), SAMI_LABELS("role", ROLE));
     add_migrations(exporter, samples);
     sami_metrics_add(samples, SAMI_METRIC_RECORDS, exporter->n_sessions,
                      SAMI_LABELS("role", ROLE, "kind", "session", "outcome", "sent"));

@@ -166,8 +166,8 @@ static gboolean
 open_all(SamiExporter *exporter, GError **error)
 {
     const SamiConfig *config = exporter->config;
-    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user };
-    g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL);
+    g_autofree gchar *path = g_build_filename(config->run_dir, "exporter.sock", NULL), *pair = g_build_filename(config->run_dir, SAMI_PAIR_SOCKET, NULL);
+    const SamiControlAccess access = { .operators = config->control_group, .readers = config->monitor_group, .outsider = config->user, .handover = pair };
     if (!sami_daemon_load_key(config, &exporter->key, &exporter->key_stamp, error) ||
         !(exporter->vm_prefixes = read_prefixes(config, error)) || !read_vlans(config, &exporter->vlans, error) ||
         !(exporter->control = sami_control_server_new(path, &access, sami_exporter_control, exporter, error)))

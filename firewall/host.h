@@ -24,6 +24,7 @@ typedef enum {
 typedef struct {
     gboolean is_key_log_on;      /* key-log= */
     gboolean is_sandbox_off;     /* sandbox= */
+    gboolean is_network_root;    /* user= is empty */
     gboolean is_sandbox_partial; /* this kernel cannot do all of it */
 } SamiHostDaemon;
 

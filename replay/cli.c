@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/value.h"
+#include "transport/tls-memory.h"
 
 typedef struct {
     const gchar *name;
@@ -246,6 +247,7 @@ replay_main(int argc, char **argv)
     Replay replay = { 0 };
     g_autoptr(GError) error = NULL;
     g_auto(GStrv) words = g_strdupv(argv);
+    sami_tls_wipe_freed();
     setlocale(LC_ALL, "");
     SamiExit code = run(&replay, &words, &error);
     if (fflush(stdout) != 0 && !error)

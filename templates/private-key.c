@@ -18,6 +18,8 @@
 #define KEY_MAX (64u * 1024u)
 /* OpenSSL's buffer for a passphrase is PEM_BUFSIZE, 1024. */
 #define PASSPHRASE_MAX 1023u
+/* More than its decoders go down. */
+#define STACK_WIPED (128u * 1024u)
 
 typedef struct {
     gchar *text; /* (nullable) */
@@ -167,6 +169,14 @@ check_uri(const gchar *uri, GError **error)
     return fd >= 0;
 }
 
+/* OpenSSL 3.0 leaves the passphrase in a buffer on the stack (decode_epki2pki.c). What has been below this call is overwritten. */
+__attribute__((noinline)) static void
+wipe_stack(void)
+{
+    guint8 below[STACK_WIPED];
+    explicit_bzero(below, sizeof below);
+}
+
 static EVP_PKEY *
 finish(EVP_PKEY *key, const gchar *place, Passphrase *passphrase, const gchar *passphrase_file, GError **error)
 {
@@ -174,6 +184,7 @@ finish(EVP_PKEY *key, const gchar *place, Passphrase *passphrase, const gchar *p
         explain(place, passphrase, passphrase_file, error);
     ERR_clear_error();
     sami_trust_wipe(passphrase->text, passphrase->size);
+    wipe_stack();
     return key;
 }
 

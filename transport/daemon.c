@@ -78,6 +78,12 @@ sami_daemon_is_sandboxed(const SamiConfig *config)
     return strcmp(config->sandbox, "off") != 0;
 }
 
+gboolean
+sami_daemon_keeps_root(const SamiConfig *config)
+{
+    return !config->user || !*config->user;
+}
+
 /* Calls `func` with each file that a reload may name anew, or replace, until it returns FALSE; those that are not configured, and keys that are no files,
  * are left out. */
 static gboolean
@@ -450,6 +456,14 @@ tell_sandbox(const SamiConfig *config)
         g_warning("the sandbox is not whole; missing is %s", lacks);
 }
 
+static void
+tell_user(const SamiConfig *config)
+{
+    if (sami_daemon_keeps_root(config))
+        g_warning("user is empty: the network process of this daemon stays root, without capabilities; whoever breaks into it owns what root owns, and the "
+                  "control sockets cannot tell it from root");
+}
+
 /* Of no use to anybody, and no peer would say so in a way that its operator sees here. */
 static gboolean
 check_certificate(const SamiConfig *config, GError **error)
@@ -505,7 +519,7 @@ check_all(const SamiDaemon *daemon, SamiConfig *config, GError **error)
                         (sami_private_key_is_uri(config->key) || (tls = sami_tls_new(&network, daemon->is_listener, error))) &&
                         (sami_private_key_is_uri(config->signing_key) ||
                          (key = sami_key_load_private(config->signing_key, config->key_passphrase_file, error))) &&
-                        (!*config->user || sami_privileges_check_user(config->user, error)) && check_key_log(config->key_log, error) && check_directory(config->run_dir, error) &&
+                        (sami_daemon_keeps_root(config) || sami_privileges_check_user(config->user, error)) && check_key_log(config->key_log, error) && check_directory(config->run_dir, error) &&
                         check_directory(config->journal_dir, error) && daemon->check(config, error);
     g_ptr_array_unref(network.peers);
     return is_right;
@@ -537,6 +551,7 @@ start(const SamiDaemon *daemon, SamiConfig *config)
     g_autoptr(GError) certificate = NULL;
     raise_descriptors();
     tell_sandbox(config);
+    tell_user(config);
     tell_groups(config);
     if (!check_certificate(config, &certificate))
         g_warning("peers will refuse us: %s", certificate->message);
@@ -569,7 +584,7 @@ start(const SamiDaemon *daemon, SamiConfig *config)
                 close(listener);
             _exit(daemon->run_state(config, channel[1]));
         }
-        const gchar *user = config->user && *config->user ? config->user : NULL;
+        const gchar *user = sami_daemon_keeps_root(config) ? NULL : config->user;
         _exit(daemon->is_listener ? sami_listener_run(&network, listener, channel[0], user)
                                   : sami_connector_run(&network, channel[0], user));
     }

@@ -29,6 +29,8 @@ SamiNetworkConfig sami_daemon_network_config(const SamiConfig *config);
 
 /* sandbox=, see transport/sandbox.h. */
 gboolean sami_daemon_is_sandboxed(const SamiConfig *config);
+/* user= is empty: the network process is root, though without capabilities. */
+gboolean sami_daemon_keeps_root(const SamiConfig *config);
 
 /* For run_state, when it has opened what it needs and before its first thread: keeps CAP_NET_ADMIN only (harmless when not root), no new privileges,
  * no core file, and enters its sandbox: run-dir and journal-dir to write, the directories of the configuration and of the files that it names to read.

@@ -167,18 +167,20 @@ static const Call allowed[] = {
     { "msync", STATE },
     { "memfd_create", STATE }, /* what a reload gives to the network process */
     /* sockets. Everybody: the system's log. The network process: what listener and connector are for, the interfaces, and for the connector name
-     * servers, directly or through a local service. The state process: netlink, and for the collector the control socket of its own exporter */
+     * servers, directly or through a local service. The state process is root to whoever asks, service managers and buses among them, and Landlock is not
+     * asked about sockets that are files: so it has no connect() at all, whoever passes it a socket. What the collector's asks its exporter goes over a pair
+     * of its own making, one end of which it hands over by a datagram (sami_control_call_handed()) */
     { "socket", ALL, SOCKET(AF_UNIX, SOCK_DGRAM) },
     { "socket", NETWORK, SOCKET(AF_INET, SOCK_DGRAM) },
     { "socket", NETWORK, SOCKET(AF_INET6, SOCK_DGRAM) },
     { "socket", C, SOCKET(AF_INET, SOCK_STREAM) },
     { "socket", C, SOCKET(AF_INET6, SOCK_STREAM) },
-    { "socket", C | S, SOCKET(AF_UNIX, SOCK_STREAM) },
+    { "socket", C, SOCKET(AF_UNIX, SOCK_STREAM) },
     { "socket", BOTH, IS2(0, AF_NETLINK, 2, NETLINK_ROUTE) },
     { "socket", STATE, IS2(0, AF_NETLINK, 2, NETLINK_NETFILTER) },
-    { "socketpair", NETWORK, IS(0, AF_UNIX) },
+    { "socketpair", NETWORK | S, IS(0, AF_UNIX) },
     { "bind", BOTH },
-    { "connect", BOTH },
+    { "connect", NETWORK },
     { "listen", L },
     { "accept", L | STATE },
     { "accept4", L | STATE },

@@ -1,4 +1,4 @@
-/* Private to transport/. */
+/* For programs that read private keys. */
 #pragma once
 
 /* From now on what OpenSSL frees is overwritten first: its decoders free the octets of a private key as they are (EC keys, 3.0). To be called

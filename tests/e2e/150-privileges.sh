@@ -121,10 +121,34 @@ for p in "${PROCESSES[@]}"; do [ "$(field Seccomp "${p##*:}")" = 0 ] || fail "$p
 ctl 1 check >"$WORK/answer" 2>&1
 grep -q "^WARN .*sandbox = off" "$WORK/answer" || { cat "$WORK/answer"; fail "check does not say it"; }
 [ "$(ctl 1 metrics | grep -c '^sami_sandbox_enabled{role="exporter"} 0')" -eq 1 ] || fail "metrics"
+[ "$(ctl 1 metrics | grep -c '^sami_network_root{role="exporter"} 0')" -eq 1 ] || fail "metrics: user"
+grep -q "user is empty" "$WORK/answer" && fail "root before it is"
+
+echo "--- root's network process"
+kill "${DAEMONS[@]}"
+poll 10 test ! -S "$WORK/run1/exporter.sock" && poll 10 test ! -S "$WORK/run2/collector.sock" || fail "a daemon does not stop"
+grep -q "user is empty: " "$WORK"/exporter.log "$WORK"/collector.log && fail "said before it is so"
+for n in 1 2; do sed -i '/^sandbox=/d; s/^user=.*/user=/' "$WORK/fw$n/sami.conf"; done
+sami_start || exit 1
+for d in exporter collector; do poll 10 grep -q "user is empty: " "$WORK/$d.log" || fail "$d: no warning"; done
+PROCESSES=()
+split "${DAEMONS[0]}" collector
+split "${DAEMONS[1]}" exporter
+sanitized || poll 10 settled || fail "not all are filtered"
+for p in "${PROCESSES[@]}"; do
+    IFS=: read -r kind daemon pid <<<"$p"
+    [ "$kind" = network ] || continue
+    [ "$(field Uid "$pid")" = "0 0 0 0" ] && [ "$(field CapPrm "$pid")" = 0000000000000000 ] || fail "$daemon $kind: $(field Uid "$pid") $(field CapPrm "$pid")"
+done
+ctl 1 check --json >"$WORK/answer" 2>&1
+grep -q '"network-root"' "$WORK/answer" || { cat "$WORK/answer"; fail "check does not say it"; }
+[ "$(ctl 1 metrics | grep -c '^sami_network_root{role="exporter"} 1')" -eq 1 ] && [ "$(ctl 2 metrics | grep -c '^sami_network_root{role="collector"} 1')" -eq 1 ] ||
+    fail "metrics: user"
+
 echo "--- with the capabilities that the units give"
 kill "${DAEMONS[@]}"
 poll 10 test ! -S "$WORK/run1/exporter.sock" && poll 10 test ! -S "$WORK/run2/collector.sock" || fail "a daemon does not stop"
-for n in 1 2; do sed -i '/^sandbox=/d' "$WORK/fw$n/sami.conf"; done
+for n in 1 2; do sed -i 's/^user=.*/user=nobody/' "$WORK/fw$n/sami.conf"; done
 PROCESSES=()
 for d in collector:2 exporter:1; do
     n=${d#*:} d=${d%:*}

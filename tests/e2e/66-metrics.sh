@@ -113,6 +113,7 @@ sami_key_log_enabled gauge role
 sami_malformed_total counter role,rule
 sami_migrations_active gauge role,phase
 sami_migrations_total counter role,result
+sami_network_root gauge role
 sami_peer_up gauge role,peer
 sami_records_total counter role,kind,outcome
 sami_refusals_total counter reason

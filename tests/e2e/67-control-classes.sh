@@ -60,6 +60,9 @@ for group in daemon mail; do
 done
 grep -q 'of user 65534 is turned away' "$WORK/collector.log" || fail "it is not said"
 
+# Where a collector hands over a connection is for root alone, and nobody changes anything there (test-control).
+[ "$(stat -c '%a %U' "$WORK/run1/exporter.pair")" = "600 root" ] || fail "$(ls -l "$WORK/run1")"
+
 # A monitor that only asks: what it asks waits for it, not what it is answered.
 read -ra children <"/proc/${DAEMONS[0]}/task/${DAEMONS[0]}/children" # the network process, the state process
 memory() { awk '/^VmRSS/ { print $2 }' "/proc/${children[1]}/status"; }

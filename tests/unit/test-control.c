@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -97,14 +98,27 @@ set_up(void)
     return server ? 0 : 1;
 }
 
+/* And the directory: nothing else is left in it. */
+static gboolean
+remove_locks(const gchar *in)
+{
+    g_autoptr(GDir) entries = g_dir_open(in, 0, NULL);
+    const gchar *name;
+    while (entries && (name = g_dir_read_name(entries))) {
+        g_autofree gchar *file = g_build_filename(in, name, NULL);
+        if (g_str_has_suffix(name, ".lock"))
+            g_remove(file);
+    }
+    return g_rmdir(in) != 0;
+}
+
 static int
 tear_down(void)
 {
     sami_control_server_free(server);
     gboolean is_left = g_file_test(path, G_FILE_TEST_EXISTS);
     g_autofree gchar *run = g_path_get_dirname(path);
-    g_rmdir(run);
-    g_rmdir(directory);
+    is_left |= remove_locks(run) || remove_locks(directory);
     g_free(path);
     g_free(directory);
     return is_left;
@@ -510,6 +524,49 @@ test_not_running(void)
     CU_ASSERT_EQUAL(sami_exit_of_error(error), SAMI_EXIT_FAILED);
 }
 
+/* One that is there but does not listen yet, and one whose socket file was removed: no second beside either, and its end takes nothing away. */
+static void
+test_two(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree gchar *at = g_build_filename(directory, "two.sock", NULL), *lock = g_strconcat(at, ".lock", NULL);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_strlcpy(address.sun_path, at, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), locked = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CU_ASSERT_EQUAL(flock(locked, LOCK_EX | LOCK_NB), 0);
+    CU_ASSERT_EQUAL(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon") : NULL);
+    CU_ASSERT_TRUE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    close(locked);
+    /* Nor one that listens and has no lock. */
+    CU_ASSERT_EQUAL(listen(fd, 1), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon listens") : NULL);
+    CU_ASSERT_TRUE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    close(fd);
+
+    SamiControlServer *first = sami_control_server_new(at, &nobody, on_request, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    g_remove(at);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "another daemon") : NULL);
+    CU_ASSERT_FALSE(g_file_test(at, G_FILE_TEST_EXISTS));
+    g_clear_error(&error);
+    sami_control_server_free(first);
+    SamiControlServer *second = sami_control_server_new(at, &nobody, on_request, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL(second);
+    sami_control_server_free(second);
+
+    g_remove(lock);
+    CU_ASSERT_EQUAL(symlink("elsewhere", lock), 0);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &nobody, on_request, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "cannot lock") : NULL);
+    g_remove(lock);
+}
+
 /* The daemon goes away in the middle of a request. */
 static void
 test_gone(void)
@@ -621,6 +678,138 @@ test_classes(void)
     }
 }
 
+typedef struct {
+    const gchar *at;
+    JsonObject *request, *answer;
+    GError *error;
+    gint is_done;
+} Handed;
+
+static gpointer
+run_handed(gpointer user_data)
+{
+    Handed *handed = user_data;
+    handed->answer = sami_control_call_handed(handed->at, handed->request, &handed->error);
+    g_atomic_int_set(&handed->is_done, 1);
+    return NULL;
+}
+
+/* The exit code; -1: no answer. */
+static gint
+ask_handed(const gchar *at, const gchar *request)
+{
+    Handed handed = {.at = at, .request = sami_control_json_parse(request, strlen(request), NULL)};
+    GThread *thread = g_thread_new("handed", run_handed, &handed);
+    CU_ASSERT_TRUE(spin(&handed.is_done));
+    g_thread_join(thread);
+    gint code = handed.answer ? (gint)json_object_get_int_member(handed.answer, "exit") : -1;
+    json_object_unref(handed.request);
+    g_clear_pointer(&handed.answer, json_object_unref);
+    g_clear_error(&handed.error);
+    return code;
+}
+
+/* The kernel closes what is not taken: the other end says so. */
+static gboolean
+is_closed(int fd)
+{
+    gchar octet;
+    turn();
+    return recv(fd, &octet, 1, MSG_DONTWAIT) == 0;
+}
+
+static void
+send_fds(const gchar *at, const int *fds, guint n_fds)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    union {
+        gchar octets[CMSG_SPACE(2 * sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec part = {(void *)"x", 1};
+    struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &part, .msg_iovlen = 1};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    g_strlcpy(address.sun_path, at, sizeof address.sun_path);
+    if (n_fds > 0) {
+        message.msg_control = control.octets;
+        message.msg_controllen = CMSG_LEN(n_fds * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
+    }
+    CU_ASSERT_EQUAL(sendmsg(fd, &message, 0), 1);
+    close(fd);
+}
+
+/* Connections that are handed over: asked and answered as others, but root changes nothing by them. What is none is passed over. */
+static void
+test_handover(void)
+{
+    g_autofree gchar *at = g_build_filename(directory, "handing.sock", NULL), *beside = g_build_filename(directory, "handing-pair.sock", NULL);
+    const SamiControlAccess access = {.handover = beside};
+    struct stat status = {0};
+    int ends[2], packets[2];
+    struct sockaddr_un stale = {.sun_family = AF_UNIX};
+    g_strlcpy(stale.sun_path, beside, sizeof stale.sun_path);
+    int left = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(bind(left, (const struct sockaddr *)&stale, sizeof stale), 0);
+    close(left);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"look\"}"), -1);
+
+    /* Where there cannot be one there is no server either, and no file of it. */
+    g_autofree gchar *plain = g_build_filename(directory, "no-socket", NULL), *long_path = g_strnfill(200, 'a');
+    const SamiControlAccess of_plain = {.handover = plain}, too_long = {.handover = long_path};
+    g_autoptr(GError) of_file = NULL, of_length = NULL;
+    CU_ASSERT_TRUE(g_file_set_contents(plain, "x", -1, NULL));
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &of_plain, on_classed, NULL, &of_file));
+    CU_ASSERT_PTR_NOT_NULL(of_file ? strstr(of_file->message, "cannot bind control socket") : NULL);
+    CU_ASSERT_PTR_NULL(sami_control_server_new(at, &too_long, on_classed, NULL, &of_length));
+    CU_ASSERT_PTR_NOT_NULL(of_length ? strstr(of_length->message, "longer than") : NULL);
+    CU_ASSERT_TRUE(g_file_test(plain, G_FILE_TEST_EXISTS) && !g_file_test(at, G_FILE_TEST_EXISTS));
+    g_remove(plain);
+
+    SamiControlServer *handing = sami_control_server_new(at, &access, on_classed, NULL, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(handing);
+    CU_ASSERT_EQUAL(stat(beside, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 0777, 0600);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"look\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"list\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"change\"}"), SAMI_EXIT_NOT_PERMITTED);
+    CU_ASSERT_EQUAL(ask_handed(beside, "{\"cmd\":\"change\",\"op\":\"show\"}"), 0);
+    CU_ASSERT_EQUAL(ask_handed(at, "{\"cmd\":\"look\"}"), -1); /* the other socket is not for this */
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets), 0);
+    send_fds(beside, NULL, 0);
+    send_fds(beside, &packets[1], 1);
+    close(packets[1]);
+    CU_ASSERT_TRUE(is_closed(packets[0]));
+    const int two[] = {ends[1], packets[0]}; /* the second of them goes */
+    send_fds(beside, two, 2);
+    close(ends[1]);
+    CU_ASSERT_EQUAL(send(ends[0], "{\"cmd\":\"look\"}\n", 15, 0), 15);
+    gchar octets[64] = "";
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    while (recv(ends[0], octets, sizeof octets - 1, MSG_DONTWAIT) < 0 && g_get_monotonic_time() < end)
+        turn();
+    CU_ASSERT_PTR_NOT_NULL(strstr(octets, "\"exit\":0"));
+    close(packets[0]);
+
+    /* In the queue of a daemon that ends: closed with it. */
+    int queued[2];
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queued), 0);
+    send_fds(beside, &queued[1], 1);
+    close(queued[1]);
+    sami_control_server_free(handing);
+    CU_ASSERT_TRUE(is_closed(queued[0]));
+    close(queued[0]);
+    CU_ASSERT_TRUE(is_closed(ends[0]));
+    close(ends[0]);
+    CU_ASSERT_FALSE(g_file_test(beside, G_FILE_TEST_EXISTS) || g_file_test(at, G_FILE_TEST_EXISTS));
+}
+
 /* A client that says nothing, or half a request, loses its place; one whose request runs does not. */
 static void
 test_idle(void)
@@ -718,9 +907,11 @@ main(void)
         {"hanging up", test_hangup},
         {"many clients", test_many},
         {"socket file", test_socket_file},
+        {"two daemons", test_two},
         {"no daemon", test_not_running},
         {"daemon goes away", test_gone},
         {"classes of clients", test_classes},
+        {"connections that are handed over", test_handover},
         {"idle clients", test_idle},
         {"exit codes", test_exit_codes},
         {"a turn of the loop", test_idle_turn},

@@ -172,6 +172,9 @@ test_daemon(void)
     expect(&f, SAMI_HOST_DESTINATION, "key-log-on warning  0\n");
     f.facts.daemon = (SamiHostDaemon){.is_sandbox_off = TRUE};
     expect(&f, SAMI_HOST_SOURCE, "sandbox-off warning  0\n");
+    f.facts.daemon = (SamiHostDaemon){.is_network_root = TRUE};
+    expect(&f, SAMI_HOST_SOURCE, "network-root warning  0\n");
+    expect(&f, SAMI_HOST_DESTINATION, "network-root warning  0\n");
     f.facts.daemon = (SamiHostDaemon){.is_sandbox_partial = TRUE};
     expect(&f, SAMI_HOST_DESTINATION, "sandbox-partial note  0\n");
     fixture_clear(&f);

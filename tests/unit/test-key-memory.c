@@ -1,4 +1,5 @@
-/* Where a private key is in memory: while it is in use once, in OpenSSL's own object; not the text of its file, and nothing once it is freed. */
+/* Where a private key is in memory: while it is in use once, in OpenSSL's own object; neither the text of its file nor its passphrase, and nothing once it
+ * is freed. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,9 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/pem.h>
 
+#include "common/trust.h"
 #include "config.h"
+#include "templates/private-key.h"
 #include "templates/signature.h"
 #include "tests/unit/harness.h"
 #include "transport/pki.h"
@@ -16,7 +21,6 @@
 #include "transport/tls-memory.h"
 
 #define NEEDLE 32u
-#define P256_SCALAR 36u
 /* What is looked for is kept disguised, or it would find itself. */
 #define MASK 0xa5
 
@@ -24,7 +28,14 @@ typedef struct {
     guint8 octets[NEEDLE];
 } Needle;
 
-static gchar *directory, *path, *public_path, *crt, *tls_key;
+enum { SECRET, TEXT, PASSPHRASE, N_NEEDLES };
+
+typedef struct {
+    const gchar *key, *public, *passphrase; /* the last: NULL */
+} Place;
+
+static gchar *directory, *passphrase_path;
+static Place signing, tls, locked_signing, locked_tls; /* the last two encrypted */
 
 static void
 disguise(Needle *needle, const void *octets)
@@ -78,96 +89,197 @@ count(const Needle *needle)
     return n_found;
 }
 
-/* The seed or scalar of the key, and the middle of its text, in another process: nothing of them stays here. */
+static EVP_PKEY *
+open_key(const Place *place)
+{
+    gchar passphrase[128] = "";
+    FILE *stream = fopen(place->key, "re"), *words = place->passphrase ? fopen(place->passphrase, "re") : NULL;
+    if (words && fgets(passphrase, sizeof passphrase, words))
+        passphrase[strcspn(passphrase, "\n")] = '\0';
+    return stream ? PEM_read_PrivateKey(stream, NULL, NULL, passphrase) : NULL;
+}
+
 static gboolean
-read_needles(const gchar *file, Needle needles[2], gboolean is_raw)
+write_needles(const Place *place, int fd)
+{
+    Needle needles[N_NEEDLES] = { 0 };
+    g_autofree gchar *text = NULL, *passphrase = NULL;
+    guint8 secret[NEEDLE];
+    gsize n = sizeof secret;
+    BIGNUM *scalar = NULL;
+    EVP_PKEY *key = open_key(place);
+    gboolean is_had = key && (EVP_PKEY_is_a(key, "ED25519") ? EVP_PKEY_get_raw_private_key(key, secret, &n) == 1
+                                                            : EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &scalar) == 1 &&
+                                                                  BN_bn2binpad(scalar, secret, NEEDLE) == (int) NEEDLE);
+    if (!is_had || !g_file_get_contents(place->key, &text, NULL, NULL) ||
+        (place->passphrase && !g_file_get_contents(place->passphrase, &passphrase, NULL, NULL)))
+        return FALSE;
+    disguise(&needles[SECRET], secret);
+    /* Not their beginnings, in which free() leaves words of its own. */
+    disguise(&needles[TEXT], strchr(text, '\n') + 1 + 24);
+    if (passphrase)
+        disguise(&needles[PASSPHRASE], passphrase + 24);
+    return write(fd, needles, sizeof needles) == sizeof needles;
+}
+
+/* The seed or scalar of the key, the middle of its text, and its passphrase, in another process: nothing of them stays here. */
+static gboolean
+read_needles(const Place *place, Needle needles[N_NEEDLES])
 {
     int fds[2];
     if (pipe(fds) != 0)
         return FALSE;
     pid_t pid = fork();
-    if (pid == 0) {
-        g_autofree gchar *text = NULL;
-        guint8 raw[128] = { 0 };
-        gsize n = sizeof raw;
-        FILE *stream = fopen(file, "re");
-        EVP_PKEY *key = PEM_read_PrivateKey(stream, NULL, NULL, NULL);
-        if (is_raw && EVP_PKEY_get_raw_private_key(key, raw, &n) != 1)
-            _exit(1);
-        g_file_get_contents(file, &text, NULL, NULL);
-        if (!is_raw) { /* the DER of PKCS #8 of a P-256 key */
-            gchar *body = strchr(text, '\n') + 1;
-            *strstr(body, "-----END") = '\0';
-            g_autofree guint8 *der = g_base64_decode(body, &n);
-            memcpy(raw, der + P256_SCALAR, NEEDLE);
-            g_free(g_steal_pointer(&text));
-            g_file_get_contents(file, &text, NULL, NULL);
-        }
-        disguise(&needles[0], raw);
-        disguise(&needles[1], strchr(text, '\n') + 1 + 24);
-        _exit(write(fds[1], needles, 2 * sizeof(Needle)) == 2 * sizeof(Needle) ? 0 : 1);
-    }
+    if (pid == 0)
+        _exit(write_needles(place, fds[1]) ? 0 : 1);
     close(fds[1]);
-    gboolean is_read = read(fds[0], needles, 2 * sizeof(Needle)) == 2 * sizeof(Needle);
+    gboolean is_read = read(fds[0], needles, N_NEEDLES * sizeof(Needle)) == (ssize_t) (N_NEEDLES * sizeof(Needle));
     close(fds[0]);
+    waitpid(pid, NULL, 0);
     return is_read;
+}
+
+/* All of them but the secret itself are nowhere at any time. */
+static void
+expect(const Place *place, const Needle needles[N_NEEDLES], guint n_secrets)
+{
+    CU_ASSERT_EQUAL(count(&needles[SECRET]), n_secrets);
+    CU_ASSERT_EQUAL(count(&needles[TEXT]), 0);
+    if (place->passphrase)
+        CU_ASSERT_EQUAL(count(&needles[PASSPHRASE]), 0);
+}
+
+static void
+find(const gchar *file, const Needle *needle)
+{
+    g_autofree gchar *text = NULL;
+    CU_ASSERT_EQUAL(count(needle), 0);
+    CU_ASSERT_TRUE(g_file_get_contents(file, &text, NULL, NULL));
+    CU_ASSERT(count(needle) >= 1);
+    explicit_bzero(text, strlen(text));
 }
 
 static void
 test_finds(void)
 {
-    Needle needles[2];
-    CU_ASSERT_TRUE_FATAL(read_needles(path, needles, TRUE));
-    CU_ASSERT_EQUAL(count(&needles[1]), 0);
-    g_autofree gchar *text = NULL;
-    CU_ASSERT_TRUE(g_file_get_contents(path, &text, NULL, NULL));
-    CU_ASSERT(count(&needles[1]) >= 1);
-    explicit_bzero(text, strlen(text));
+    Needle needles[N_NEEDLES];
+    CU_ASSERT_TRUE_FATAL(read_needles(&locked_signing, needles));
+    find(locked_signing.key, &needles[TEXT]);
+    find(locked_signing.passphrase, &needles[PASSPHRASE]);
 }
 
 static void
 test_signing_key(void)
 {
-    Needle needles[2];
+    const Place *const places[] = { &signing, &locked_signing };
+    for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
+        Needle needles[N_NEEDLES];
+        g_autoptr(GError) error = NULL;
+        CU_ASSERT_TRUE_FATAL(read_needles(places[i], needles));
+        SamiKey *key = sami_key_load_private(places[i]->key, places[i]->passphrase, &error);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(key);
+        expect(places[i], needles, 1);
+        sami_key_free(key);
+        expect(places[i], needles, 0);
+    }
+}
+
+/* As a reload passes it from process to process. */
+static void
+test_descriptors(void)
+{
+    const Place *const places[] = { &signing, &locked_signing };
+    for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
+        Needle needles[N_NEEDLES];
+        g_autoptr(GError) error = NULL;
+        CU_ASSERT_TRUE_FATAL(read_needles(places[i], needles));
+        int fd = sami_trust_open(places[i]->key, SAMI_TRUST_SECRET, &error);
+        int words = places[i]->passphrase ? sami_trust_open(places[i]->passphrase, SAMI_TRUST_SECRET, &error) : -1;
+        EVP_PKEY *key = sami_private_key_load_fd(fd, places[i]->key, words, places[i]->passphrase, &error);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(key);
+        expect(places[i], needles, 1);
+        EVP_PKEY_free(key);
+        expect(places[i], needles, 0);
+        close(fd);
+        if (words >= 0)
+            close(words);
+    }
+}
+
+/* What is no passphrase, and a key for once. */
+static void
+test_wrong_passphrase(void)
+{
+    Needle needles[N_NEEDLES], of_wrong[N_NEEDLES];
     g_autoptr(GError) error = NULL;
-    CU_ASSERT_TRUE_FATAL(read_needles(path, needles, TRUE));
-    SamiKey *key = sami_key_load_private(path, NULL, &error);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
-    CU_ASSERT_EQUAL(count(&needles[0]), 1);
-    CU_ASSERT_EQUAL(count(&needles[1]), 0);
-    sami_key_free(key);
-    CU_ASSERT_EQUAL(count(&needles[0]), 0);
-    CU_ASSERT_EQUAL(count(&needles[1]), 0);
+    CU_ASSERT_TRUE_FATAL(read_needles(&locked_signing, needles) && read_needles(&signing, of_wrong));
+    CU_ASSERT_PTR_NULL(sami_private_key_load(locked_signing.key, signing.key, &error));
+    CU_ASSERT_PTR_NOT_NULL(error ? strstr(error->message, "cannot be decrypted") : NULL);
+    expect(&locked_signing, needles, 0);
+    expect(&signing, of_wrong, 0);
 }
 
 static void
 test_tls_key(void)
 {
-    Needle needles[2];
-    g_autoptr(GError) error = NULL;
-    CU_ASSERT_TRUE_FATAL(read_needles(tls_key, needles, FALSE));
-    SamiNetworkConfig config = { .certificate_file = crt, .key_file = tls_key };
-    SamiTls *tls = sami_tls_new(&config, TRUE, &error);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(tls);
-    CU_ASSERT_EQUAL(count(&needles[0]), 0); /* in OpenSSL's object its words are the other way round */
-    CU_ASSERT_EQUAL(count(&needles[1]), 0);
-    sami_tls_free(tls);
-    CU_ASSERT_EQUAL(count(&needles[0]), 0);
-    CU_ASSERT_EQUAL(count(&needles[1]), 0);
+    const Place *const places[] = { &tls, &locked_tls };
+    for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
+        Needle needles[N_NEEDLES];
+        g_autoptr(GError) error = NULL;
+        CU_ASSERT_TRUE_FATAL(read_needles(places[i], needles));
+        SamiNetworkConfig config = { .certificate_file = (gchar *) places[i]->public, .key_file = (gchar *) places[i]->key,
+                                     .passphrase_file = (gchar *) places[i]->passphrase };
+        SamiTls *of_file = sami_tls_new(&config, TRUE, &error);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(of_file);
+        expect(places[i], needles, 0); /* in OpenSSL's object its words are the other way round */
+        int fd = sami_trust_open(places[i]->key, SAMI_TRUST_SECRET, &error);
+        int words = places[i]->passphrase ? sami_trust_open(places[i]->passphrase, SAMI_TRUST_SECRET, &error) : -1;
+        CU_ASSERT_TRUE(sami_tls_reload_identity(of_file, &config, fd, words, &error));
+        expect(places[i], needles, 0);
+        close(fd);
+        if (words >= 0)
+            close(words);
+        sami_tls_free(of_file);
+        expect(places[i], needles, 0);
+    }
+}
+
+static gboolean
+make_passphrase(void)
+{
+    guint32 words[8];
+    if (getentropy(words, sizeof words) != 0)
+        return FALSE;
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(words); i++)
+        g_string_append_printf(text, "%08x", words[i]);
+    g_string_append_c(text, '\n');
+    return g_file_set_contents_full(passphrase_path, text->str, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL);
+}
+
+static gboolean
+make_keys(void)
+{
+    return make_passphrase() && sami_pki_make_signing_key(signing.key, signing.public, NULL, NULL) &&
+           sami_pki_make_identity("fw1.example", tls.public, tls.key, NULL, NULL) &&
+           sami_pki_make_signing_key(locked_signing.key, locked_signing.public, passphrase_path, NULL) &&
+           sami_pki_make_identity("fw1.example", locked_tls.public, locked_tls.key, passphrase_path, NULL);
 }
 
 static int
 set_up(void)
 {
     directory = g_dir_make_tmp("sami-key-XXXXXX", NULL);
-    path = g_build_filename(directory, "signing.key", NULL);
-    public_path = g_build_filename(directory, "signing.pub", NULL);
-    crt = g_build_filename(directory, "tls.crt", NULL);
-    tls_key = g_build_filename(directory, "tls.key", NULL);
+    passphrase_path = g_build_filename(directory, "passphrase", NULL);
+    Place *const places[] = { &signing, &tls, &locked_signing, &locked_tls };
+    for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
+        g_autofree gchar *key = g_strdup_printf("%u.key", i), *public = g_strdup_printf("%u.public", i);
+        *places[i] = (Place){ g_build_filename(directory, key, NULL), g_build_filename(directory, public, NULL), i < 2 ? NULL : passphrase_path };
+    }
     /* Made by another process, as it would be. */
     pid_t pid = fork();
     if (pid == 0)
-        _exit(sami_pki_make_signing_key(path, public_path, NULL, NULL) && sami_pki_make_identity("fw1.example", crt, tls_key, NULL, NULL) ? 0 : 1);
+        _exit(make_keys() ? 0 : 1);
     int status = 1;
     return waitpid(pid, &status, 0) != pid || status != 0;
 }
@@ -175,12 +287,18 @@ set_up(void)
 static int
 tear_down(void)
 {
-    gchar *const made[] = { path, public_path, crt, tls_key, directory };
-    for (guint i = 0; i < G_N_ELEMENTS(made); i++) {
-        remove(made[i]);
-        g_free(made[i]);
+    const Place *const places[] = { &signing, &tls, &locked_signing, &locked_tls };
+    for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
+        remove(places[i]->key);
+        remove(places[i]->public);
+        g_free((gchar *) places[i]->key);
+        g_free((gchar *) places[i]->public);
     }
-    return 0;
+    remove(passphrase_path);
+    g_free(passphrase_path);
+    gboolean is_gone = remove(directory) == 0;
+    g_free(directory);
+    return !is_gone;
 }
 
 int
@@ -189,6 +307,8 @@ main(void)
     static const SamiTest tests[] = {
         { "the search finds", test_finds },
         { "the signing key", test_signing_key },
+        { "descriptors of it", test_descriptors },
+        { "a wrong passphrase", test_wrong_passphrase },
         { "the TLS key", test_tls_key },
     };
 #ifdef SAMI_SANITIZERS

@@ -28,7 +28,8 @@ static const gchar *const names[SAMI_N_SANDBOXES] = { "listener", "connector", "
 
 static gchar *directory;       /* conf, journal and other in it */
 static int tcp[3], server = -1; /* sockets from before the sandbox, the last one made anew for each attempt; one that listens */
-static int control = -1;        /* another, at other/socket */
+static int control = -1, handover = -1; /* others, at other/socket and other/handover */
+static int passed = -1;         /* a local one from before the sandbox, as another process could pass it; made anew for each attempt */
 static struct sockaddr_in address;
 static gboolean has_ports;
 
@@ -156,14 +157,56 @@ try_make_pair(void)
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0 ? errno : 0;
 }
 
-/* Landlock does not ask who connects to a file's socket: the control sockets do (test-control, 67-control-classes). */
+static struct sockaddr_un
+place_of(const gchar *name)
+{
+    struct sockaddr_un place = { .sun_family = AF_UNIX };
+    g_strlcpy(place.sun_path, in(name), sizeof place.sun_path);
+    return place;
+}
+
+static int
+connect_file(int fd)
+{
+    const struct sockaddr_un place = place_of("other/socket");
+    return fd < 0 || connect(fd, (const struct sockaddr *) &place, sizeof place) != 0 ? errno : 0;
+}
+
+/* Landlock does not ask who connects to a file's socket. The control sockets do (test-control, 67-control-classes), but others believe root. */
 static int
 try_connect_file(void)
 {
-    struct sockaddr_un place = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_strlcpy(place.sun_path, in("other/socket"), sizeof place.sun_path);
-    return fd < 0 || connect(fd, (const struct sockaddr *) &place, sizeof place) != 0 ? errno : 0;
+    return connect_file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+}
+
+static int
+try_connect_packets(void)
+{
+    return connect_file(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+}
+
+static int
+try_connect_passed(void)
+{
+    return connect_file(passed);
+}
+
+/* As sami_control_call_handed() does it. */
+static int
+try_hand_over(void)
+{
+    struct sockaddr_un place = place_of("other/handover");
+    int ends[2], fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return errno;
+    struct {
+        struct cmsghdr header;
+        int end;
+    } control = { { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS }, ends[1] };
+    struct iovec part = { (void *) "", 1 };
+    const struct msghdr message = { .msg_name = &place, .msg_namelen = sizeof place, .msg_iov = &part, .msg_iovlen = 1,
+                                    .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int)) };
+    return sendmsg(fd, &message, MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
 /* What closes a socket with this set waits, and that may be another process, to which it was passed. */
@@ -278,7 +321,7 @@ typedef struct {
 static const Attempt attempts[] = {
     A(inet_stream, "-+---"),   A(inet_dgram, "++---"),    A(inet6_stream, "-+---"),  A(inet6_dgram, "++---"),  A(inet_raw, "-----"),
     A(packet, "-----"),        A(vsock, "-----"),         A(netfilter, "--++-"),     A(route, "++++-"),        A(audit, "-----"),
-    A(unix_dgram, "+++++"),    A(unix_stream, "-++--"),   A(make_pair, "++---"),     A(connect_tcp, "p+pp-"),  A(bind_tcp, "pppp-"),
+    A(unix_dgram, "+++++"),    A(unix_stream, "-+---"),   A(make_pair, "+++--"),     A(connect_tcp, "p+---"),  A(bind_tcp, "pppp-"),
     A(execve, "!!!!!"),        A(execveat, "!!!!!"),         A(ptrace, "!!!!!"),       A(process_vm_readv, "!!!!!"),
     A(process_vm_writev, "!!!!!"), A(bpf, "!!!!!"),       A(perf_event_open, "!!!!!"), A(userfaultfd, "!!!!!"), A(io_uring_setup, "!!!!!"),
     A(keyctl, "!!!!!"),        A(add_key, "!!!!!"),       A(mount, "!!!!!"),         A(umount2, "!!!!!"),      A(chroot, "!!!!!"),
@@ -293,7 +336,7 @@ static const Attempt attempts[] = {
     A(take_config, "-----"),   A(list_conf, "--++-"),     A(list_other, "-----"),    A(read_other, "-----"),   A(read_shadow, "-----"),
     A(read_passwd, "-----"),   A(read_hosts, "-+---"),    A(write_hosts, "-----"),   A(write_null, "--++-"),
     A(replace_file, "--++-"),  A(look_up, "-+---"),       A(set_linger, "-----"),    A(set_linger_wide, "-----"),
-    A(connect_file, "-++--"),  A(send_connect, "-----"),  A(send_connect_message, "-----"),
+    A(connect_file, "-+---"),  A(connect_packets, "-----"), A(connect_passed, "++---"), A(hand_over, "+++--"), A(send_connect, "-----"),  A(send_connect_message, "-----"),
 };
 
 static pid_t
@@ -301,9 +344,12 @@ fork_attempt(void)
 {
     pid_t pid;
     tcp[2] = socket(AF_INET, SOCK_STREAM, 0);
+    passed = socket(AF_UNIX, SOCK_STREAM, 0);
     pid = fork();
-    if (pid != 0)
+    if (pid != 0) {
         close(tcp[2]);
+        close(passed);
+    }
     return pid;
 }
 
@@ -377,7 +423,8 @@ test_without(void)
 {
     static const gchar *const work[] = { "inet_stream", "unix_stream", "netfilter", "make_process", "fchmodat", "map_code", "read_key",
                                          "read_other", "read_passwd", "bind_tcp", "signal_parent", "set_dumpable", "memfd_create", "execve",
-                                         "set_linger", "set_linger_wide", "send_connect", "send_connect_message" };
+                                         "set_linger", "set_linger_wide", "send_connect", "send_connect_message", "connect_file",
+                                         "connect_passed", "hand_over" };
     for (guint i = 0; i < G_N_ELEMENTS(attempts); i++) {
         int status = 0;
         if (!g_strv_contains(work, attempts[i].name))
@@ -502,10 +549,11 @@ set_up(void)
     g_file_set_contents(in("conf/sami.conf"), "[sami]\n", -1, NULL);
     g_file_set_contents(in("journal/file"), "x", -1, NULL);
     g_file_set_contents(in("other/file"), "x", -1, NULL);
-    struct sockaddr_un place = { .sun_family = AF_UNIX };
-    g_strlcpy(place.sun_path, in("other/socket"), sizeof place.sun_path);
+    const struct sockaddr_un at = place_of("other/socket"), beside = place_of("other/handover");
     control = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (bind(control, (const struct sockaddr *) &place, sizeof place) != 0 || listen(control, 16) != 0)
+    handover = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (bind(control, (const struct sockaddr *) &at, sizeof at) != 0 || listen(control, 16) != 0 ||
+        bind(handover, (const struct sockaddr *) &beside, sizeof beside) != 0)
         return 1;
     server = socket(AF_INET, SOCK_STREAM, 0);
     tcp[0] = socket(AF_INET, SOCK_STREAM, 0);
@@ -518,7 +566,8 @@ set_up(void)
 static int
 tear_down(void)
 {
-    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "journal/file", "journal/set", "other/file", "other/socket",
+    static const gchar *const files[] = { "conf/signing.key", "conf/sami.conf", "conf/ca.pem", "conf/tls.crt", "journal/file", "journal/set", "other/file", "other/socket",
+                                          "other/handover",
                                           "conf", "journal", "other", "" };
     for (guint i = 0; i < G_N_ELEMENTS(files); i++)
         remove(in(files[i]));
