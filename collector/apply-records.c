@@ -499,6 +499,7 @@ void
 sami_apply_epoch_begin(SamiApply *apply, guint32 generation)
 {
     apply->generation = generation;
+    g_array_set_size(apply->missing_helpers, 0); /* they may have been loaded */
 }
 
 static gboolean

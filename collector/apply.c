@@ -17,6 +17,7 @@ sami_apply_new(guint32 lease_s, SamiBudget *all, SamiBudget *signer)
     apply->budgets[1] = sami_budget_ref(signer);
     apply->lease_s = lease_s;
     apply->refusals = g_array_new(FALSE, TRUE, sizeof(SamiRefusal));
+    apply->missing_helpers = g_array_new(FALSE, FALSE, sizeof(SamiMissingHelper));
     apply->refused_keys = g_hash_table_new_full(sami_flow_key_hash, sami_flow_key_equal, g_free, NULL);
     apply->replacements = g_array_new(FALSE, FALSE, sizeof(SamiReplacement));
     apply->vm = g_array_new(FALSE, FALSE, sizeof(SamiPrefix));
@@ -94,6 +95,7 @@ sami_apply_free(SamiApply *apply)
     sami_ledger_file_free(apply->file);
     sami_replica_free(apply->replica);
     g_array_unref(apply->refusals);
+    g_array_unref(apply->missing_helpers);
     g_hash_table_unref(apply->refused_keys);
     g_array_unref(apply->replacements);
     g_array_unref(apply->vm);

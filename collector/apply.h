@@ -42,6 +42,12 @@ typedef struct {
 
 typedef struct SamiReplica SamiReplica;
 typedef struct SamiApply SamiApply;
+/* A helper that this kernel has not. */
+typedef struct {
+    gchar name[SAMI_HELPER_NAME_MAX];
+    guint8 family, protocol;
+} SamiMissingHelper;
+
 struct SamiApply {
     GMutex lock;            /* held by the injecting thread during a job, by the main loop while it reads `refusals` */
     SamiFirewall *firewall; /* (transfer none), set by the injecting thread */
@@ -66,6 +72,7 @@ struct SamiApply {
     SamiKindCount expected;
     SamiBudget *expectation_budget; /* (nullable) the signer's */
     guint n_expected;       /* of them counted in it */
+    GArray *missing_helpers; /* of SamiMissingHelper, at most SAMI_MISSING_HELPERS_MAX, since the last re-dump began */
     GArray *replacements;   /* of SamiReplacement: what waits for the freeze marker, see conflict.c */
     guint64 n_records;      /* session records seen, refused ones included */
     guint64 n_accepted;

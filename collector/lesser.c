@@ -1,5 +1,6 @@
 /* What the kernel cannot take whole goes in with less, and is degraded. */
 #include <errno.h>
+#include <string.h>
 
 #include "collector/apply-internal.h"
 
@@ -33,6 +34,49 @@ find_row(const SamiOp *op)
     return i;
 }
 
+/* As the kernel looks for it. */
+static SamiMissingHelper
+helper_of(const SamiSession *s)
+{
+    SamiMissingHelper helper = { .family = s->key.family, .protocol = s->key.protocol };
+    memcpy(helper.name, s->helper, sizeof helper.name);
+    return helper;
+}
+
+/* Each creation that names one makes the kernel look for a module, which takes milliseconds. So a record whose helper was not here is not tried again with it,
+ * and where that many were not, none is. */
+static gboolean
+is_missing(const SamiApply *apply, const SamiSession *s)
+{
+    guint n = apply->missing_helpers->len;
+    SamiMissingHelper helper = helper_of(s);
+    gboolean is_known = n >= SAMI_MISSING_HELPERS_MAX;
+    for (guint i = 0; i < n && !is_known; i++)
+        is_known = memcmp(&g_array_index(apply->missing_helpers, SamiMissingHelper, i), &helper, sizeof helper) == 0;
+    return is_known;
+}
+
+/* Returns the copies (nullable) that the operations have now. */
+static SamiSession *
+leave_out_helpers(const SamiApply *apply, SamiOp *ops, const guint *at, guint n)
+{
+    SamiSession *bare = NULL;
+    for (guint i = 0; i < n && apply->missing_helpers->len > 0; i++) {
+        const SamiSession *s = ops[i].session;
+        if (ops[i].kind != SAMI_OP_CREATE || !(s->has & SAMI_HAS_HELPER) || !is_missing(apply, s))
+            continue;
+        if (!bare)
+            bare = g_new(SamiSession, n);
+        bare[i] = *s;
+        bare[i].has &= ~(guint32) (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
+        if (ops[i].message)
+            bare[i].timeout_s = sami_apply_creation_timeout(s, apply->lease_s);
+        ops[i] = (SamiOp){ .kind = SAMI_OP_CREATE, .session = &bare[i] };
+        sami_ledger_at(apply->ledger, at[i])->flags |= SAMI_LEDGER_NO_HELPER;
+    }
+    return bare;
+}
+
 static gboolean
 send_lesser(SamiApply *apply, SamiOp *op, SamiLedgerEntry *entry, GError **error)
 {
@@ -45,6 +89,10 @@ send_lesser(SamiApply *apply, SamiOp *op, SamiLedgerEntry *entry, GError **error
         entry->flags |= rows[row].flag;
         if (!sami_firewall_apply(apply->firewall, &again, 1, error))
             return FALSE;
+        if (rows[row].flag == SAMI_LEDGER_NO_HELPER && again.result != EOPNOTSUPP && !is_missing(apply, op->session)) {
+            SamiMissingHelper helper = helper_of(op->session);
+            g_array_append_val(apply->missing_helpers, helper);
+        }
     }
     op->result = again.result;
     return TRUE;
@@ -53,6 +101,7 @@ send_lesser(SamiApply *apply, SamiOp *op, SamiLedgerEntry *entry, GError **error
 gboolean
 sami_apply_send(SamiApply *apply, SamiOp *ops, const guint *at, guint n, GError **error)
 {
+    g_autofree SamiSession *bare = leave_out_helpers(apply, ops, at, n);
     if (!sami_firewall_apply(apply->firewall, ops, n, error))
         return FALSE;
     for (guint i = 0; i < n; i++)

@@ -115,6 +115,9 @@
 /* Keys of refused records that a migration remembers, so that a re-dump does not count them again; 100 octets each. Beyond it they are. */
 #define SAMI_REFUSED_MAX 65536u
 
+/* Helpers that a kernel was asked for and has not; flows come without any where more are named. */
+#define SAMI_MISSING_HELPERS_MAX 16u
+
 /* An entry that has no more time than this in the audit may have ended by itself before it is read back: the collector does not miss it, and
  * the exporter's clean-up leaves it to end. */
 #define SAMI_EXPIRING_S 10u

@@ -456,6 +456,36 @@ test_lesser(void)
     }
 }
 
+/* A kernel that has no such helper is not asked for it with every flow; nor for ever new ones. */
+static void
+test_missing_helpers(void)
+{
+    for (guint is_redumping = 0; is_redumping < 2; is_redumping++) {
+        SamiSession s = apply_master(), found;
+        guint n_without = 0;
+        apply_begin();
+        for (guint i = 0; i < 40; i++) {
+            s.key.orig.src_port = s.reply.dst_port = (guint16) (2000 + i);
+            if (i < 20) /* one name */
+                g_strlcpy(s.helper, "nosuch", sizeof s.helper);
+            else
+                g_snprintf(s.helper, sizeof s.helper, "nosuch-%u", i);
+            if (i == 0 || (i >= 20 && i < 20 + SAMI_MISSING_HELPERS_MAX - 1))
+                sami_firewall_fake_answer(world, EOPNOTSUPP); /* of the others nothing is asked; this kernel would have them */
+            apply_say_while(s, SAMI_ACTION_CREATED, is_redumping != 0);
+            CU_ASSERT_TRUE(apply_get(&s, &found));
+            n_without += !(found.has & SAMI_HAS_HELPER);
+        }
+        CU_ASSERT_EQUAL(n_without, 40);
+        CU_ASSERT_EQUAL(apply->n_refused, 0);
+        sami_apply_epoch_begin(apply, 1);
+        s.key.orig.src_port = s.reply.dst_port = 3000;
+        apply_say_while(s, SAMI_ACTION_CREATED, is_redumping != 0);
+        CU_ASSERT_TRUE(apply_get(&s, &found) && (found.has & SAMI_HAS_HELPER));
+        apply_end();
+    }
+}
+
 /* Its time was over here before the peer said more of it. */
 static void
 test_vanished(void)
@@ -492,7 +522,7 @@ main(void)
         { "what was merged is another one", test_merged_no_more },
         { "flows that come and go leave nothing", test_fleeting },
         { "refusals without end", test_endless_refusals },
-        { "what cannot be taken whole", test_lesser },
+        { "what cannot be taken whole", test_lesser }, { "helpers that are not here", test_missing_helpers },
         { "a flow whose time was over", test_vanished },
     };
     return sami_test_main("apply", tests, G_N_ELEMENTS(tests), NULL, NULL);
