@@ -162,7 +162,8 @@ choose_address(const CtlOwn *own, const Ctl *ctl)
     return g_strdup_printf("%s:4740", own->name);
 }
 
-/* PATH, and what is beside it under the words, of the files that are there, in this order. (transfer full) (nullable) */
+/* PATH, and what is beside it under the words, of the files that are there, in this order, and once where one takes the place of another just now.
+ * (transfer full) (nullable) */
 static gchar *
 join_files(const gchar *path, const gchar *const *words)
 {
@@ -170,7 +171,7 @@ join_files(const gchar *path, const gchar *const *words)
     for (guint i = 0; words[i]; i++) {
         g_autofree gchar *file = *words[i] ? ctl_own_beside(path, words[i]) : g_strdup(path);
         g_autofree gchar *text = NULL;
-        if (ctl_read(file, &text, NULL, NULL))
+        if (ctl_read(file, &text, NULL, NULL) && !strstr(all->str, text))
             g_string_append(all, text);
     }
     return g_string_free(all, all->len == 0);

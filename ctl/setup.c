@@ -222,7 +222,8 @@ make_keys(Setup *setup, GError **error)
                     has_key ? own->signing_public : own->signing_key);
         return FALSE;
     }
-    if (!has_key && !sami_pki_make_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error))
+    if (has_key ? !sami_pki_check_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error)
+                : !sami_pki_make_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error))
         return FALSE;
     report(setup, !has_key, own->signing_key);
     report(setup, !has_key, own->signing_public);
