@@ -120,6 +120,17 @@ KNOWS=0 TAKES=3
 begin works
 move --at-destination "$WORK/there" web1 qemu+ssh://hv2/system --live && fail "started without an announcement"
 [ ! -e "$FAKE_VIRSH/calls" ] || fail "virsh was called"
+TAKES=0
+begin works
+for name in "web1;touch $WORK/ran;:" "web1 \$(touch $WORK/ran)" $'web1\ntouch' "web1&" "web'1"; do
+    move --at-destination "$WORK/there" "$name" qemu+ssh://hv2/system --live
+    [ $? -eq 2 ] || fail "not refused: $name"
+    move --at-destination "$WORK/there" --from "fw1;$name" web1 qemu+ssh://hv2/system --live
+    [ $? -eq 2 ] || fail "not refused as --from: $name"
+done
+[ ! -e "$FAKE_VIRSH/calls" ] || fail "virsh was called"
+grep -q '^expect' "$FAKE_VIRSH/announced" 2>/dev/null && fail "announced: $(cat "$FAKE_VIRSH/announced")"
+move --at-destination "$WORK/there" --vm $VM4,$VM6 "web1; the name is nobody's" qemu+ssh://hv2/system --live || fail "a name that goes nowhere: $?"
 
 # --- the hook ---
 cat >"$WORK/samictl" <<'CTL'
@@ -159,7 +170,9 @@ for operation in "prepare begin" "start begin" "started begin" "stopped end" "re
 done
 # shellcheck disable=SC2016
 domain '<sami:vm xmlns:sami="urn:sami:vm:1" addresses="10.0.0.13; touch $(id)"/>' | run_hook migrate begin - || fail "odd addresses"
+domain "${element/fw1.example/fw1;touch \$(id)}" | run_hook migrate begin - || fail "odd from"
 [ ! -e "$FAKE_VIRSH/asked" ] || fail "asked: $(cat "$FAKE_VIRSH/asked")"
+domain "${element/fw1.example/fw1;id}" | sed 's/;id./& require="true"/' | run_hook migrate begin - && fail "odd from, and required"
 domain '<sami:vm xmlns:sami="urn:sami:vm:1" addresses="10.0.0.13"/>' | run_hook migrate begin - || fail "without from"
 grep -qx -- "-q expect --vm 10.0.0.13 --from any-peer --for 1h" "$FAKE_VIRSH/asked" || fail "asked otherwise"
 
