@@ -238,13 +238,12 @@ ask(const gchar *question)
     return fgets(answer, sizeof answer, stdin) && !g_ascii_strcasecmp(g_strstrip(answer), "yes");
 }
 
-/* No trust on first use: somebody compares the fingerprint, or says that he did, or ssh knows the host. */
+/* What the operator expects holds of what is there already, too. */
 static gboolean
-confirm(Adding *adding, GError **error)
+check_expected(const Adding *adding, GError **error)
 {
     const CtlArgs *args = &adding->ctl->args;
     const gchar *name = adding->file->name;
-    gboolean is_ssh = adding->ssh.host != NULL;
     if (args->name && strcmp(args->name, name) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "this is the peer file of %s, not of %s; nothing was written", name, args->name);
         return FALSE;
@@ -255,6 +254,16 @@ confirm(Adding *adding, GError **error)
                     adding->prints.all, args->fingerprint);
         return FALSE;
     }
+    return TRUE;
+}
+
+/* No trust on first use: somebody compares the fingerprint, or says that he did, or ssh knows the host. */
+static gboolean
+confirm(const Adding *adding, GError **error)
+{
+    const CtlArgs *args = &adding->ctl->args;
+    const gchar *name = adding->file->name;
+    gboolean is_ssh = adding->ssh.host != NULL;
     if (args->fingerprint || args->is_yes || (is_ssh && is_named(adding)))
         return TRUE;
     g_autofree gchar *question = is_ssh ? g_strdup_printf("The host %s says that it is the firewall %s. Is it?", adding->ssh.host, name)
@@ -506,7 +515,7 @@ add_peer(Adding *adding, GError **error)
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_prints_say(&adding->prints, name, adding->address);
-    if (!is_unchanged && (!confirm(adding, error) || !write_files(adding, error)))
+    if (!check_expected(adding, error) || (!is_unchanged && (!confirm(adding, error) || !write_files(adding, error))))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_say(stdout, "%s %s: %s\n", is_unchanged ? "unchanged:" : "added", name,
@@ -576,7 +585,7 @@ ctl_peer_update(Ctl *ctl, GError **error)
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_prints_say(&adding.prints, name, adding.file->address);
-    if (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error)))
+    if (!check_expected(&adding, error) || (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error))))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_say(stdout, "%s %s\n", is_unchanged ? "unchanged:" : "updated", name);
