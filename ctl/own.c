@@ -29,11 +29,27 @@ choose_public(const Ctl *ctl, const gchar *signing_key)
     return g_strdup_printf("%.*s.pub", (int)stem, signing_key);
 }
 
+/* It goes into sami.conf, a line of UTF-8 whose ends are stripped. */
+static gboolean
+check_line(const gchar *option, const gchar *path, GError **error)
+{
+    g_autofree gchar *stripped = g_strstrip(g_strdup(path)), *quoted = g_strescape(path, NULL);
+    gboolean is_line = g_utf8_validate(path, -1, NULL) && !strcmp(stripped, path);
+    for (const gchar *at = path; is_line && *at; at++)
+        is_line = sami_value_control_length(at) == 0;
+    if (!is_line)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s \"%s\": sami.conf cannot name this file; allowed: UTF-8 without control characters and without blanks "
+                    "at its end", option, quoted);
+    return is_line;
+}
+
 static gboolean
 choose_passphrase(CtlOwn *own, const Ctl *ctl, GError **error)
 {
     const gchar *configured = ctl->config ? ctl->config->key_passphrase_file : NULL;
     own->passphrase_file = ctl->args.encrypt ? g_canonicalize_filename(ctl->args.encrypt, NULL) : g_strdup(configured);
+    if (ctl->args.encrypt && !check_line("--encrypt", own->passphrase_file, error))
+        return FALSE;
     if (!ctl->args.encrypt || !configured || !strcmp(own->passphrase_file, configured))
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--encrypt %s: sami.conf has key-passphrase-file=%s; both keys have one passphrase", own->passphrase_file,
