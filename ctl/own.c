@@ -1,6 +1,7 @@
 #include "ctl/own.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -119,22 +120,24 @@ fail_read(const gchar *path, int code, GError **error)
     return FALSE;
 }
 
+/* A file may be sparse, and a pipe without end: what is too much is not read. */
 static gboolean
-read_input(gchar **ret_text, gsize *ret_length, GError **error)
+read_bounded(int fd, const gchar *place, gchar **ret_text, gsize *ret_length, GError **error)
 {
     g_autoptr(GByteArray) text = g_byte_array_new();
     guint8 buffer[4096];
     ssize_t n;
-    while ((n = read(STDIN_FILENO, buffer, sizeof buffer)) != 0 && text->len <= FILE_MAX) {
+    while ((n = read(fd, buffer, sizeof buffer)) != 0 && text->len <= FILE_MAX) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail_read("standard input", errno, error);
+            return fail_read(place, errno, error);
         g_byte_array_append(text, buffer, (guint)n);
     }
     if (text->len > FILE_MAX)
-        return fail_read("standard input", EFBIG, error);
-    *ret_length = text->len;
+        return fail_read(place, EFBIG, error);
+    if (ret_length)
+        *ret_length = text->len;
     g_byte_array_append(text, (const guint8 *)"", 1);
     *ret_text = (gchar *)g_byte_array_free(g_steal_pointer(&text), FALSE);
     return TRUE;
@@ -143,23 +146,14 @@ read_input(gchar **ret_text, gsize *ret_length, GError **error)
 gboolean
 ctl_read(const gchar *path, gchar **ret_text, gsize *ret_length, GError **error)
 {
-    g_autoptr(GError) local = NULL;
-    g_autofree gchar *text = NULL;
-    gsize length = 0;
-    if (!strcmp(path, "-")) {
-        if (!read_input(&text, &length, error))
-            return FALSE;
-    } else if (!g_file_get_contents(path, &text, &length, &local)) {
-        g_set_error_literal(error, SAMI_ERROR,
-                            g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_ACCES) ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, local->message);
-        return FALSE;
-    }
-    if (length > FILE_MAX)
-        return fail_read(path, EFBIG, error);
-    *ret_text = g_steal_pointer(&text);
-    if (ret_length)
-        *ret_length = length;
-    return TRUE;
+    if (!strcmp(path, "-"))
+        return read_bounded(STDIN_FILENO, "standard input", ret_text, ret_length, error);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return fail_read(path, errno, error);
+    gboolean is_read = read_bounded(fd, path, ret_text, ret_length, error);
+    close(fd);
+    return is_read;
 }
 
 /* The address in the peer file that exists, so that `setup` without --address leaves it alone. */
