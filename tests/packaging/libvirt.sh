@@ -195,4 +195,37 @@ ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "another VM's migration was aborted
 wait "$MIGRATE" || fail "migrate ended with $?"
 domain "$element" | run_hook release end - || fail "release"
 there || fail "a migration after READY was aborted"
+
+echo "--- an address is the same however the metadata writes it"
+cat >"$WORK/samictl" <<'CTL'
+#!/bin/sh
+case "$*" in
+status) echo "0badcafe collector FOLLOW fw1.example $SHOWN" ;;
+*) echo "$*" >>"$FAKE_VIRSH/asked" ;;
+esac
+CTL
+is_aborted() { # STATUS-SHOWS METADATA
+    rm -f "$FAKE_VIRSH/asked"
+    domain "<sami:vm xmlns:sami=\"urn:sami:vm:1\" addresses=\"$2\"/>" | SHOWN=$1 run_hook release end - || fail "release"
+    grep -qsx -- '-q abort 0badcafe' "$FAKE_VIRSH/asked"
+}
+while read -r shown written; do is_aborted "$shown" "$written" || fail "$written is not $shown"; done <<'SAME'
+10.0.0.13,2001:db8::13 2001:DB8::13
+2001:db8::13 10.0.0.99,2001:0db8:0000:0:0:0:0:0013
+2001:db8:0:1::/64 2001:db8:0:1:0::/64
+10.0.0.13 10.0.0.13/32
+2001:db8::13/128 2001:db8:0::13
+:: 0:0:0:0:0:0:0:0
+::1 0::1
+1:: 1:0:0:0:0:0:0:0
+::ffff:a00:d ::ffff:10.0.0.13
+SAME
+while read -r shown written; do is_aborted "$shown" "$written" && fail "$written is taken for $shown"; done <<'OTHER'
+10.0.0.13 10.0.0.1
+10.0.0.13 10.0.0.130
+10.0.0.0/24 10.0.0.0
+2001:db8::13 2001:db8::1300
+2001:db8::13 2001:db8:13::
+2001:db8::/64 2001:db8::/65
+OTHER
 exit 0
