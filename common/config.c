@@ -14,6 +14,9 @@
 /* A signer's lists of prefixes are the longest that anybody has. */
 #define CONFIG_FILE_MAX (16u * 1024u * 1024u)
 
+/* VM names come from whoever names VMs, and go into command lines, scripts and logs. */
+#define VM_NAME_REFUSED "'\"`$;|&<>\\"
+
 /* One file while it is read. */
 typedef struct {
     const gchar *path;
@@ -369,10 +372,27 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
 }
 
 static gboolean
+is_vm_name(const gchar *name)
+{
+    gboolean is_plain = !strpbrk(name, VM_NAME_REFUSED);
+    for (const gchar *at = name; is_plain && *at; at++)
+        is_plain = sami_value_control_length(at) == 0;
+    return is_plain;
+}
+
+static gboolean
 load_vm(SamiConfig *config, const gchar *path, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(SamiConfigVm) vm = g_new0(SamiConfigVm, 1);
+    vm->name = g_path_get_basename(path);
+    vm->name[strlen(vm->name) - strlen(".conf")] = '\0';
+    if (!is_vm_name(vm->name)) {
+        g_autofree gchar *directory = g_path_get_dirname(path), *quoted = g_strescape(vm->name, NULL);
+        fail(error, directory, 0, "\"%s.conf\": the file's name is the VM's, and has a character that terminals or shells obey; not allowed are control characters "
+             "and any of %s", quoted, VM_NAME_REFUSED);
+        return FALSE;
+    }
     if (!source_open(&source, path, "vm", NULL, error) || !source_read(&source, vm, error))
         return FALSE;
     if (!vm->addresses) {
@@ -380,8 +400,6 @@ load_vm(SamiConfig *config, const gchar *path, GError **error)
              SAMI_VM_ADDRESSES_MAX);
         return FALSE;
     }
-    vm->name = g_path_get_basename(path);
-    vm->name[strlen(vm->name) - strlen(".conf")] = '\0';
     if (strchr(vm->name, ',') || sami_value_address(vm->name, FALSE, NULL)) {
         fail(error, path, 0, "the file's name cannot be given as --vm, which takes it for %s; allowed: any other name", strchr(vm->name, ',') ? "several" : "an address");
         return FALSE;

@@ -55,7 +55,9 @@ print_finding(JsonObject *finding, const gchar *label)
     gint64 count = ctl_int(finding, "count");
     g_autofree gchar *sessions = count > 0 ? g_strdup_printf("%" G_GINT64_FORMAT " session%s: ", count, count == 1 ? "" : "s") : g_strdup("");
     ctl_say(stdout, "%-5s %s: %s%s\n", label, ctl_string(finding, "host"), sessions, ctl_string(finding, "text"));
-    if (*ctl_string(finding, "fix"))
+    if (*ctl_string(finding, "fix") && *ctl_string(finding, "fix_said_by")) /* the peer's words, not our advice */
+        ctl_say(stdout, "      fix (says %s): %s\n", ctl_string(finding, "fix_said_by"), ctl_string(finding, "fix"));
+    else if (*ctl_string(finding, "fix"))
         ctl_say(stdout, "      fix: %s\n", ctl_string(finding, "fix"));
 }
 

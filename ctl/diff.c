@@ -10,6 +10,8 @@
 #define SHOWN 100u
 #define LINE_OCTETS 512u   /* of a flow, at most */
 #define FLOWS_MIN 65536u
+/* Each line costs memory beyond its octets. Real ones are a quarter of LINE_OCTETS and longer. */
+#define LINES_A_FLOW 4u
 
 typedef struct {
     GHashTable *flows; /* flow -> the rest of its line */
@@ -40,10 +42,12 @@ add(Table *table, const gchar *line, gsize length)
         g_hash_table_replace(table->flows, g_strndup(line, n), tab ? g_strndup(tab + 1, length - n - 1) : g_strdup(""));
 }
 
+/* At most `max` lines. */
 static gboolean
-parse(Table *table, const gchar *text, gsize length, GError **error)
+parse(Table *table, const gchar *text, gsize length, gsize max, GError **error)
 {
     const gchar *end = text + length;
+    gsize n_lines = 0;
     if (length < strlen(HEAD) || strncmp(text, HEAD, strlen(HEAD)) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, "%s is no table of `samictl diff --save`", table->name);
         return FALSE;
@@ -51,6 +55,11 @@ parse(Table *table, const gchar *text, gsize length, GError **error)
     for (const gchar *at = text + strlen(HEAD); at < end;) {
         const gchar *line_end = memchr(at, '\n', (gsize)(end - at));
         gsize n = line_end ? (gsize)(line_end - at) : (gsize)(end - at);
+        if (n == 0 || *at == '\t' || !memchr(at, '\t', n) || ++n_lines > max) {
+            g_set_error(error, SAMI_ERROR, SAMI_ERROR_MALFORMED, n_lines > max ? "%s: the table has more lines than any that this firewall could have"
+                                                                              : "%s: a line of the table is no flow and its fields", table->name);
+            return FALSE;
+        }
         add(table, at, n);
         at += n + 1;
     }
@@ -128,16 +137,16 @@ load(Table *table, const gchar *path, GError **error)
     g_autofree gchar *text = NULL;
     gsize length;
     table_init(table, path);
-    return g_file_get_contents(path, &text, &length, error) && parse(table, text, length, error);
+    return g_file_get_contents(path, &text, &length, error) && parse(table, text, length, G_MAXSIZE, error);
 }
 
-/* Octets of a table that is as large as ours may become. */
+/* Flows of a table that is as large as ours may become. */
 static gsize
-table_max(void)
+flows_max(void)
 {
     g_autofree gchar *text = NULL;
     guint64 n = g_file_get_contents("/proc/sys/net/netfilter/nf_conntrack_max", &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
-    return (gsize)CLAMP(n, FLOWS_MIN, G_MAXINT / LINE_OCTETS) * LINE_OCTETS;
+    return (gsize)CLAMP(n, FLOWS_MIN, G_MAXINT / LINE_OCTETS);
 }
 
 /* The far end is not believed: it has no more memory of ours than its table needs, and no word with the terminal. */
@@ -148,6 +157,7 @@ fetch(Table *table, const gchar *host, GError **error)
     g_auto(GStrv) ssh = ctl_ssh(host, "--with", NULL, FALSE, error);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autoptr(GString) out = g_string_new(NULL), err = g_string_new(NULL);
+    gsize max = flows_max();
     gint code = 0;
     table_init(table, host);
     if (!ssh)
@@ -156,12 +166,12 @@ fetch(Table *table, const gchar *host, GError **error)
         g_ptr_array_add(argv, ssh[i]);
     for (guint i = 0; i < G_N_ELEMENTS(words); i++)
         g_ptr_array_add(argv, (gpointer)words[i]);
-    if (!ctl_ssh_collect((gchar *const *)argv->pdata, NULL, table_max(), out, err, &code, error)) {
+    if (!ctl_ssh_collect((gchar *const *)argv->pdata, NULL, max * LINE_OCTETS, out, err, &code, error)) {
         g_prefix_error(error, "%s: ", host);
         return FALSE;
     }
     if (code == 0)
-        return parse(table, out->str, out->len, error);
+        return parse(table, out->str, out->len, max * LINES_A_FLOW, error);
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: its samictl, or ssh, ended with exit status %d", host, code);
     return FALSE;
 }

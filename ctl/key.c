@@ -164,42 +164,103 @@ check_rotatable(const Pair *pair, GError **error)
     return refuse(error, pair->public, ": a CA vouches for it, and no peer has pinned it; renew it: samictl setup --certificate FILE");
 }
 
+/* Do the halves belong together? */
+static gboolean
+check_halves(const Pair *pair, const CtlOwn *own, const gchar *private, const gchar *public, GError **error)
+{
+    return !strcmp(pair->type, SAMI_PEM_CERTIFICATE) ? sami_pki_check_identity(own->name, public, private, own->passphrase_file, error)
+                                                     : sami_pki_check_signing_key(private, public, own->passphrase_file, error);
+}
+
+/* The new public half, and the private one that becomes or has become ours. */
+static gboolean
+check_next(const Pair *pair, const CtlOwn *own, const gchar *private, GError **error)
+{
+    if (check_halves(pair, own, private, pair->next[1], error))
+        return TRUE;
+    g_prefix_error(error, "the new key is of no use; remove %s and %s for another one: ", pair->next[0], pair->next[1]);
+    return FALSE;
+}
+
+/* A run that was killed has left one half of a new pair: nobody can have been told of it, or nobody can use it. Without its private half, and with an old
+ * pair there, it is the rest of an --activate, which goes on. */
+static gboolean
+remove_half(const Pair *pair, GError **error)
+{
+    gboolean has_private = exists(pair->next[0]), has_public = exists(pair->next[1]);
+    if (has_private == has_public || (has_public && exists(pair->old[0])))
+        return TRUE;
+    const gchar *half = pair->next[has_private ? 0 : 1];
+    return g_unlink(half) == 0 ? TRUE : fail_file("remove", half, error);
+}
+
 static gboolean
 announce(const Pair *pair, const CtlOwn *own, gboolean *ret_is_new, GError **error)
 {
+    if (!remove_half(pair, error))
+        return FALSE;
     if (exists(pair->old[0]) || exists(pair->old[1]))
-        return refuse(error, pair->old[exists(pair->old[0]) ? 0 : 1], " is there: the last rotation is not over; first: samictl key rotate --finish");
-    *ret_is_new = !exists(pair->next[0]) || !exists(pair->next[1]);
+        return refuse(error, pair->old[exists(pair->old[0]) ? 0 : 1], exists(pair->next[1]) ? " is there: the last rotation is not over; first: samictl key rotate --activate"
+                                                                                          : " is there: the last rotation is not over; first: samictl key rotate --finish");
+    *ret_is_new = !exists(pair->next[0]);
     if (!*ret_is_new)
-        return TRUE;
+        return check_next(pair, own, pair->next[0], error);
     return !strcmp(pair->type, SAMI_PEM_CERTIFICATE)
                ? sami_pki_make_identity(own->name, pair->next[1], pair->next[0], own->passphrase_file, error)
                : sami_pki_make_signing_key(pair->next[0], pair->next[1], own->passphrase_file, error);
 }
 
-/* At no moment is there no key. What an earlier run has done is left. */
+/* Both names before the first half is replaced: what cannot be kept is not replaced. What an earlier run has kept is left. */
 static gboolean
-replace(const gchar *current, const gchar *next, const gchar *old, GError **error)
+keep_old(const Pair *pair, GError **error)
 {
-    if (!exists(next))
-        return TRUE;
-    if (!exists(old) && link(current, old) != 0)
-        return fail_file("keep the old key as", old, error);
-    return g_rename(next, current) == 0 ? TRUE : fail_file("replace", current, error);
+    const gchar *const files[] = {pair->private, pair->public};
+    gboolean is_new[2] = {FALSE, FALSE};
+    for (guint i = 0; i < 2; i++) {
+        is_new[i] = !exists(pair->old[i]);
+        if (!is_new[i] || link(files[i], pair->old[i]) == 0)
+            continue;
+        fail_file("keep the old key as", pair->old[i], error);
+        if (is_new[0] && i > 0)
+            g_unlink(pair->old[0]);
+        return FALSE;
+    }
+    return TRUE;
 }
 
+/* At no moment is there no key. */
 static gboolean
-activate(const Pair *pair, gboolean *ret_is_new, GError **error)
+activate(const Pair *pair, const CtlOwn *own, gboolean *ret_is_new, GError **error)
 {
-    *ret_is_new = exists(pair->next[0]) || exists(pair->next[1]);
+    gboolean has_private = exists(pair->next[0]), has_public = exists(pair->next[1]);
+    gboolean is_begun = !has_private && has_public && exists(pair->old[0]); /* an earlier run has ended between the two */
+    *ret_is_new = has_private || has_public;
     if (!*ret_is_new && !exists(pair->old[1]))
         return refuse(error, pair->next[0], ": there is no new key; first: samictl key rotate");
     if (!*ret_is_new)
         return TRUE;
-    if (!replace(pair->private, pair->next[0], pair->old[0], error) || !replace(pair->public, pair->next[1], pair->old[1], error))
+    if (!is_begun && !(has_private && has_public))
+        return refuse(error, pair->next[has_private ? 0 : 1], ": half of a key, of a run that did not end; samictl key rotate takes it away, and makes a new one");
+    if (!check_next(pair, own, is_begun ? pair->private : pair->next[0], error) || !keep_old(pair, error))
         return FALSE;
+    if (!is_begun && g_rename(pair->next[0], pair->private) != 0)
+        return fail_file("replace", pair->private, error);
+    if (g_rename(pair->next[1], pair->public) != 0)
+        return fail_file("replace", pair->public, error);
     utimensat(AT_FDCWD, pair->private, NULL, 0); /* for `key list` only */
     return TRUE;
+}
+
+/* The old pair may be the only one that is whole, and that peers know. */
+static gboolean
+check_current(const Pair *pair, const CtlOwn *own, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    if (check_halves(pair, own, pair->private, pair->public, &local))
+        return TRUE;
+    g_autofree gchar *too = exists(pair->old[1]) ? g_strdup_printf(" && mv %s %s", pair->old[1], pair->public) : g_strdup("");
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "the old key stays: %s; back to it: mv %s %s%s", local->message, pair->old[0], pair->private, too);
+    return FALSE;
 }
 
 /* The private half goes; the public half of a signing key stays under its id, for whoever verifies old journals. */
@@ -209,7 +270,9 @@ finish(const Pair *pair, const CtlOwn *own, gboolean *ret_is_new, GError **error
     gchar id[SAMI_KEY_ID_TEXT];
     *ret_is_new = exists(pair->old[0]) || exists(pair->old[1]);
     if (exists(pair->next[0]) || exists(pair->next[1]))
-        return refuse(error, pair->next[0], " is not in use yet; first: samictl key rotate --activate");
+        return refuse(error, pair->next[exists(pair->next[0]) ? 0 : 1], " is not in use yet; first: samictl key rotate --activate");
+    if (*ret_is_new && !check_current(pair, own, error))
+        return FALSE;
     if (exists(pair->old[0]) && g_unlink(pair->old[0]) != 0)
         return fail_file("remove", pair->old[0], error);
     if (!exists(pair->old[1]))
@@ -249,7 +312,7 @@ ctl_key_rotate(Ctl *ctl, GError **error)
         return SAMI_EXIT_FAILED;
     pair_init(&pair, &own, args->is_tls);
     if (!check_rotatable(&pair, error) ||
-        !(args->is_activate ? activate(&pair, &is_new, error) : args->is_finish ? finish(&pair, &own, &is_new, error) : announce(&pair, &own, &is_new, error)) ||
+        !(args->is_activate ? activate(&pair, &own, &is_new, error) : args->is_finish ? finish(&pair, &own, &is_new, error) : announce(&pair, &own, &is_new, error)) ||
         !ctl_own_write_peer(&own, ctl, &is_peer_new, error) || (args->is_activate && !ctl_reload(ctl, running, error)))
         return SAMI_EXIT_FAILED;
     if (!args->is_quiet)

@@ -1,6 +1,7 @@
 #include "ctl/own.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,11 +30,27 @@ choose_public(const Ctl *ctl, const gchar *signing_key)
     return g_strdup_printf("%.*s.pub", (int)stem, signing_key);
 }
 
+/* It goes into sami.conf, a line of UTF-8 whose ends are stripped. */
+static gboolean
+check_line(const gchar *option, const gchar *path, GError **error)
+{
+    g_autofree gchar *stripped = g_strstrip(g_strdup(path)), *quoted = g_strescape(path, NULL);
+    gboolean is_line = g_utf8_validate(path, -1, NULL) && !strcmp(stripped, path);
+    for (const gchar *at = path; is_line && *at; at++)
+        is_line = sami_value_control_length(at) == 0;
+    if (!is_line)
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s \"%s\": sami.conf cannot name this file; allowed: UTF-8 without control characters and without blanks "
+                    "at its end", option, quoted);
+    return is_line;
+}
+
 static gboolean
 choose_passphrase(CtlOwn *own, const Ctl *ctl, GError **error)
 {
     const gchar *configured = ctl->config ? ctl->config->key_passphrase_file : NULL;
     own->passphrase_file = ctl->args.encrypt ? g_canonicalize_filename(ctl->args.encrypt, NULL) : g_strdup(configured);
+    if (ctl->args.encrypt && !check_line("--encrypt", own->passphrase_file, error))
+        return FALSE;
     if (!ctl->args.encrypt || !configured || !strcmp(own->passphrase_file, configured))
         return TRUE;
     g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "--encrypt %s: sami.conf has key-passphrase-file=%s; both keys have one passphrase", own->passphrase_file,
@@ -103,22 +120,24 @@ fail_read(const gchar *path, int code, GError **error)
     return FALSE;
 }
 
+/* A file may be sparse, and a pipe without end: what is too much is not read. */
 static gboolean
-read_input(gchar **ret_text, gsize *ret_length, GError **error)
+read_bounded(int fd, const gchar *place, gchar **ret_text, gsize *ret_length, GError **error)
 {
     g_autoptr(GByteArray) text = g_byte_array_new();
     guint8 buffer[4096];
     ssize_t n;
-    while ((n = read(STDIN_FILENO, buffer, sizeof buffer)) != 0 && text->len <= FILE_MAX) {
+    while ((n = read(fd, buffer, sizeof buffer)) != 0 && text->len <= FILE_MAX) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail_read("standard input", errno, error);
+            return fail_read(place, errno, error);
         g_byte_array_append(text, buffer, (guint)n);
     }
     if (text->len > FILE_MAX)
-        return fail_read("standard input", EFBIG, error);
-    *ret_length = text->len;
+        return fail_read(place, EFBIG, error);
+    if (ret_length)
+        *ret_length = text->len;
     g_byte_array_append(text, (const guint8 *)"", 1);
     *ret_text = (gchar *)g_byte_array_free(g_steal_pointer(&text), FALSE);
     return TRUE;
@@ -127,23 +146,14 @@ read_input(gchar **ret_text, gsize *ret_length, GError **error)
 gboolean
 ctl_read(const gchar *path, gchar **ret_text, gsize *ret_length, GError **error)
 {
-    g_autoptr(GError) local = NULL;
-    g_autofree gchar *text = NULL;
-    gsize length = 0;
-    if (!strcmp(path, "-")) {
-        if (!read_input(&text, &length, error))
-            return FALSE;
-    } else if (!g_file_get_contents(path, &text, &length, &local)) {
-        g_set_error_literal(error, SAMI_ERROR,
-                            g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_ACCES) ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, local->message);
-        return FALSE;
-    }
-    if (length > FILE_MAX)
-        return fail_read(path, EFBIG, error);
-    *ret_text = g_steal_pointer(&text);
-    if (ret_length)
-        *ret_length = length;
-    return TRUE;
+    if (!strcmp(path, "-"))
+        return read_bounded(STDIN_FILENO, "standard input", ret_text, ret_length, error);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return fail_read(path, errno, error);
+    gboolean is_read = read_bounded(fd, path, ret_text, ret_length, error);
+    close(fd);
+    return is_read;
 }
 
 /* The address in the peer file that exists, so that `setup` without --address leaves it alone. */
@@ -162,7 +172,8 @@ choose_address(const CtlOwn *own, const Ctl *ctl)
     return g_strdup_printf("%s:4740", own->name);
 }
 
-/* PATH, and what is beside it under the words, of the files that are there, in this order. (transfer full) (nullable) */
+/* PATH, and what is beside it under the words, of the files that are there, in this order, and once where one takes the place of another just now.
+ * (transfer full) (nullable) */
 static gchar *
 join_files(const gchar *path, const gchar *const *words)
 {
@@ -170,7 +181,7 @@ join_files(const gchar *path, const gchar *const *words)
     for (guint i = 0; words[i]; i++) {
         g_autofree gchar *file = *words[i] ? ctl_own_beside(path, words[i]) : g_strdup(path);
         g_autofree gchar *text = NULL;
-        if (ctl_read(file, &text, NULL, NULL))
+        if (ctl_read(file, &text, NULL, NULL) && !strstr(all->str, text))
             g_string_append(all, text);
     }
     return g_string_free(all, all->len == 0);

@@ -238,13 +238,12 @@ ask(const gchar *question)
     return fgets(answer, sizeof answer, stdin) && !g_ascii_strcasecmp(g_strstrip(answer), "yes");
 }
 
-/* No trust on first use: somebody compares the fingerprint, or says that he did, or ssh knows the host. */
+/* What the operator expects holds of what is there already, too. */
 static gboolean
-confirm(Adding *adding, GError **error)
+check_expected(const Adding *adding, GError **error)
 {
     const CtlArgs *args = &adding->ctl->args;
     const gchar *name = adding->file->name;
-    gboolean is_ssh = adding->ssh.host != NULL;
     if (args->name && strcmp(args->name, name) != 0) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_REFUSED, "this is the peer file of %s, not of %s; nothing was written", name, args->name);
         return FALSE;
@@ -255,6 +254,16 @@ confirm(Adding *adding, GError **error)
                     adding->prints.all, args->fingerprint);
         return FALSE;
     }
+    return TRUE;
+}
+
+/* No trust on first use: somebody compares the fingerprint, or says that he did, or ssh knows the host. */
+static gboolean
+confirm(const Adding *adding, GError **error)
+{
+    const CtlArgs *args = &adding->ctl->args;
+    const gchar *name = adding->file->name;
+    gboolean is_ssh = adding->ssh.host != NULL;
     if (args->fingerprint || args->is_yes || (is_ssh && is_named(adding)))
         return TRUE;
     g_autofree gchar *question = is_ssh ? g_strdup_printf("The host %s says that it is the firewall %s. Is it?", adding->ssh.host, name)
@@ -506,7 +515,7 @@ add_peer(Adding *adding, GError **error)
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_prints_say(&adding->prints, name, adding->address);
-    if (!is_unchanged && (!confirm(adding, error) || !write_files(adding, error)))
+    if (!check_expected(adding, error) || (!is_unchanged && (!confirm(adding, error) || !write_files(adding, error))))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_say(stdout, "%s %s: %s\n", is_unchanged ? "unchanged:" : "added", name,
@@ -576,7 +585,7 @@ ctl_peer_update(Ctl *ctl, GError **error)
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_prints_say(&adding.prints, name, adding.file->address);
-    if (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error)))
+    if (!check_expected(&adding, error) || (!is_unchanged && (!confirm(&adding, error) || !write_files(&adding, error))))
         return SAMI_EXIT_FAILED;
     if (!ctl->args.is_quiet)
         ctl_say(stdout, "%s %s\n", is_unchanged ? "unchanged:" : "updated", name);
@@ -657,38 +666,57 @@ check_gone(Ctl *ctl, const gchar *name, GError **error)
     return FALSE;
 }
 
-SamiExit
-ctl_peer_remove(Ctl *ctl, GError **error)
+/* What cannot be removed holds nothing else back but the keys that it names: without them no daemon would read the configuration. The first error. */
+static guint
+remove_files(const Ctl *ctl, const gchar *name, GError **error)
 {
-    const gchar *name = ctl->args.operands[0];
+    static const File configuration_of[N_FILES] = {FILE_PEER, FILE_PEER, FILE_SIGNER, FILE_SIGNER, FILE_PEER};
+    gboolean is_left[N_FILES] = {FALSE};
     guint n_removed = 0;
-    gboolean running[CTL_N_ROLES] = {FALSE};
-    if (!sami_value_name(name, error))
-        return SAMI_EXIT_USAGE;
     for (guint i = N_FILES; i-- > 0;) {
         g_autofree gchar *path = file_path(ctl, i, name);
+        if (is_left[configuration_of[i]])
+            continue;
         if (g_unlink(path) == 0) {
             n_removed++;
             if (!ctl->args.is_quiet)
                 ctl_say(stdout, "removed %s\n", path);
         } else if (errno != ENOENT) {
-            g_set_error(error, SAMI_ERROR,
-                        errno == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED,
-                        "cannot remove %s: %s", path, g_strerror(errno));
-            return SAMI_EXIT_FAILED;
+            int code = errno;
+            is_left[i] = TRUE;
+            if (!*error)
+                g_set_error(error, SAMI_ERROR, code == EACCES ? SAMI_ERROR_PERMISSION : SAMI_ERROR_FAILED, "cannot remove %s: %s", path, g_strerror(code));
         }
     }
+    return n_removed;
+}
+
+SamiExit
+ctl_peer_remove(Ctl *ctl, GError **error)
+{
+    const gchar *name = ctl->args.operands[0];
+    g_autoptr(GError) failure = NULL;
+    gboolean running[CTL_N_ROLES] = {FALSE};
+    if (!sami_value_name(name, error))
+        return SAMI_EXIT_USAGE;
+    guint n_removed = remove_files(ctl, name, &failure);
     gboolean is_loaded = ctl_load_config(ctl, NULL); /* what is wrong with it is said by the reload */
-    if (n_removed == 0) {
+    if (n_removed == 0 && !failure) {
         if (!is_loaded || check_gone(ctl, name, error))
             fail_no_peer(ctl, name, error);
         return SAMI_EXIT_USAGE;
     }
-    if (!ctl_reload(ctl, running, error)) {
-        g_prefix_error(error, "the files of %s are removed, and no daemon that answers goes by %s.conf any more; but: ", name, name);
+    if (n_removed > 0 && !ctl_reload(ctl, running, error)) {
+        g_autofree gchar *what = failure ? g_strdup_printf("%s; the other files of %s are removed", failure->message, name)
+                                         : g_strdup_printf("the files of %s are removed, and no daemon that answers goes by %s.conf any more", name, name);
+        g_prefix_error(error, "%s; but: ", what);
         return SAMI_EXIT_FAILED;
     }
     if (!ctl->args.is_quiet && (running[CTL_EXPORTER] || running[CTL_COLLECTOR]))
         ctl_say(stdout, "the daemons that run have read their files again\n");
+    if (failure) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return SAMI_EXIT_FAILED;
+    }
     return !is_loaded || check_gone(ctl, name, error) ? SAMI_EXIT_DONE : SAMI_EXIT_FAILED;
 }

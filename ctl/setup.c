@@ -222,7 +222,8 @@ make_keys(Setup *setup, GError **error)
                     has_key ? own->signing_public : own->signing_key);
         return FALSE;
     }
-    if (!has_key && !sami_pki_make_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error))
+    if (has_key ? !sami_pki_check_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error)
+                : !sami_pki_make_signing_key(own->signing_key, own->signing_public, own->passphrase_file, error))
         return FALSE;
     report(setup, !has_key, own->signing_key);
     report(setup, !has_key, own->signing_public);
@@ -236,8 +237,9 @@ make_config(Setup *setup, GError **error)
     g_autofree gchar *sample = sami_config_sample(own->name);
     gboolean is_new = !exists(own->conf);
     if (is_new && own->passphrase_file) {
-        g_autofree gchar *line = g_strdup_printf("key-passphrase-file=%s\n", own->passphrase_file);
-        g_autoptr(GString) text = g_string_new(sample);
+        g_autoptr(GString) text = g_string_new(sample), escaped = g_string_new(own->passphrase_file);
+        g_string_replace(escaped, "\\", "\\\\", 0); /* of GKeyFile's escapes the only one that a checked path has */
+        g_autofree gchar *line = g_strdup_printf("key-passphrase-file=%s\n", escaped->str);
         g_string_replace(text, "#key-passphrase-file=\n", line, 1);
         g_free(sample);
         sample = g_string_free(g_steal_pointer(&text), FALSE);

@@ -57,6 +57,7 @@ static const struct {
 typedef struct {
     SamiFinding finding;
     gboolean is_remote;
+    gboolean is_quoted; /* it is in the peer's words, who may want us to run anything */
 } Found;
 
 struct SamiCheck {
@@ -89,9 +90,9 @@ struct SamiCheck {
 };
 
 static void
-add(SamiCheck *check, const SamiFinding *finding, gboolean is_remote)
+add(SamiCheck *check, const SamiFinding *finding, gboolean is_remote, gboolean is_quoted)
 {
-    Found found = { *finding, is_remote };
+    Found found = { *finding, is_remote, is_quoted };
     g_array_append_val(check->found, found);
 }
 
@@ -100,7 +101,7 @@ find(SamiCheck *check, guint kind, const gchar *subject, guint64 count, gboolean
 {
     SamiFinding finding;
     sami_finding_fill(&finding, kinds[kind].id, kinds[kind].severity, subject, count, kinds[kind].text, kinds[kind].fix);
-    add(check, &finding, is_remote);
+    add(check, &finding, is_remote, FALSE);
 }
 
 static gboolean
@@ -127,7 +128,7 @@ count_found(const SamiCheck *check, const gchar *id)
 static void
 on_host_finding(const SamiFinding *finding, gpointer user_data)
 {
-    add(user_data, finding, FALSE);
+    add(user_data, finding, FALSE, FALSE);
 }
 
 /* --- the end --- */
@@ -145,7 +146,7 @@ find_reasons(SamiCheck *check, const gchar *what, guint8 severity, const guint64
             continue;
         g_autofree gchar *id = g_strdup_printf("%s-%s", what, sami_reason_id(r));
         sami_finding_fill(&finding, id, severity, sami_reason_id(r), counts[r], sami_reason_text(r), "");
-        add(check, &finding, TRUE);
+        add(check, &finding, TRUE, TRUE);
     }
 }
 
@@ -195,8 +196,11 @@ describe(const SamiCheck *check, guint8 *ret_worst)
     }
     for (guint i = 0; i < check->found->len; i++) {
         const Found *found = &g_array_index(check->found, Found, i);
-        json_array_add_object_element(findings, sami_finding_to_json(&found->finding, found->is_remote ? check->peer->name : check->config->name,
-                                                                     found->is_remote ? "destination" : "source"));
+        JsonObject *finding = sami_finding_to_json(&found->finding, found->is_remote ? check->peer->name : check->config->name,
+                                                   found->is_remote ? "destination" : "source");
+        if (found->is_quoted && found->finding.fix[0])
+            json_object_set_string_member(finding, "fix_said_by", check->peer->name);
+        json_array_add_object_element(findings, finding);
         *ret_worst = MAX(*ret_worst, found->finding.severity);
     }
     for (guint i = 0; i < check->examples->len; i++)
@@ -391,7 +395,7 @@ take_finding(SamiCheck *check, const SamiFinding *finding)
         !sami_prefixes_contain((const SamiPrefix *) (const void *) own->data, own->len, address.family, &address.address))
         find(check, ROUTED, subject, finding->count, TRUE);
     else
-        add(check, finding, TRUE);
+        add(check, finding, TRUE, TRUE);
 }
 
 static void
@@ -431,7 +435,7 @@ find_refusal(SamiCheck *check, SamiReason reason, const gchar *text)
     SamiFinding finding;
     sami_finding_fill(&finding, id, SAMI_SEVERITY_LOSS, "%s", 0, whole, command);
     g_strlcpy(finding.subject, sami_reason_id(reason), sizeof finding.subject);
-    add(check, &finding, TRUE);
+    add(check, &finding, TRUE, TRUE);
 }
 
 static void

@@ -114,6 +114,8 @@ struct SamiMigration {
     guint hello_timer;         /* the hello's answer cannot be believed any more */
     guint overflow;            /* idle source: this session is given up */
     guint answer_timer;        /* the lease is over without the answer that is due */
+    gint64 final_due_us;       /* until when FINAL is waited for; 0: not asked for yet */
+    gint64 away_us;            /* of sessions that were lost meanwhile; final_due_us has been put off by this */
     gboolean is_undoing;       /* it runs for an abort */
     gboolean has_resumed;      /* this is not the first session of the migration */
 

@@ -691,7 +691,8 @@ on_receipt(SamiMigration *m, const SamiReceipt *r)
 {
     if (r->phase == SAMI_RECEIPT_PROGRESS) {
         sami_link_acknowledged(m, r->marker_counter);
-        sami_migration_plan_answer(m); /* it is at work */
+        m->final_due_us = 0; /* it is at work */
+        sami_migration_plan_answer(m);
         return;
     }
     if (r->phase == SAMI_RECEIPT_ALIVE)

@@ -127,12 +127,35 @@ on_no_answer(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* Counts the lease anew; of an abort once. Without a session it counts from its loss already (lease_timer). */
+/* In SETTLE a session that is lost and comes back does not begin the lease anew: a collector could end it each time before, and the migration would never
+ * end. What one loss may take, all together may put it off. */
+static guint
+count_final(SamiMigration *m)
+{
+    gint64 now_us = g_get_monotonic_time();
+    if (m->final_due_us == 0) {
+        m->final_due_us = now_us + (gint64) m->config->lease_s * G_USEC_PER_SEC;
+        m->away_us = 0;
+    }
+    return (guint) (MAX(m->final_due_us - now_us, 0) / 1000);
+}
+
+static void
+put_off_final(SamiMigration *m, gint64 away_us)
+{
+    gint64 left_us = (gint64) m->config->lease_s * G_USEC_PER_SEC - m->away_us, more_us = CLAMP(away_us, 0, left_us);
+    if (m->final_due_us == 0)
+        return;
+    m->final_due_us += more_us;
+    m->away_us += more_us;
+}
+
+/* Counts the lease anew; of an abort once, and in SETTLE unless the collector is at work. Without a session it counts from its loss already (lease_timer). */
 void
 sami_migration_plan_answer(SamiMigration *m)
 {
-    gboolean is_undoing = m->state == SAMI_STATE_ABORT || m->state == SAMI_STATE_UNDO;
-    gboolean is_due = m->state == SAMI_STATE_SETTLE ? m->settle_counter != 0 && !m->has_final
+    gboolean is_undoing = m->state == SAMI_STATE_ABORT || m->state == SAMI_STATE_UNDO, is_settling = m->state == SAMI_STATE_SETTLE;
+    gboolean is_due = is_settling ? (m->settle_counter != 0 || m->final_due_us != 0) && !m->has_final
                       : m->state == SAMI_STATE_PREPARE || m->state == SAMI_STATE_FOLLOW
                           ? m->snapshot_counter != 0 && !m->is_snapshot_confirmed && m->peer->receipts && !m->replication
                           : is_undoing;
@@ -140,8 +163,11 @@ sami_migration_plan_answer(SamiMigration *m)
         return;
     m->is_undoing = is_undoing;
     g_clear_handle_id(&m->answer_timer, g_source_remove);
+    if (!is_settling)
+        m->final_due_us = 0;
+    guint ms = is_settling && is_due ? count_final(m) : m->config->lease_s * 1000;
     if (is_due && (m->is_bound || is_undoing))
-        m->answer_timer = g_timeout_add_seconds(m->config->lease_s, on_no_answer, m);
+        m->answer_timer = g_timeout_add(ms, on_no_answer, m);
 }
 
 /* What the peer signs with by now; NULL: nothing that we know. (transfer full) of SamiKey */
@@ -279,6 +305,7 @@ on_resumed(SamiMigration *m, guint64 next)
     gboolean is_stale = m->state == SAMI_STATE_SETTLE && !is_audited && away_us >= STALE_US;
     gboolean is_whole = sami_link_resume(m, next, is_stale, &n_shifted);
     g_clear_handle_id(&m->lease_timer, g_source_remove);
+    put_off_final(m, away_us);
     m->has_resumed = TRUE;
     m->exporter->n_resumed++;
     g_message("%.8s: resumed with %s after %.1f s, from Message %" G_GUINT64_FORMAT "%s", m->hex, m->peer->name,

@@ -8,6 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Files that others finish in the moment between our open() and our lock. */
+#define OPENS_MAX 100u
+
 struct ReplayOutput {
     gchar *path, *part; /* part NULL: standard output */
     int fd;
@@ -26,22 +29,41 @@ fail(const ReplayOutput *output, const gchar *what, GError **error)
     return FALSE;
 }
 
+/* Another process may have put the file that we opened in its place before we had the lock: then it is finished, and `part` is none or another one.
+ * FALSE: an error. */
+static gboolean
+open_locked(ReplayOutput *output, GError **error)
+{
+    struct stat mine, there;
+    if (output->fd >= 0)
+        close(output->fd);
+    output->fd = open(output->part, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (output->fd < 0)
+        return fail(output, "", error);
+    if (flock(output->fd, LOCK_EX | LOCK_NB) != 0)
+        return fail(output, "another process writes it", error);
+    output->is_ours = fstat(output->fd, &mine) == 0 && lstat(output->part, &there) == 0 && mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+    return TRUE;
+}
+
 /* What a killed process has left is taken over; what a running one writes is not. */
 static gboolean
 open_part(ReplayOutput *output, GError **error)
 {
     struct stat there;
     output->part = g_strconcat(output->path, ".part", NULL);
+    output->fd = -1;
     if (lstat(output->path, &there) == 0 && !S_ISREG(there.st_mode)) { /* the new file would take its place: a device, a directory, a link */
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, and no regular file; - is standard output", output->path);
         return FALSE;
     }
-    output->fd = open(output->part, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
-    if (output->fd < 0)
-        return fail(output, "", error);
-    if (flock(output->fd, LOCK_EX | LOCK_NB) != 0)
-        return fail(output, "another process writes it", error);
-    output->is_ours = TRUE;
+    for (guint i = 0; i < OPENS_MAX && !output->is_ours; i++)
+        if (!open_locked(output, error))
+            return FALSE;
+    if (!output->is_ours) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s: other processes write it, one after the other", output->part);
+        return FALSE;
+    }
     if (fstat(output->fd, &there) != 0 || !S_ISREG(there.st_mode)) {
         output->is_ours = FALSE;
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s is there, and no regular file", output->part);

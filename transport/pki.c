@@ -457,6 +457,24 @@ sami_pki_fingerprints(const gchar *pem, const gchar *type, guint max, GError **e
 }
 
 /* The first one. (transfer full) (nullable) */
+gboolean
+sami_pki_check_signing_key(const gchar *key_file, const gchar *public_file, const gchar *passphrase_file, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    gsize length = 0;
+    g_autofree gchar *there = sami_trust_read(public_file, SAMI_TRUST_ANY, SAMI_CERTIFICATES_MAX, &length, error);
+    g_autofree gchar *mine = there ? sami_pki_public_key(key_file, passphrase_file, error) : NULL;
+    if (!mine)
+        return FALSE;
+    g_autofree gchar *print = sami_pki_fingerprint(mine, strlen(mine), error);
+    g_auto(GStrv) prints = print ? sami_pki_fingerprints(there, SAMI_PEM_PUBLIC_KEY, 1, &local) : NULL;
+    if (!print || (prints && g_str_equal(prints[0], print)))
+        return print != NULL;
+    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "%s does not belong to %s%s%s; nothing was changed", public_file, key_file, local ? ": " : "",
+                local ? local->message : "");
+    return FALSE;
+}
+
 static X509 *
 read_certificate(const gchar *pem, gsize length)
 {

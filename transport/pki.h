@@ -17,6 +17,8 @@ gboolean sami_pki_check_certificate(const gchar *name, const gchar *pem, const g
 gboolean sami_pki_make_request(const gchar *name, const gchar *request_file, const gchar *key_file, const gchar *passphrase_file, GError **error);
 /* An Ed25519 signing key: PKCS#8 PEM 0600, and its public key (SPKI PEM) 0644. Never overwrites. */
 gboolean sami_pki_make_signing_key(const gchar *key_file, const gchar *public_file, const gchar *passphrase_file, GError **error);
+/* Does the public file have the key's own public half, and nothing else? */
+gboolean sami_pki_check_signing_key(const gchar *key_file, const gchar *public_file, const gchar *passphrase_file, GError **error);
 /* The SPKI PEM of a private key, which may be behind a URI. (transfer full) */
 gchar *sami_pki_public_key(const gchar *place, const gchar *passphrase_file, GError **error);
 

@@ -11,7 +11,9 @@
 struct SamiQmp {
     SamiVmstate *self;
     GSocketConnection *connection;
-    GDataInputStream *input;
+    GInputStream *input; /* the connection's */
+    gchar buffer[4096];
+    GString *text; /* of a line whose end has not come */
     GCancellable *cancellable;
     gboolean is_stopped; /* the VM, as far as we were told: by events, and before them by query-status */
     gboolean is_failed;  /* the move, and nothing was taken back yet */
@@ -88,21 +90,50 @@ on_line(SamiQmp *qmp, const gchar *line, gsize length)
         on_event(qmp, sami_control_json_text(object, "event", ""), json_object_get_member(object, "data"));
 }
 
+static void on_read(GObject *source, GAsyncResult *result, gpointer user_data);
+
+/* The lines that are whole; what is left is the beginning of one. */
+static void
+take_lines(SamiQmp *qmp)
+{
+    const gchar *at = qmp->text->str, *end;
+    while ((end = memchr(at, '\n', (gsize)(qmp->text->str + qmp->text->len - at)))) {
+        gsize length = (gsize)(end - at);
+        g_autofree gchar *line = g_strndup(at, length > 0 && end[-1] == '\r' ? length - 1 : length);
+        if (*line)
+            on_line(qmp, line, strlen(line));
+        at = end + 1;
+    }
+    g_string_erase(qmp->text, 0, at - qmp->text->str);
+}
+
+static void
+read_more(SamiQmp *qmp)
+{
+    g_input_stream_read_async(qmp->input, qmp->buffer, sizeof qmp->buffer, G_PRIORITY_DEFAULT, qmp->cancellable, on_read, qmp);
+}
+
 static void
 on_read(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     SamiQmp *qmp = user_data;
-    gsize length = 0;
     g_autoptr(GError) error = NULL;
-    g_autofree gchar *line = g_data_input_stream_read_line_finish(G_DATA_INPUT_STREAM(source), result, &length, &error);
+    gssize n = g_input_stream_read_finish(G_INPUT_STREAM(source), result, &error);
     if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
         return;
-    if (!line || length > LINE_MAX_OCTETS) {
+    if (n <= 0) {
         g_message("QEMU's monitor has ended%s%s", error ? ": " : "", error ? error->message : "");
         return;
     }
-    on_line(qmp, line, length);
-    g_data_input_stream_read_line_async(qmp->input, G_PRIORITY_DEFAULT, qmp->cancellable, on_read, qmp);
+    g_string_append_len(qmp->text, qmp->buffer, n);
+    take_lines(qmp);
+    if (qmp->text->len <= LINE_MAX_OCTETS) {
+        read_more(qmp);
+        return;
+    }
+    g_warning("QEMU's monitor: a line of more than %u octets; it is not listened to any more", LINE_MAX_OCTETS);
+    g_string_truncate(qmp->text, 0);
+    g_io_stream_close(G_IO_STREAM(qmp->connection), NULL, NULL);
 }
 
 SamiQmp *
@@ -124,11 +155,11 @@ sami_qmp_new(SamiVmstate *self, const gchar *path, GError **error)
     SamiQmp *qmp = g_new0(SamiQmp, 1);
     qmp->self = self;
     qmp->is_stopped = TRUE; /* until we are told: what fails meanwhile is taken back then */
-    qmp->input = g_data_input_stream_new(g_io_stream_get_input_stream(G_IO_STREAM(connection)));
+    qmp->input = g_io_stream_get_input_stream(G_IO_STREAM(connection));
+    qmp->text = g_string_new(NULL);
     qmp->connection = g_steal_pointer(&connection);
     qmp->cancellable = g_cancellable_new();
-    g_data_input_stream_set_newline_type(qmp->input, G_DATA_STREAM_NEWLINE_TYPE_ANY);
-    g_data_input_stream_read_line_async(qmp->input, G_PRIORITY_DEFAULT, qmp->cancellable, on_read, qmp);
+    read_more(qmp);
     return qmp;
 }
 
@@ -140,7 +171,7 @@ sami_qmp_free(SamiQmp *qmp)
     g_cancellable_cancel(qmp->cancellable);
     /* The read that is cancelled still reports in the loop, which has ended when we come here. */
     g_object_unref(qmp->cancellable);
-    g_object_unref(qmp->input);
     g_object_unref(qmp->connection);
+    g_string_free(qmp->text, TRUE);
     g_free(qmp);
 }

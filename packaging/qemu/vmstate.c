@@ -15,14 +15,16 @@ static const gchar introspection[] = "<node>"
                                      "</interface>"
                                      "</node>";
 
-/* One call of QEMU's. Two hold it: the thread and, until it is answered, the timer. */
-typedef struct {
+/* One call of QEMU's. Two hold it: the thread and, until it is answered, the timer. QEMU may be its guest's by now, so of each kind one is under way, and
+ * one thread asks a daemon: while that of an answered call still hangs, the next call waits for it. */
+typedef struct SamiVmstateCall {
     gatomicrefcount count;
     SamiVmstate *self;
     GDBusMethodInvocation *invocation; /* NULL: answered. Main loop only */
     guint timer;
     gint64 end_us;
     gboolean is_load;
+    gboolean has_company; /* another one was refused meanwhile, and it was logged */
     SamiToken token; /* in: Load; out: Save */
     GError *error;   /* out: Load */
 } Call;
@@ -46,6 +48,14 @@ call_new(SamiVmstate *self, GDBusMethodInvocation *invocation)
     return call;
 }
 
+/* It is answered by whoever gets this. (transfer full) */
+static GDBusMethodInvocation *
+take_invocation(Call *call)
+{
+    call->self->under_way[call->is_load] = NULL;
+    return g_steal_pointer(&call->invocation);
+}
+
 static void
 answer_save(Call *call, SamiToken token)
 {
@@ -53,7 +63,7 @@ answer_save(Call *call, SamiToken token)
     g_autofree gchar *text = sami_token_print(&token);
     g_message("Save: %s", text);
     g_dbus_method_invocation_return_value(
-        g_steal_pointer(&call->invocation),
+        take_invocation(call),
         g_variant_new("(@ay)", g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, text, strlen(text), 1)));
 }
 
@@ -61,7 +71,7 @@ static void
 answer_load(Call *call, const GError *error)
 {
     SamiVmstate *self = call->self;
-    GDBusMethodInvocation *invocation = g_steal_pointer(&call->invocation);
+    GDBusMethodInvocation *invocation = take_invocation(call);
     if (!error) {
         g_message("Load: %.8s is READY, the VM goes on", call->token.id);
     } else if (self->options->on_late == SAMI_LATE_RESUME) {
@@ -79,10 +89,15 @@ answer_load(Call *call, const GError *error)
     g_dbus_method_invocation_return_value(invocation, NULL);
 }
 
+static void launch(Call *call);
+
 static gboolean
 on_done(gpointer user_data)
 {
     Call *call = user_data;
+    SamiVmstate *self = call->self;
+    gboolean is_load = call->is_load;
+    self->has_thread[is_load] = FALSE;
     if (call->invocation) {
         g_source_remove(call->timer);
         if (call->is_load)
@@ -92,6 +107,8 @@ on_done(gpointer user_data)
         call_unref(call);
     }
     call_unref(call);
+    if (self->under_way[is_load])
+        launch(self->under_way[is_load]);
     return G_SOURCE_REMOVE;
 }
 
@@ -131,17 +148,44 @@ on_timer(gpointer user_data)
 }
 
 static void
-start(Call *call, guint limit_ms)
+launch(Call *call)
 {
-    call->end_us = g_get_monotonic_time() + (gint64)limit_ms * 1000;
-    call->timer = g_timeout_add(limit_ms + MARGIN_MS, on_timer, call);
+    call->self->has_thread[call->is_load] = TRUE;
     g_atomic_ref_count_inc(&call->count);
     g_thread_unref(g_thread_new(call->is_load ? "load" : "save", work, call));
 }
 
 static void
+start(Call *call, guint limit_ms)
+{
+    call->end_us = g_get_monotonic_time() + (gint64)limit_ms * 1000;
+    call->timer = g_timeout_add(limit_ms + MARGIN_MS, on_timer, call);
+    call->self->under_way[call->is_load] = call;
+    if (!call->self->has_thread[call->is_load])
+        launch(call);
+}
+
+/* QEMU makes one call after the other. */
+static gboolean
+is_refused(SamiVmstate *self, gboolean is_load, GDBusMethodInvocation *invocation)
+{
+    const gchar *what = is_load ? "Load" : "Save";
+    Call *call = self->under_way[is_load];
+    if (!call)
+        return FALSE;
+    self->n_refused++;
+    if (!call->has_company)
+        g_warning("%s: refused, and so are more of them: one is under way", what);
+    call->has_company = TRUE;
+    g_dbus_method_invocation_return_error(invocation, G_DBUS_ERROR, G_DBUS_ERROR_LIMITS_EXCEEDED, "SAMI: a %s is under way", what);
+    return TRUE;
+}
+
+static void
 on_save(SamiVmstate *self, GDBusMethodInvocation *invocation)
 {
+    if (is_refused(self, FALSE, invocation))
+        return;
     Call *call = call_new(self, invocation);
     self->n_saves++;
     sami_vmstate_attempt(self);
@@ -160,6 +204,8 @@ on_load(SamiVmstate *self, GVariant *parameters, GDBusMethodInvocation *invocati
     g_autoptr(GVariant) bytes = g_variant_get_child_value(parameters, 0);
     const guint8 *data = g_variant_get_fixed_array(bytes, &length, 1);
     SamiToken token;
+    if (is_refused(self, TRUE, invocation))
+        return;
     self->n_loads++;
     if (!sami_token_parse(data, length, &token, &error)) {
         g_warning("Load: %s", error->message);

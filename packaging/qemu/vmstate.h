@@ -2,7 +2,7 @@
  *
  * QEMU calls Save on the source when the VM is stopped, and Load on the destination before it resumes; both block the VM. Each call
  * runs in a thread of its own, because the control protocol is read blocking, and is answered from the main loop: by the thread, or by
- * a timer if the daemon hangs. Whichever comes first counts.
+ * a timer if the daemon hangs. Whichever comes first counts. One Save and one Load are under way; more are refused.
  * Source: docs/interop/dbus-vmstate.rst and backends/dbus-vmstate.c of QEMU 7.2. */
 #pragma once
 
@@ -39,7 +39,9 @@ struct SamiVmstate {
     const SamiVmstateOptions *options;
     GMainLoop *loop;
     int status;                /* of the process */
-    guint n_saves, n_loads, n_late;
+    guint n_saves, n_loads, n_late, n_refused;
+    struct SamiVmstateCall *under_way[2]; /* Save and Load that are not answered yet; (nullable). This and the next: main loop only */
+    gboolean has_thread[2];
     guint retry_timer;         /* runs between a thaw and the next attempt. Main loop only */
     GMutex lock;               /* of what follows */
     GCond undone;              /* n_undoing is 0 */

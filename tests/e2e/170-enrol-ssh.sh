@@ -53,7 +53,7 @@ nothing "beside another file"
 # Another firewall's key under a name of one's own: no collector starts with two signers of one key.
 ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw9" setup --name fw9.example >"$WORK/out" 2>&1 || fail "setup of another"
 cp "$WORK/fw2/signing.pub" "$WORK/fw9/signing.pub"
-ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw9" setup >"$WORK/out" 2>&1 || fail "its peer file"
+ns fw1 "$BUILD/samictl" --config-dir "$WORK/fw9" peer export >"$WORK/fw9/fw9.example.peer" 2>"$WORK/err" || fail "its peer file"
 ctl 1 -q peer add "$WORK/fw9/fw9.example.peer" --both --yes --allow 10.0.0.0/24 || fail "the one who has it first"
 run 3 'is that of fw9.example here' peer add "$WORK/fw2/fw2.example.peer" --receive --yes --allow 10.0.0.0/24
 ctl 1 -q peer remove fw9.example || fail "peer remove"
@@ -148,6 +148,14 @@ for n in 1 2; do
 done
 run 0 'unchanged: fw2.example' peer add ssh://alias --name fw2.example --both --allow 10.0.0.0/24 --nat-addresses 192.0.2.0/24
 [ "$(grep -c 'unchanged:' "$WORK/out")" -eq 2 ] || fail "not idempotent there"
+# What is expected of a peer that is there already is compared, too.
+file=$WORK/fw2/fw2.example.peer allow=(--both --allow 10.0.0.0/24 --nat-addresses 192.0.2.0/24)
+for verb in add update; do
+    [ $verb = add ] || allow=()
+    run 0 'unchanged: fw2.example' peer $verb "$file" "${allow[@]}" --fingerprint "$print"
+    run 3 'the fingerprint of fw2.example is' peer $verb "$file" "${allow[@]}" --fingerprint "${print%?}x"
+    run 3 'not of fw3.example' peer $verb "$file" "${allow[@]}" --name fw3.example
+done
 run 2 'no peer' peer test fw9.example
 ns fw1 conntrack -I -p tcp -s $VM4 -d $CLI4 --sport 1001 --dport 443 --state ESTABLISHED -t 500 -u SEEN_REPLY,ASSURED >/dev/null 2>&1
 ctl 2 -q expect --vm $VM4 --from fw1.example || fail expect

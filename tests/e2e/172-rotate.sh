@@ -82,4 +82,45 @@ run 0 . 1 key rotate --tls --activate
 run 1 unknown_ca 1 peer test fw2.example
 reload 2
 test_ok
+
+echo "--- a run that was killed, or cannot go on, at each place: no good key is lost"
+unchanged() { cmp "$key.key" "$WORK/is.key" && cmp "$key.$public" "$WORK/is.$public" && [ ! -e "$key-old.key" ] || fail "$kind: the key in use is another one"; }
+for kind in signing tls; do
+    if [ $kind = tls ]; then option=(--tls) public=crt; else option=() public=pub; fi
+    key=$WORK/fw1/$kind
+    run 0 'the old key is gone' 1 key rotate "${option[@]}" --finish
+    cp "$key.key" "$WORK/is.key"
+    cp "$key.$public" "$WORK/is.$public"
+    run 0 'there is a new key' 1 key rotate "${option[@]}"
+    rm "$key-next.$public"
+    run 1 'half of a key' 1 key rotate "${option[@]}" --activate
+    unchanged
+    run 0 'there is a new key' 1 key rotate "${option[@]}"
+    cp "$key-next.$public" "$WORK/right"
+    cp "$key.$public" "$key-next.$public"
+    run 1 'does not belong' 1 key rotate "${option[@]}" --activate
+    unchanged
+    run 1 'for another one' 1 key rotate "${option[@]}"
+    cp "$WORK/right" "$key-next.$public"
+    ln -s nowhere "$key-old.$public"
+    run 1 'cannot keep the old key' 1 key rotate "${option[@]}" --activate
+    unchanged
+    rm "$key-old.$public"
+    # between the two halves
+    ln "$key.key" "$key-old.key"
+    ln "$key.$public" "$key-old.$public"
+    mv "$key-next.key" "$key.key"
+    run 1 'is not in use yet' 1 key rotate "${option[@]}" --finish
+    run 1 'first: .*--activate' 1 key rotate "${option[@]}"
+    run 0 'in use from now on' 1 key rotate "${option[@]}" --activate
+    cp "$key.$public" "$WORK/right"
+    cp "$key-old.$public" "$key.$public"
+    run 1 'the old key stays' 1 key rotate "${option[@]}" --finish
+    [ -e "$key-old.key" ] || fail "$kind: the old key is gone, and the new one is not whole"
+    run 1 'does not belong' 1 setup
+    cp "$WORK/right" "$key.$public"
+    run 0 'the old key is gone' 1 key rotate "${option[@]}" --finish
+done
+reload 2
+test_ok
 exit 0

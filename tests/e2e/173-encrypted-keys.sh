@@ -17,6 +17,15 @@ sami_setup || exit 1
 plain() { "$BUILD/samictl" --config-dir "$WORK/fw4" "$@"; }
 plain -q setup --name fw4.example || fail "setup"
 expect 1 'is there and not encrypted' plain setup --name fw4.example --encrypt "$WORK/secret/passphrase"
+# What the passphrase's file is called: sami.conf says it so that it is read again, or nothing is made.
+odd() { "$BUILD/samictl" --config-dir "$WORK/fw5" "$@"; }
+(umask 077 && echo 'a long passphrase' | tee "$WORK/secret/pa\\ss" "$WORK/secret/p"$'\n' "$WORK/secret/blank " "$WORK/secret/"$'\377' >/dev/null)
+for name in p$'\n' 'blank ' $'\377'; do
+    expect 2 'sami.conf cannot name this file' odd setup --name fw5.example --encrypt "$WORK/secret/$name"
+    [ ! -e "$WORK/fw5" ] || fail "something was made"
+done
+expect 0 fingerprint odd setup --name fw5.example --encrypt "$WORK/secret/pa\\ss"
+expect 0 unchanged odd setup --encrypt "$WORK/secret/pa\\ss"
 expect 0 'key id' ctl 1 keygen "$WORK/mine.key" --encrypt "$WORK/secret/passphrase"
 grep -q 'BEGIN ENCRYPTED' "$WORK/mine.key" && [ "$(stat -c %a "$WORK/mine.key")" = 600 ] || fail "keygen"
 expect 1 'never overwritten' ctl 1 keygen "$WORK/mine.key"

@@ -48,6 +48,9 @@ check 'same key' collector signers.d/fw2.example.conf keys=fw2.example.pub,fw2.e
 expect 0 '^\[signer\]' "$BUILD/sami-collector" --help-config
 expect 2 'beyond its length' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.13/24
 expect 2 'needs --allow' ctl 1 peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow ''
+truncate -s 1T "$WORK/sparse" && expect 1 'sparse: File too large' ctl 1 peer add "$WORK/sparse" --both --yes --allow 10.0.0.0/24
+rm "$WORK/sparse"
+expect 1 'Is a directory' ctl 1 peer add "$WORK" --both --yes --allow 10.0.0.0/24
 expect 1 'first: samictl setup' "$BUILD/samictl" --config-dir "$WORK/fw9" peer add "$WORK/fw2/fw2.example.peer" --both --yes --allow 10.0.0.0/24
 [ ! -e "$WORK/fw9" ] || { echo "a directory was made where a wrong one was named"; exit 1; }
 cp -a "$WORK/fw1" "$WORK/fw8" && mv "$WORK/fw8/signers.d/fw2.example.conf" "$WORK/fw8/signers.d/other.conf"

@@ -6,7 +6,7 @@ set -uo pipefail
 LEASE=5s
 . "${srcdir:-.}/tests/e2e/faults.sh"
 lab_tcp_only "the hostile collector speaks TLS; what it answers is refused behind it"
-CASES=(no-tls no-reply no-snapshot no-final no-aborted no-aborted-in-freeze closed-in-prepare closed-in-follow closed-in-freeze reset-in-freeze
+CASES=(no-tls no-reply no-snapshot no-final comes-and-goes no-aborted no-aborted-in-freeze closed-in-prepare closed-in-follow closed-in-freeze reset-in-freeze
     closed-after-ready reset-in-settle too-late-and-open plain-answers reads-nothing)
 FLOOD=100000 ROUNDS=8
 MAX_DELAY=1s
@@ -42,8 +42,8 @@ for i in "${!RUNNING[@]}"; do
     grep -E '^(ok|FAIL|  )' "$WORK/case$i"
 done
 [ $FAILED -eq 0 ] || { tail -n 30 "$WORK/exporter.log"; exit 1; }
-missing() { [ "$(counter 1 answers_missing_total)" -eq 5 ]; }
-poll 5 missing || fail "$(counter 1 answers_missing_total) answers were missing, not 5"
+missing() { [ "$(counter 1 answers_missing_total)" -eq 6 ]; }
+poll 5 missing || fail "$(counter 1 answers_missing_total) answers were missing, not 6"
 counted 1 answers_ignored_total 2 || fail "the plain collector's answers were not counted"
 
 if [ -n "${SAMI_LONG:-}" ]; then

@@ -151,6 +151,15 @@ ctl 1 freeze "$ID" >"$WORK/out" 2>&1 && wait "$MIGRATE" || fail "it does not end
 ctl 2 -q peer remove fw1.example || fail "peer remove"
 ctl 1 peer test fw2.example >"$WORK/out" 2>&1
 [ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "still believed after peer remove"
+# What cannot be removed, here since something is mounted on it, does not keep the rest; and what is gone is not believed any more.
+ctl 2 -q peer add "$WORK/fw1/fw1.example.peer" --receive --yes --allow 10.0.0.0/24 >"$WORK/out" 2>&1 || fail "peer add again"
+ns fw2 sh -c 'mount --bind "$1" "$1" && shift && exec "$@"' sh "$WORK/fw2/signers.d/fw1.example.conf" \
+    "$BUILD/samictl" --config-dir "$WORK/fw2" peer remove fw1.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -q 'cannot remove .*signers.d/fw1.example.conf' "$WORK/out" && grep -q 'have read their files again' "$WORK/out" || fail "not said what is left"
+[ -z "$(ls "$WORK"/fw2/peers.d/fw1.example.* 2>/dev/null)" ] && [ -e "$WORK/fw2/signers.d/fw1.example.pub" ] || fail "something else is left"
+ctl 1 peer test fw2.example >"$WORK/out" 2>&1
+[ $? -eq 1 ] && grep -qi tls "$WORK/out" || fail "still believed after a peer remove that could not remove all"
+ctl 2 -q peer remove fw1.example || fail "what is left can be removed"
 # Of what another file says it promises nothing: that one goes by the certificate which it has, though the file of that is gone.
 ctl 2 -q peer add "$WORK/fw1/fw1.example.peer" --receive --yes --allow 10.0.0.0/24 >"$WORK/out" 2>&1 || fail "peer add again"
 mv "$WORK/fw2/peers.d/fw1.example.conf" "$WORK/fw2/peers.d/other.conf"

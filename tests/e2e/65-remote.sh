@@ -66,6 +66,8 @@ cat >"$WORK/bin/far" <<'FAR'
 #!/bin/bash
 printf '\033[2J\302\2332Jthere\n' >&2
 printf '# samictl table 1\ntcp 10.0.0.1:1 -> 10.0.0.2:2 zone 0\tstatus=\033[2Jassured\n'
+[ -z "${LINES_THERE:-}" ] || seq "$LINES_THERE" | sed 's/$/\t/'
+[ -z "${LINE:-}" ] || printf "$LINE\n"
 [ -z "${ENDLESS:-}" ] || exec yes "udp 10.0.0.1:1 -> 10.0.0.2:2 zone 0"
 exit "${OWN:-0}"
 FAR
@@ -76,6 +78,13 @@ OWN=3 SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with 
 grep -q 'ended with exit status 3' "$WORK/err" || fail "another reason"
 ENDLESS=1 SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with fw2
 grep -q 'fw2: it says more than samictl ever does' "$WORK/err" || fail "another reason"
+max=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
+LINES_THERE=$(((max > 65536 ? max : 65536) * 4)) SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with fw2
+grep -q 'fw2: the table has more lines than' "$WORK/err" || fail "a table of short lines"
+for line in 'tcp 10.0.0.1:1 -> 10.0.0.2:2 zone 0' '\tstatus=assured' ' ' '\n'; do
+    LINE=$line SAMI_SSH=$WORK/bin/far remote 1 -s "$WORK/run1/exporter.sock" diff --with fw2
+    grep -q 'fw2: a line of the table is no flow' "$WORK/err" || fail "a line that is none: $line"
+done
 
 echo "--- no host, and wrong usage: ssh is not run"
 for host in -oProxyCommand=false -l root@-oProxyCommand=false '' @fw2 root@ 'a b' 'a;b' '$(id)' $'a\nb'; do

@@ -176,6 +176,17 @@ kill $listener
 # Words, and quiet ones.
 ctl 1 check --vm $VM4 --to fw2.example >"$WORK/text"
 grep -q '^FAIL ' "$WORK/text" && grep -q '^      fix: ' "$WORK/text" && grep -q 'sessions would survive' "$WORK/text" || { fail "text:"; cat "$WORK/text"; }
+# What the other firewall wants to be run is in its words, and says so.
+for n in 1 2; do ns fw$n sysctl -qw net.netfilter.nf_conntrack_timestamp=0; done
+ctl 1 check --vm $VM4 --to fw2.example >"$WORK/text"
+[ "$(grep -A 1 '^WARN  fw1.example' "$WORK/text" | grep -c '^      fix: sysctl')" -eq 1 ] &&
+    [ "$(grep -A 1 '^WARN  fw2.example' "$WORK/text" | grep -c '^      fix (says fw2.example): sysctl')" -eq 1 ] || { fail "whose words a fix is:"; cat "$WORK/text"; }
+ctl 2 -q expect --remove --vm 10.0.0.0/24,2001:db8:a::/64
+ctl 2 -q expect --remove --vm $VM4
+ctl 1 check --vm $VM4 --to fw2.example >"$WORK/text"
+grep -q '^      fix (says fw2.example): samictl expect ' "$WORK/text" || { fail "whose words the fix of a refusal is:"; cat "$WORK/text"; }
+ctl 2 -q expect --vm 10.0.0.0/24,2001:db8:a::/64 --from fw1.example
+for n in 1 2; do ns fw$n sysctl -qw net.netfilter.nf_conntrack_timestamp=1; done
 ctl 1 -q check --vm $VM4 --to fw2.example | grep -qv '^FAIL\|^      fix' && fail "-q says more than failures"
 ctl 1 check --to fw2.example >"$WORK/text" 2>&1; [ $? -eq 2 ] || fail "no --vm: not a usage error"
 ctl 1 check --vm $VM4 --to nobody.example >"$WORK/text" 2>&1; [ $? -eq 2 ] || fail "no such peer: not a usage error"

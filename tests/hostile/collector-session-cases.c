@@ -40,6 +40,24 @@ run_resume(Server *s, const Case *self)
     server_say(s, &record);
 }
 
+/* Comes back each time before the lease of a loss is over, and ends the session before the lease of an answer is. argument: how often at most */
+static void
+run_come_and_go(Server *s, const Case *self)
+{
+    guint64 next = s->stream->counter_in;
+    for (gint i = 0; i < self->argument; i++) {
+        server_close(s, CLOSE_ORDERLY);
+        server_accept(s);
+        server_resume(s, next);
+        for (gint64 end = g_get_monotonic_time() + 3 * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(20000)) {
+            g_autofree gchar *phase = lab_phase(s->lab, s->id);
+            if (g_str_equal(phase, self->phase))
+                return;
+        }
+    }
+    die("it has come and gone %d times, and the exporter waits on", self->argument);
+}
+
 /* Refused as too-late, and the session is left open: the exporter ends it, and comes again. */
 static void
 run_too_late(Server *s, const Case *self)
@@ -207,6 +225,7 @@ const Case slow_cases[] = {
     ENDS("no-reply", HELLO, NULL, 0, 1, "FAILED", NULL, "has not answered the hello"),
     ENDS("no-snapshot", SNAPSHOT, NULL, 0, 1, "FAILED", NULL, "has not answered the snapshot marker"),
     ENDS("no-final", SETTLE, NULL, 0, 7, "IN-DOUBT", NULL, "has not answered the settle marker"),
+    ENDS("comes-and-goes", SETTLE, run_come_and_go, 6, 7, "IN-DOUBT", NULL, "has not answered the settle marker"),
     { "no-aborted", STAGE_FOLLOW, NULL, 0, END_HELD, 1, "FAILED", NULL, "has not answered the abort", 0, FALSE, FALSE },
     { "no-aborted-in-freeze", STAGE_FREEZE, NULL, 0, END_HELD, 7, "IN-DOUBT", NULL, "has not answered the abort", 0, FALSE, FALSE },
     ENDS("closed-in-prepare", BOUND, run_close, CLOSE_ORDERLY, 1, "FAILED", NULL, "did not come back"),

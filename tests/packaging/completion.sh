@@ -72,4 +72,12 @@ is "web1" migrate --vm ""
 is "" --config-dir "$WORK/b" migrate --vm ""
 is "" --config-dir "$WORK/b" migrate --to ""
 is "" migrate --vm web1 -- vir
+
+# What a file is called is a word, and nothing that a shell runs.
+mkdir -p "$WORK/b/vms.d" "$WORK/here" && cd "$WORK/here" || fail "no directory"
+touch "$WORK/b/vms.d/web 1.conf" "$WORK/b/vms.d/w\$(touch ran).conf" "$WORK/b/vms.d/w\`touch ran\`.conf" "$WORK/b/vms.d/w;touch ran.conf"
+is 'w\$\(touch\ ran\) w\;touch\ ran w\`touch\ ran\` web\ 1' --config-dir "$WORK/b" migrate --vm ""
+is 'web\ 1' --config-dir "$WORK/b" migrate --vm 'web\ '
+is 'web\ 1' --config-dir "$WORK/b" migrate --vm web
+[ -z "$(ls)" ] || fail "the name of a file was run"
 exit 0

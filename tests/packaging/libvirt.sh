@@ -120,6 +120,17 @@ KNOWS=0 TAKES=3
 begin works
 move --at-destination "$WORK/there" web1 qemu+ssh://hv2/system --live && fail "started without an announcement"
 [ ! -e "$FAKE_VIRSH/calls" ] || fail "virsh was called"
+TAKES=0
+begin works
+for name in "web1;touch $WORK/ran;:" "web1 \$(touch $WORK/ran)" $'web1\ntouch' "web1&" "web'1"; do
+    move --at-destination "$WORK/there" "$name" qemu+ssh://hv2/system --live
+    [ $? -eq 2 ] || fail "not refused: $name"
+    move --at-destination "$WORK/there" --from "fw1;$name" web1 qemu+ssh://hv2/system --live
+    [ $? -eq 2 ] || fail "not refused as --from: $name"
+done
+[ ! -e "$FAKE_VIRSH/calls" ] || fail "virsh was called"
+grep -q '^expect' "$FAKE_VIRSH/announced" 2>/dev/null && fail "announced: $(cat "$FAKE_VIRSH/announced")"
+move --at-destination "$WORK/there" --vm $VM4,$VM6 "web1; the name is nobody's" qemu+ssh://hv2/system --live || fail "a name that goes nowhere: $?"
 
 # --- the hook ---
 cat >"$WORK/samictl" <<'CTL'
@@ -159,7 +170,9 @@ for operation in "prepare begin" "start begin" "started begin" "stopped end" "re
 done
 # shellcheck disable=SC2016
 domain '<sami:vm xmlns:sami="urn:sami:vm:1" addresses="10.0.0.13; touch $(id)"/>' | run_hook migrate begin - || fail "odd addresses"
+domain "${element/fw1.example/fw1;touch \$(id)}" | run_hook migrate begin - || fail "odd from"
 [ ! -e "$FAKE_VIRSH/asked" ] || fail "asked: $(cat "$FAKE_VIRSH/asked")"
+domain "${element/fw1.example/fw1;id}" | sed 's/;id./& require="true"/' | run_hook migrate begin - && fail "odd from, and required"
 domain '<sami:vm xmlns:sami="urn:sami:vm:1" addresses="10.0.0.13"/>' | run_hook migrate begin - || fail "without from"
 grep -qx -- "-q expect --vm 10.0.0.13 --from any-peer --for 1h" "$FAKE_VIRSH/asked" || fail "asked otherwise"
 
@@ -182,4 +195,37 @@ ctl 1 freeze "$ID" >"$WORK/out" 2>&1 || fail "another VM's migration was aborted
 wait "$MIGRATE" || fail "migrate ended with $?"
 domain "$element" | run_hook release end - || fail "release"
 there || fail "a migration after READY was aborted"
+
+echo "--- an address is the same however the metadata writes it"
+cat >"$WORK/samictl" <<'CTL'
+#!/bin/sh
+case "$*" in
+status) echo "0badcafe collector FOLLOW fw1.example $SHOWN" ;;
+*) echo "$*" >>"$FAKE_VIRSH/asked" ;;
+esac
+CTL
+is_aborted() { # STATUS-SHOWS METADATA
+    rm -f "$FAKE_VIRSH/asked"
+    domain "<sami:vm xmlns:sami=\"urn:sami:vm:1\" addresses=\"$2\"/>" | SHOWN=$1 run_hook release end - || fail "release"
+    grep -qsx -- '-q abort 0badcafe' "$FAKE_VIRSH/asked"
+}
+while read -r shown written; do is_aborted "$shown" "$written" || fail "$written is not $shown"; done <<'SAME'
+10.0.0.13,2001:db8::13 2001:DB8::13
+2001:db8::13 10.0.0.99,2001:0db8:0000:0:0:0:0:0013
+2001:db8:0:1::/64 2001:db8:0:1:0::/64
+10.0.0.13 10.0.0.13/32
+2001:db8::13/128 2001:db8:0::13
+:: 0:0:0:0:0:0:0:0
+::1 0::1
+1:: 1:0:0:0:0:0:0:0
+::ffff:a00:d ::ffff:10.0.0.13
+SAME
+while read -r shown written; do is_aborted "$shown" "$written" && fail "$written is taken for $shown"; done <<'OTHER'
+10.0.0.13 10.0.0.1
+10.0.0.13 10.0.0.130
+10.0.0.0/24 10.0.0.0
+2001:db8::13 2001:db8::1300
+2001:db8::13 2001:db8:13::
+2001:db8::/64 2001:db8::/65
+OTHER
 exit 0

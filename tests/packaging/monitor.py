@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """QEMU's monitor for one client, as far as migrations go: monitor.py SOCKET [paused] < STATUSES
 
-Greets, answers every command, and sends a MIGRATION event for each line of its input; STOP and RESUME are events of their own. The VM runs
+Greets, answers every command, and sends a MIGRATION event for each line of its input; STOP and RESUME are events of their own, and ENDLESS is 64 MiB without
+the end of a line. The VM runs
 when the client comes, or is paused. Prints the commands that it was sent."""
 import json
 import os
@@ -28,6 +29,13 @@ with socket.socket(socket.AF_UNIX) as listener:
     client.sendall(b'{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}\r\n')
     threading.Thread(target=answer, args=(client,), daemon=True).start()
     for status in sys.stdin:
+        if status == "ENDLESS\n":  # a line
+            try:
+                for _ in range(64):
+                    client.sendall(b"x" * (1 << 20))
+            except OSError:
+                print("ENDLESS cut", flush=True)
+            break
         event = {"timestamp": {"seconds": 1, "microseconds": 2}, "event": status.strip()}
         if not status.isupper():
             event.update(event="MIGRATION", data={"status": status.strip()})

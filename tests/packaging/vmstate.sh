@@ -89,8 +89,20 @@ for policy in abort resume wait; do
         "$BUILD/fake-qemu" "$(bus_address destination)" load "$WORK/stream" >"$WORK/out" 2>&1 &
         LOAD=$!
         kill -0 $LOAD || fail "Load does not wait"
+        # One is under way, whichever of these came first; all others are refused.
+        others=()
+        for n in 1 2 3 4 5; do
+            "$BUILD/fake-qemu" "$(bus_address destination)" load "$WORK/stream" >"$WORK/out.$n" 2>&1 &
+            others+=($!)
+        done
+        refused() { [ "$(cat "$WORK"/out "$WORK"/out.? | grep -c 'a Load is under way')" -eq 5 ]; }
+        poll 10 refused || { kill -CONT $STOPPED; fail "Loads without limit: $(cat "$WORK"/out.?)"; }
+        [ "$(cat /proc/"$DESTINATION"/task/*/comm | grep -cx load)" -eq 1 ] || { kill -CONT $STOPPED; fail "a thread for each Load"; }
         kill -CONT $STOPPED
-        wait $LOAD || fail "Load failed though READY came"
+        n_returned=0
+        for n in $LOAD "${others[@]}"; do ! wait "$n" || n_returned=$((n_returned + 1)); done
+        [ $n_returned -eq 1 ] || fail "$n_returned Loads returned though READY came"
+        rm "$WORK"/out.?
         cat "$WORK/out"
         grep -q ' is READY' "$WORK/vmstate-destination.log" || fail "not READY" ;;
     esac
@@ -138,6 +150,17 @@ save && grep -q 'SAMI1 ready ' "$WORK/out" || fail "Save of a move that our own 
 exec 9>&-
 poll 10 grep -q 'monitor has ended' "$WORK/vmstate-source.log" || fail "the monitor's end is not logged"
 vmstate_stop "$SOURCE"
+
+echo "--- a monitor that sends a line without end is not kept in memory"
+python3 "$SRC/tests/packaging/monitor.py" "$WORK/endless" <<<ENDLESS >"$WORK/commands" 2>&1 &
+BUS_PIDS+=($!)
+poll 10 test -S "$WORK/endless" || fail "no monitor"
+vmstate_start source 1 --vm $VM4,$VM6 --qmp "$WORK/endless" || exit 1
+poll 20 grep -q 'a line of more than' "$WORK/vmstate-source.log" || fail "it listens on"
+poll 20 grep -q 'ENDLESS cut' "$WORK/commands" || fail "the monitor was read to its end"
+[ "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$VMSTATE/status")" -lt 40000 ] || fail "the line was kept: $(grep VmHWM "/proc/$VMSTATE/status")"
+vmstate_stop "$VMSTATE"
+
 vmstate_start source 1 --vm $VM4,$VM6 --deadline 1s || exit 1
 SOURCE=$VMSTATE
 save && grep -q 'SAMI1 none - ' "$WORK/out" || fail "the last move's migration is taken for this one's"
@@ -147,6 +170,9 @@ sami_follow || exit 1
 STOPPED=$(state_of fw1 sami-exporter)
 kill -STOP $STOPPED
 save || { kill -CONT $STOPPED; fail "Save"; }
+# The thread that asked hangs still: the next Save waits for it, and is answered in time all the same.
+save || { kill -CONT $STOPPED; fail "another Save"; }
+[ "$(cat /proc/"$SOURCE"/task/*/comm | grep -cx save)" -eq 1 ] || { kill -CONT $STOPPED; fail "a thread for each Save"; }
 kill -CONT $STOPPED
 ctl 1 abort "$ID" >/dev/null 2>&1
 wait "$MIGRATE"

@@ -1,7 +1,9 @@
 /* What a recorded stream does to a table, against the fake kernel; whether this is a namespace of its own; and the file that record writes, read back. */
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "replay/namespace.h"
@@ -303,6 +305,42 @@ test_file(void)
     unlink(path);
 }
 
+/* Stands before libc's: another process puts its file in place between our open() and our lock. */
+static const gchar *finished_part, *finished_path;
+static guint n_finished;
+
+int
+flock(int fd, int operation)
+{
+    if (n_finished > 0)
+        CU_ASSERT(n_finished-- && rename(finished_part, finished_path) == 0);
+    return (int) syscall(SYS_flock, fd, operation);
+}
+
+static void
+test_overtaken(void)
+{
+    g_autofree gchar *path = g_build_filename(directory, "f.ipfix", NULL), *part = g_strconcat(path, ".part", NULL), *other = NULL, *text = NULL;
+    SamiKey *key = sami_key_generate();
+    CU_ASSERT(g_file_set_contents(part, "whole", -1, NULL));
+    other = g_build_filename(directory, "other.ipfix", NULL);
+    finished_part = part;
+    finished_path = other;
+    n_finished = 1;
+    CU_ASSERT_TRUE(write_file(path, key, 10, TRUE));
+    CU_ASSERT_EQUAL(n_finished, 0);
+    CU_ASSERT(g_file_get_contents(other, &text, NULL, NULL) && g_str_equal(text, "whole"));
+    CU_ASSERT(access(path, F_OK) == 0 && access(part, F_OK) != 0);
+    n_finished = G_MAXUINT; /* again and again: no loop without end */
+    g_autoptr(GError) error = NULL;
+    CU_ASSERT_PTR_NULL(replay_output_new(path, key, &error));
+    CU_ASSERT(error && strstr(error->message, "one after the other"));
+    n_finished = 0;
+    sami_key_free(key);
+    unlink(path);
+    unlink(other);
+}
+
 int
 main(void)
 {
@@ -314,6 +352,7 @@ main(void)
         { "a Message that breaks off", test_dropped },
         { "what trust lets in", test_trust },
         { "a recorded file is whole or not there", test_file },
+        { "a file that another process has just finished", test_overtaken },
     };
     return sami_test_main("inject", tests, G_N_ELEMENTS(tests), set_up, tear_down);
 }

@@ -142,6 +142,28 @@ test_signing_key(void)
     CU_ASSERT_STRING_EQUAL(text, after);
 }
 
+/* Two halves are a pair only of one key. */
+static void
+test_signing_pair(void)
+{
+    g_autofree gchar *key2 = g_build_filename(dir, "2.key", NULL), *public2 = g_build_filename(dir, "2.pub", NULL), *mine = slurp(public);
+    CU_ASSERT_FATAL(sami_pki_make_signing_key(key2, public2, NULL, NULL));
+    CU_ASSERT(sami_pki_check_signing_key(signing, public, NULL, NULL));
+    CU_ASSERT(sami_pki_check_signing_key(key2, public2, NULL, NULL));
+    g_autofree gchar *other = slurp(public2), *both = g_strconcat(mine, other, NULL), *cut = g_strndup(mine, strlen(mine) - 30);
+    const gchar *const wrong[] = { other, both, cut, "" };
+    for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(GError) error = NULL;
+        g_file_set_contents(public2, wrong[i], -1, NULL);
+        CU_ASSERT_FALSE(sami_pki_check_signing_key(signing, public2, NULL, &error));
+        CU_ASSERT(error && strstr(error->message, "does not belong"));
+    }
+    g_unlink(public2);
+    CU_ASSERT_FALSE(sami_pki_check_signing_key(signing, public2, NULL, NULL));
+    CU_ASSERT_FALSE(sami_pki_check_signing_key(public, public, NULL, NULL));
+    g_unlink(key2);
+}
+
 /* X509_digest is what `openssl x509 -fingerprint -sha256` prints in hex. */
 static void
 test_fingerprint(void)
@@ -423,6 +445,7 @@ static const SamiTest tests[] = {
     { "identity again", test_identity_again },
     { "identity with a long name", test_long_name },
     { "signing key", test_signing_key },
+    { "halves of a signing key", test_signing_pair },
     { "fingerprint", test_fingerprint },
     { "peer file", test_peer_file },
     { "bad peer files", test_bad_peer_file },
