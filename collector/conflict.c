@@ -104,7 +104,7 @@ replacement_of(SamiApply *apply, const SamiLedgerEntry *entry)
 void
 sami_apply_give_up_plan(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    if (entry->flags & SAMI_LEDGER_MERGED) {
+    if ((entry->flags & (SAMI_LEDGER_MERGED | SAMI_LEDGER_GIVEN)) == SAMI_LEDGER_MERGED) {
         apply->n_merged--;
         apply->n_kept -= (entry->flags & SAMI_LEDGER_KEPT) != 0;
     }

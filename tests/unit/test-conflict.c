@@ -114,6 +114,145 @@ test_replacement_fails(void)
     }
 }
 
+/* What `one` has in the kernel goes. */
+static SamiRemoval
+roll_back(SamiApply *one)
+{
+    SamiRemoval removal = { 0 };
+    for (guint at = 0; at < sami_ledger_size(one->ledger);)
+        CU_ASSERT_TRUE_FATAL(sami_apply_rollback(one, &at, &removal, NULL));
+    return removal;
+}
+
+/* `by` says this of the flow. */
+static void
+say_by(SamiApply *by, SamiSession s, SamiAction action)
+{
+    apply = by;
+    apply_say(s, action);
+}
+
+/* One migration has brought a flow that another one merged, and has ended it. Now a third has brought one with these addresses. */
+static void
+begin_stale(const SamiSession *s, SamiApply *ret[3])
+{
+    apply_begin();
+    ret[0] = apply;
+    for (guint i = 1; i < 3; i++) {
+        apply_begin_another();
+        ret[i] = apply;
+    }
+    say_by(ret[0], *s, SAMI_ACTION_CREATED);
+    say_by(ret[1], *s, SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(ret[1]->n_merged, 1);
+    say_by(ret[0], *s, SAMI_ACTION_DELETED);
+    say_by(ret[2], *s, SAMI_ACTION_CREATED);
+    CU_ASSERT_EQUAL(sami_apply_present(ret[2]), 1);
+}
+
+/* What it merged is over: the other's entry does not become its own, neither by its READY nor by the end of the other, and no deletion of its
+ * reaches it. */
+static void
+test_stale_claim(void)
+{
+    SamiSession s = apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+    SamiApply *all[3];
+    begin_stale(&s, all);
+    CU_ASSERT_TRUE(sami_apply_freeze(all[1], NULL));
+    CU_ASSERT_EQUAL(sami_apply_present(all[1]), 0);
+    CU_ASSERT_EQUAL(sami_apply_present(all[2]), 1);
+    CU_ASSERT_TRUE(sami_apply_thaw(all[1], NULL));
+    say_by(all[1], s, SAMI_ACTION_DELETED);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    CU_ASSERT_EQUAL(roll_back(all[1]).n_removed, 0);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    apply_end();
+    begin_stale(&s, all);
+    SamiRemoval removal = roll_back(all[2]);
+    CU_ASSERT_EQUAL(removal.n_removed, 1);
+    CU_ASSERT_EQUAL(removal.n_passed, 0);
+    CU_ASSERT_FALSE(apply_get(&s, &found));
+    CU_ASSERT_EQUAL(sami_apply_present(all[1]), 0);
+    apply_end();
+    begin_stale(&s, all); /* nor does it hide who has merged what is there */
+    apply_begin_another();
+    apply_say(s, SAMI_ACTION_CREATED);
+    removal = roll_back(all[2]);
+    CU_ASSERT_EQUAL(removal.n_removed, 0);
+    CU_ASSERT_EQUAL(removal.n_passed, 1);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 1);
+    CU_ASSERT_EQUAL(roll_back(apply).n_removed, 1);
+    CU_ASSERT_FALSE(apply_get(&s, &found));
+    apply_end();
+}
+
+/* Both ends of a flow move, each known from its own side or from the same one. The entry is the later READY's, there and back, and its alone. */
+static void
+test_both_ends(void)
+{
+    for (guint is_mirrored = 0; is_mirrored < 2; is_mirrored++) {
+        SamiSession s = apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), seen = s, found;
+        apply_begin();
+        if (is_mirrored) {
+            seen.key.orig = s.reply;
+            seen.reply = s.key.orig;
+        }
+        apply_say(s, SAMI_ACTION_CREATED);
+        SamiApply *first = apply_begin_another(), *second = apply;
+        apply_say(seen, SAMI_ACTION_CREATED);
+        CU_ASSERT_EQUAL(second->n_merged, 1);
+        for (guint round = 0; round < 2; round++) {
+            CU_ASSERT_TRUE(sami_apply_freeze(second, NULL));
+            CU_ASSERT_EQUAL(sami_apply_present(first), 0);
+            CU_ASSERT_EQUAL(sami_apply_present(second), 1);
+            CU_ASSERT_TRUE(sami_apply_freeze(first, NULL));
+            CU_ASSERT_EQUAL(sami_apply_present(first), 1);
+            CU_ASSERT_EQUAL(sami_apply_present(second), 0);
+            CU_ASSERT_TRUE(sami_apply_thaw(first, NULL));
+            CU_ASSERT_TRUE(sami_apply_thaw(second, NULL));
+        }
+        CU_ASSERT_TRUE(sami_apply_freeze(second, NULL));
+        say_by(first, s, SAMI_ACTION_DELETED);
+        CU_ASSERT_TRUE(apply_get(&s, &found));
+        CU_ASSERT_EQUAL(first->n_merged, 0);
+        CU_ASSERT_EQUAL(second->n_merged, 1);
+        CU_ASSERT_EQUAL(roll_back(second).n_removed, 1);
+        CU_ASSERT_FALSE(apply_get(&s, &found));
+        apply_end();
+    }
+}
+
+static void
+forget_start(SamiSession *s)
+{
+    s->has &= ~(guint32) SAMI_HAS_START;
+    s->start_ns = 0;
+}
+
+/* Without start times nothing tells what was merged from what came later: it becomes nobody's, and stays while somebody may count on it. */
+static void
+test_claim_without_start(void)
+{
+    SamiSession s = apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+    apply_begin();
+    apply_say(s, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_change(world, &s.key, forget_start));
+    SamiApply *first = apply_begin_another();
+    apply_say(s, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+    CU_ASSERT_EQUAL(sami_apply_present(first), 1);
+    SamiRemoval removal = roll_back(first);
+    CU_ASSERT_EQUAL(removal.n_passed, 1);
+    CU_ASSERT_EQUAL(removal.n_removed, 0);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+    CU_ASSERT_EQUAL(roll_back(apply).n_removed, 0);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    apply_end();
+}
+
 int
 main(void)
 {
@@ -121,6 +260,9 @@ main(void)
         { "a replacement that is planned", test_plan },
         { "a merged flow that ends", test_merged_and_ended },
         { "a replacement that fails", test_replacement_fails },
+        { "a claim to what is over", test_stale_claim },
+        { "both ends of a flow move", test_both_ends },
+        { "a claim without start times", test_claim_without_start },
     };
     return sami_test_main("conflict", tests, G_N_ELEMENTS(tests), NULL, NULL);
 }
