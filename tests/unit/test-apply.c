@@ -324,6 +324,18 @@ test_replace_others(void)
     CU_ASSERT_EQUAL(found.reply.src_port, 53);
     CU_ASSERT_EQUAL(apply->n_replaced, 1);
     apply_end();
+    apply_begin(); /* it was the VM's when it was seen, and has ended since: the id is that of whoever has the addresses */
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    apply_add_foreign(elsewhere);
+    apply_say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    apply_add_foreign(other);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(apply_get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_NAT_MISMATCH], 1);
+    CU_ASSERT_EQUAL(apply->n_replaced, 0);
+    apply_end();
 }
 
 /* A window that ends before what was made in it proves nothing. */

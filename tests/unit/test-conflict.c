@@ -73,7 +73,7 @@ test_merged_and_ended(void)
     apply_end();
 }
 
-/* The kernel's socket fails at the replacement, at the return of the old entry where the new one is refused, or at its return in the rollback: whatever was done
+/* The kernel's socket fails at the look before the replacement, at the replacement, at the return of the old entry where the new one is refused, or at its return in the rollback: whatever was done
  * by then, the old one is there in the end. */
 static void
 test_replacement_fails(void)
@@ -81,7 +81,7 @@ test_replacement_fails(void)
     static const struct {
         int answer;
         guint n_good;
-    } rows[] = { { 0, 0 }, { ENOMEM, 1 }, { ENOMEM, 0 } };
+    } rows[] = { { 0, 0 }, { 0, 1 }, { ENOMEM, 2 }, { ENOMEM, 1 } };
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         SamiSession s = begin_replacing();
         SamiRemoval removal = { 0 };
@@ -122,6 +122,51 @@ roll_back(SamiApply *one)
     for (guint at = 0; at < sami_ledger_size(one->ledger);)
         CU_ASSERT_TRUE_FATAL(sami_apply_rollback(one, &at, &removal, NULL));
     return removal;
+}
+
+static void
+forget_start(SamiSession *s)
+{
+    s->has &= ~(guint32) SAMI_HAS_START;
+    s->start_ns = 0;
+}
+
+/* What was to be replaced has ended since, or is not to be any more. What has come instead stays, though it has the same id; nothing is brought
+ * back that was not taken away. */
+static void
+test_replaced_since(void)
+{
+    enum { ANEW, NOTHING, NOT_ALLOWED, NO_START, NEVER_START };
+    static const struct {
+        guint n_replaced, n_refused;
+        guint32 frozen, rolled_back; /* marks */
+    } rows[] = { [ANEW] = { 0, 1, 7, 7 }, [NOTHING] = { 0, 0, 1, 0 }, [NOT_ALLOWED] = { 0, 1, 9, 9 }, [NO_START] = { 0, 1, 9, 9 },
+                 [NEVER_START] = { 1, 0, 1, 9 } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        SamiSession s = begin_replacing(), anew;
+        CU_ASSERT_TRUE_FATAL(apply_get(&s, &anew));
+        anew.mark = 7;
+        if (i == NEVER_START)
+            apply_say(s, SAMI_ACTION_DELETED);
+        if (i >= NO_START)
+            CU_ASSERT_TRUE(sami_firewall_fake_change(world, &s.key, forget_start));
+        if (i == NEVER_START)
+            apply_say(s, SAMI_ACTION_CREATED);
+        if (i <= NOTHING)
+            CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+        if (i == ANEW)
+            apply_add_foreign(anew);
+        if (i == NOT_ALLOWED)
+            sami_apply_set_vm(apply, NULL, 0);
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        CU_ASSERT_EQUAL(apply->n_replaced, rows[i].n_replaced);
+        CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_NAT_MISMATCH], rows[i].n_refused);
+        CU_ASSERT_EQUAL(mark_of(&s), rows[i].frozen);
+        roll_back(apply);
+        CU_ASSERT_EQUAL(mark_of(&s), rows[i].rolled_back);
+        CU_ASSERT_EQUAL(sami_apply_present(apply), 0);
+        apply_end();
+    }
 }
 
 /* `by` says this of the flow. */
@@ -223,13 +268,6 @@ test_both_ends(void)
     }
 }
 
-static void
-forget_start(SamiSession *s)
-{
-    s->has &= ~(guint32) SAMI_HAS_START;
-    s->start_ns = 0;
-}
-
 /* Without start times nothing tells what was merged from what came later: it becomes nobody's, and stays while somebody may count on it. */
 static void
 test_claim_without_start(void)
@@ -260,6 +298,7 @@ main(void)
         { "a replacement that is planned", test_plan },
         { "a merged flow that ends", test_merged_and_ended },
         { "a replacement that fails", test_replacement_fails },
+        { "what was to be replaced is another by now", test_replaced_since },
         { "a claim to what is over", test_stale_claim },
         { "both ends of a flow move", test_both_ends },
         { "a claim without start times", test_claim_without_start },
