@@ -101,10 +101,16 @@ replacement_of(SamiApply *apply, const SamiLedgerEntry *entry)
     return &g_array_index(apply->replacements, SamiReplacement, at);
 }
 
+static gboolean
+is_merged(const SamiApply *apply, const SamiLedgerEntry *entry)
+{
+    return (entry->flags & (SAMI_LEDGER_MERGED | SAMI_LEDGER_GIVEN)) == SAMI_LEDGER_MERGED;
+}
+
 void
 sami_apply_give_up_plan(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    if ((entry->flags & (SAMI_LEDGER_MERGED | SAMI_LEDGER_GIVEN)) == SAMI_LEDGER_MERGED) {
+    if (is_merged(apply, entry)) {
         apply->n_merged--;
         apply->n_kept -= (entry->flags & SAMI_LEDGER_KEPT) != 0;
     }
@@ -228,28 +234,52 @@ sami_apply_bring_back(SamiApply *apply, const SamiLedgerEntry *entry, gboolean *
     return bring_back(apply, replacement_of(apply, entry), ret_is_back, error);
 }
 
-static gboolean
-pick_merged(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
+/* What was merged is over, and what has its addresses now, if anything, is another: nothing here is this record's flow. */
+static void
+drop(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    GError **error = user_data;
-    if (!(entry->flags & SAMI_LEDGER_MERGED) || (entry->flags & SAMI_LEDGER_KEPT) || entry->key.protocol != IPPROTO_TCP || *error)
-        return FALSE;
-    if (apply->file && !sami_ledger_file_merged(apply->file, &entry->key, entry->old_tcp_flags, error))
-        return FALSE;
-    sami_apply_set_lenient(op, session, SAMI_TCP_FLAG_BE_LIBERAL, SAMI_TCP_FLAG_BE_LIBERAL);
-    entry->flags |= SAMI_LEDGER_LENIENT;
-    return TRUE;
+    SamiFlowKey key = entry->key;
+    gboolean has_ended = entry->generation != apply->generation; /* at the source, and no event said so */
+    if (apply->file && (entry->flags & SAMI_LEDGER_LENIENT)) /* since an earlier marker. Best effort, as in a rollback */
+        sami_ledger_file_gone(apply->file, &key, 1, NULL);
+    sami_apply_give_up_plan(apply, entry);
+    if (!has_ended)
+        sami_apply_refuse(apply, SAMI_REASON_UNVERIFIED, &key, 0, NULL);
+}
+
+static gboolean
+soften(SamiApply *apply, guint n, const guint *positions, const SamiSession *found, const gboolean *is_found, gpointer user_data, GError **error)
+{
+    g_autofree SamiOp *ops = g_new(SamiOp, n);
+    g_autofree SamiSession *sessions = g_new(SamiSession, n);
+    guint n_ops = 0;
+    for (guint i = 0; i < n; i++) {
+        SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
+        gboolean is_another = (entry->flags & SAMI_LEDGER_VERIFIED) && is_found[i] &&
+                              !sami_ledger_proves(apply->ledger, entry, found[i].flow_id, found[i].start_ns);
+        if (!is_found[i] || is_another) {
+            drop(apply, entry);
+            continue;
+        }
+        if ((entry->flags & SAMI_LEDGER_KEPT) || entry->key.protocol != IPPROTO_TCP)
+            continue;
+        if (apply->file && !sami_ledger_file_merged(apply->file, &entry->key, entry->old_tcp_flags, error))
+            return FALSE;
+        sessions[n_ops] = (SamiSession){ .key = sami_apply_kernel_key(entry) };
+        ops[n_ops] = (SamiOp){ .session = &sessions[n_ops] };
+        sami_apply_set_lenient(&ops[n_ops], &sessions[n_ops], SAMI_TCP_FLAG_BE_LIBERAL, SAMI_TCP_FLAG_BE_LIBERAL);
+        entry->flags |= SAMI_LEDGER_LENIENT;
+        n_ops++;
+    }
+    return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
 }
 
 gboolean
 sami_apply_carry_out(SamiApply *apply, GError **error)
 {
-    GError *local = NULL;
     for (guint at = 0; apply->n_merged > 0 && at < sami_ledger_size(apply->ledger);)
-        if (!sami_apply_for_each(apply, &at, pick_merged, &local, &local) || local) {
-            g_propagate_error(error, local);
+        if (!sami_apply_look_at_each(apply, &at, is_merged, soften, NULL, error))
             return FALSE;
-        }
     for (guint i = 0; i < apply->replacements->len; i++)
         if (!replace(apply, i, error))
             return FALSE;

@@ -195,6 +195,12 @@ begin_stale(const SamiSession *s, SamiApply *ret[3])
     CU_ASSERT_EQUAL(sami_apply_present(ret[2]), 1);
 }
 
+static void
+be_strict(SamiSession *s)
+{
+    s->tcp_flags[0] = s->tcp_flags[1] = 0;
+}
+
 /* What it merged is over: the other's entry does not become its own, neither by its READY nor by the end of the other, and no deletion of its
  * reaches it. */
 static void
@@ -203,9 +209,14 @@ test_stale_claim(void)
     SamiSession s = apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
     SamiApply *all[3];
     begin_stale(&s, all);
+    CU_ASSERT_TRUE(sami_firewall_fake_change(world, &s.key, be_strict));
     CU_ASSERT_TRUE(sami_apply_freeze(all[1], NULL));
     CU_ASSERT_EQUAL(sami_apply_present(all[1]), 0);
     CU_ASSERT_EQUAL(sami_apply_present(all[2]), 1);
+    CU_ASSERT_TRUE(apply_get(&s, &found));
+    CU_ASSERT_EQUAL(found.tcp_flags[0] | found.tcp_flags[1], 0); /* it is not made lenient, and said not to have been moved */
+    CU_ASSERT_EQUAL(all[1]->refused[SAMI_REASON_UNVERIFIED], 1);
+    CU_ASSERT_EQUAL(all[1]->n_merged, 0);
     CU_ASSERT_TRUE(sami_apply_thaw(all[1], NULL));
     say_by(all[1], s, SAMI_ACTION_DELETED);
     CU_ASSERT_TRUE(apply_get(&s, &found));
@@ -230,6 +241,28 @@ test_stale_claim(void)
     CU_ASSERT_EQUAL(roll_back(apply).n_removed, 1);
     CU_ASSERT_FALSE(apply_get(&s, &found));
     apply_end();
+}
+
+/* What was merged, or only kept, is not there any more. If it has ended at the source, too, nothing is amiss. */
+static void
+test_merged_is_gone(void)
+{
+    for (guint i = 0; i < 4; i++) {
+        SamiSession s = apply_flow(i % 2 ? IPPROTO_UDP : IPPROTO_TCP, SAMI_IPS_SEEN_REPLY);
+        gboolean has_ended = i >= 2;
+        apply_begin();
+        apply->on_conflict = i == 1 ? SAMI_CONFLICT_KEEP : SAMI_CONFLICT_MERGE;
+        apply_add_foreign(s);
+        apply_say(s, SAMI_ACTION_CREATED);
+        CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+        if (has_ended)
+            sami_apply_epoch_begin(apply, 1);
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_UNVERIFIED], !has_ended);
+        CU_ASSERT_EQUAL(apply->n_merged, 0);
+        CU_ASSERT_EQUAL(apply->n_kept, 0);
+        apply_end();
+    }
 }
 
 /* Both ends of a flow move, each known from its own side or from the same one. The entry is the later READY's, there and back, and its alone. */
@@ -300,6 +333,7 @@ main(void)
         { "a replacement that fails", test_replacement_fails },
         { "what was to be replaced is another by now", test_replaced_since },
         { "a claim to what is over", test_stale_claim },
+        { "a merged flow that is gone at the marker", test_merged_is_gone },
         { "both ends of a flow move", test_both_ends },
         { "a claim without start times", test_claim_without_start },
     };
