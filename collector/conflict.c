@@ -101,10 +101,16 @@ replacement_of(SamiApply *apply, const SamiLedgerEntry *entry)
     return &g_array_index(apply->replacements, SamiReplacement, at);
 }
 
+static gboolean
+is_merged(const SamiApply *apply, const SamiLedgerEntry *entry)
+{
+    return (entry->flags & (SAMI_LEDGER_MERGED | SAMI_LEDGER_GIVEN)) == SAMI_LEDGER_MERGED;
+}
+
 void
 sami_apply_give_up_plan(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    if (entry->flags & SAMI_LEDGER_MERGED) {
+    if (is_merged(apply, entry)) {
         apply->n_merged--;
         apply->n_kept -= (entry->flags & SAMI_LEDGER_KEPT) != 0;
     }
@@ -153,33 +159,37 @@ leave_open(SamiApply *apply, SamiLedgerEntry *entry)
     return FALSE;
 }
 
-/* One replacement: the old entry goes, the new one comes; if it cannot, the old one comes back. */
+/* Is what the kernel has there by now the entry that was to be replaced, and the VM's by the policy of now? A deletion goes by the id, which the
+ * next entry with these addresses has, too. */
 static gboolean
-replace(SamiApply *apply, guint at, GError **error)
+is_the_old(const SamiApply *apply, const SamiSession *old, const SamiSession *found)
 {
-    const SamiReplacement *replacement = &g_array_index(apply->replacements, SamiReplacement, at);
+    return sami_flow_key_equal(&found->key, &old->key) && memcmp(&found->reply, &old->reply, sizeof old->reply) == 0 &&
+           found->flow_id == old->flow_id && ((found->has ^ old->has) & SAMI_HAS_START) == 0 && found->start_ns == old->start_ns &&
+           sami_conflict_may_replace((const SamiPrefix *) (const void *) apply->vm->data, apply->vm->len, found);
+}
+
+/* The old entry goes, if it is there, and the new one comes; if it cannot, the old one comes back. */
+static gboolean
+swap(SamiApply *apply, SamiLedgerEntry *entry, const SamiReplacement *replacement, gboolean has_old, GError **error)
+{
     SamiSession new = replacement->new, old = replacement->old;
     SamiOp ops[2] = { { .kind = SAMI_OP_DELETE, .session = &old }, { .kind = SAMI_OP_CREATE, .session = &new } };
-    SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, &new.key);
     guint64 before_ns = sami_ledger_now();
     guint8 outcome = SAMI_OUTCOME_CREATED;
     gboolean is_back;
-    if (!entry || !(entry->flags & SAMI_LEDGER_REPLACE) || (entry->flags & SAMI_LEDGER_CREATED) || replacement_of(apply, entry) != replacement)
-        return TRUE;
-    if (entry->generation != apply->generation) { /* it ended, and no event said so */
-        sami_apply_let_go(apply, entry);
-        return TRUE;
-    }
+    if (!has_old)
+        entry->flags &= ~SAMI_LEDGER_REPLACE;
     new.timeout_s = sami_apply_backstop(&new, apply->lease_s);
     entry->start_ns = sami_ledger_open_window(apply->ledger, before_ns);
     if (!sami_apply_tell_replaced(apply, entry, error) ||
         (apply->file && !sami_ledger_file_intent(apply->file, before_ns, &new.key, 1, error)))
         return FALSE;
-    if (!sami_firewall_apply(apply->firewall, ops, 2, error))
+    if (!sami_firewall_apply(apply->firewall, has_old ? ops : ops + 1, has_old ? 2 : 1, error))
         return leave_open(apply, entry);
     if (ops[1].result != 0) {
         outcome = SAMI_OUTCOME_NOT;
-        if (!bring_back(apply, replacement, &is_back, error))
+        if (has_old && !bring_back(apply, replacement, &is_back, error))
             return leave_open(apply, entry);
         sami_apply_let_go(apply, entry);
         sami_apply_refuse(apply, sami_apply_reason_of(ops[1].result), &new.key, replacement->counter, g_strerror(ops[1].result));
@@ -187,10 +197,35 @@ replace(SamiApply *apply, guint at, GError **error)
         entry->flags |= SAMI_LEDGER_CREATED | (new.key.protocol == IPPROTO_TCP ? SAMI_LEDGER_LENIENT : 0);
         sami_apply_count_held(apply, 1);
         apply->n_accepted++;
-        apply->n_replaced++;
+        apply->n_replaced += has_old;
         sami_ledger_close_window(apply->ledger, entry->start_ns, sami_ledger_now());
     }
     return !apply->file || sami_ledger_file_result(apply->file, sami_ledger_now(), &outcome, 1, error);
+}
+
+/* One replacement. The conflict may be long ago. */
+static gboolean
+replace(SamiApply *apply, guint at, GError **error)
+{
+    const SamiReplacement *replacement = &g_array_index(apply->replacements, SamiReplacement, at);
+    const SamiFlowKey *key = &replacement->new.key;
+    SamiLedgerEntry *entry = sami_ledger_find(apply->ledger, key);
+    SamiSession found;
+    gboolean is_found = FALSE;
+    if (!entry || !(entry->flags & SAMI_LEDGER_REPLACE) || (entry->flags & SAMI_LEDGER_CREATED) || replacement_of(apply, entry) != replacement)
+        return TRUE;
+    if (entry->generation != apply->generation) { /* it ended, and no event said so */
+        sami_apply_let_go(apply, entry);
+        return TRUE;
+    }
+    if (!sami_firewall_get(apply->firewall, &replacement->old.key, 1, &found, &is_found, error))
+        return FALSE;
+    if (is_found && !is_the_old(apply, &replacement->old, &found)) {
+        sami_apply_let_go(apply, entry);
+        sami_apply_refuse(apply, SAMI_REASON_NAT_MISMATCH, key, replacement->counter, "another flow has come there since");
+        return TRUE;
+    }
+    return swap(apply, entry, replacement, is_found, error);
 }
 
 gboolean
@@ -199,28 +234,52 @@ sami_apply_bring_back(SamiApply *apply, const SamiLedgerEntry *entry, gboolean *
     return bring_back(apply, replacement_of(apply, entry), ret_is_back, error);
 }
 
-static gboolean
-pick_merged(SamiApply *apply, SamiLedgerEntry *entry, SamiOp *op, SamiSession *session, gpointer user_data)
+/* What was merged is over, and what has its addresses now, if anything, is another: nothing here is this record's flow. */
+static void
+drop(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    GError **error = user_data;
-    if (!(entry->flags & SAMI_LEDGER_MERGED) || (entry->flags & SAMI_LEDGER_KEPT) || entry->key.protocol != IPPROTO_TCP || *error)
-        return FALSE;
-    if (apply->file && !sami_ledger_file_merged(apply->file, &entry->key, entry->old_tcp_flags, error))
-        return FALSE;
-    sami_apply_set_lenient(op, session, SAMI_TCP_FLAG_BE_LIBERAL, SAMI_TCP_FLAG_BE_LIBERAL);
-    entry->flags |= SAMI_LEDGER_LENIENT;
-    return TRUE;
+    SamiFlowKey key = entry->key;
+    gboolean has_ended = entry->generation != apply->generation; /* at the source, and no event said so */
+    if (apply->file && (entry->flags & SAMI_LEDGER_LENIENT)) /* since an earlier marker. Best effort, as in a rollback */
+        sami_ledger_file_gone(apply->file, &key, 1, NULL);
+    sami_apply_give_up_plan(apply, entry);
+    if (!has_ended)
+        sami_apply_refuse(apply, SAMI_REASON_UNVERIFIED, &key, 0, NULL);
+}
+
+static gboolean
+soften(SamiApply *apply, guint n, const guint *positions, const SamiSession *found, const gboolean *is_found, gpointer user_data, GError **error)
+{
+    g_autofree SamiOp *ops = g_new(SamiOp, n);
+    g_autofree SamiSession *sessions = g_new(SamiSession, n);
+    guint n_ops = 0;
+    for (guint i = 0; i < n; i++) {
+        SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, positions[i]);
+        gboolean is_another = (entry->flags & SAMI_LEDGER_VERIFIED) && is_found[i] &&
+                              !sami_ledger_proves(apply->ledger, entry, found[i].flow_id, found[i].start_ns);
+        if (!is_found[i] || is_another) {
+            drop(apply, entry);
+            continue;
+        }
+        if ((entry->flags & SAMI_LEDGER_KEPT) || entry->key.protocol != IPPROTO_TCP)
+            continue;
+        if (apply->file && !sami_ledger_file_merged(apply->file, &entry->key, entry->old_tcp_flags, error))
+            return FALSE;
+        sessions[n_ops] = (SamiSession){ .key = sami_apply_kernel_key(entry) };
+        ops[n_ops] = (SamiOp){ .session = &sessions[n_ops] };
+        sami_apply_set_lenient(&ops[n_ops], &sessions[n_ops], SAMI_TCP_FLAG_BE_LIBERAL, SAMI_TCP_FLAG_BE_LIBERAL);
+        entry->flags |= SAMI_LEDGER_LENIENT;
+        n_ops++;
+    }
+    return n_ops == 0 || sami_firewall_apply(apply->firewall, ops, n_ops, error);
 }
 
 gboolean
 sami_apply_carry_out(SamiApply *apply, GError **error)
 {
-    GError *local = NULL;
     for (guint at = 0; apply->n_merged > 0 && at < sami_ledger_size(apply->ledger);)
-        if (!sami_apply_for_each(apply, &at, pick_merged, &local, &local) || local) {
-            g_propagate_error(error, local);
+        if (!sami_apply_look_at_each(apply, &at, is_merged, soften, NULL, error))
             return FALSE;
-        }
     for (guint i = 0; i < apply->replacements->len; i++)
         if (!replace(apply, i, error))
             return FALSE;

@@ -166,8 +166,9 @@ sami_ledger_close_window(SamiLedger *ledger, guint64 window, guint64 after_ns)
     ((guint64 *) (void *) ledger->windows->data)[2 * window + 1] = after_ns;
 }
 
-void
-sami_ledger_window(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint64 ret_window[2])
+/* What is known of an entry's start. */
+static void
+get_window(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint64 ret_window[2])
 {
     if (entry->flags & SAMI_LEDGER_VERIFIED)
         ret_window[0] = ret_window[1] = entry->start_ns;
@@ -181,7 +182,7 @@ sami_ledger_proves(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint
     guint64 window[2];
     if (start_ns == 0 || ((entry->flags & SAMI_LEDGER_VERIFIED) && entry->flow_id != flow_id))
         return FALSE;
-    sami_ledger_window(ledger, entry, window);
+    get_window(ledger, entry, window);
     return start_ns >= window[0] && start_ns <= window[1];
 }
 

@@ -35,6 +35,7 @@ enum {
     SAMI_LEDGER_MARK_CUT = 1 << 24,  /* the policy has taken bits of its mark, */
     SAMI_LEDGER_TIME_CUT = 1 << 25,  /* some of its time, */
     SAMI_LEDGER_LABELS_CUT = 1 << 26, /* or labels */
+    SAMI_LEDGER_GIVEN = 1 << 27,     /* MERGED by having become another migration's: n_merged has not counted it */
 };
 
 typedef struct {
@@ -69,8 +70,6 @@ guint64 sami_ledger_open_window(SamiLedger *ledger, guint64 before_ns);
 void sami_ledger_close_window(SamiLedger *ledger, guint64 window, guint64 after_ns);
 /* Does an entry of the kernel with this id and start time belong to the ledger's? A start time of 0 proves nothing and is FALSE. */
 gboolean sami_ledger_proves(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint32 flow_id, guint64 start_ns);
-/* What is known of an entry's start, for a ledger that it passes to. */
-void sami_ledger_window(const SamiLedger *ledger, const SamiLedgerEntry *entry, guint64 ret_window[2]);
 /* All slots, gone ones included. */
 guint sami_ledger_size(const SamiLedger *ledger);
 SamiLedgerEntry *sami_ledger_at(SamiLedger *ledger, guint i);

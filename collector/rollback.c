@@ -4,21 +4,36 @@
 
 #include "collector/apply-internal.h"
 
-/* Another migration that has this flow too, in either direction, with this flag in its ledger. A merged flow is a claim to the entry until
- * READY; then it has been taken over, or was there before either migration. */
-static SamiLedgerEntry *
-find_other(SamiApply *apply, const SamiFlowKey *key, guint32 flag, SamiApply **ret_other)
+/* Does `entry` of `apply` stand for what the kernel has, and not for an earlier or later one with these addresses? Without start times there is
+ * no telling. */
+static gboolean
+stands_for(const SamiApply *apply, const SamiLedgerEntry *entry, const SamiSession *found)
 {
-    SamiFlowKey mirrored = *key;
-    gboolean has_mirror = sami_flow_key_mirror(key, &mirrored.orig);
+    SamiFlowKey key = sami_apply_kernel_key(entry);
+    if (!sami_flow_key_equal(&key, &found->key))
+        return FALSE;
+    if (!(found->has & SAMI_HAS_START))
+        return TRUE;
+    return (entry->flags & (SAMI_LEDGER_CREATED | SAMI_LEDGER_VERIFIED)) &&
+           sami_ledger_proves(apply->ledger, entry, found->flow_id, found->start_ns);
+}
+
+/* Another migration that has this entry of the kernel too, known from either side, with this flag in its ledger. A merged flow is a claim to the
+ * entry until READY; then it has been taken over, or was there before either migration. Without start times nothing is taken over. */
+static SamiLedgerEntry *
+find_other(SamiApply *apply, const SamiSession *found, guint32 flag, SamiApply **ret_other)
+{
+    SamiFlowKey keys[2] = { found->key, found->key };
+    guint n_keys = sami_flow_key_mirror(&found->key, &keys[1].orig) ? 2 : 1;
+    gboolean has_start = (found->has & SAMI_HAS_START) != 0;
     for (guint i = 0; apply->others && i < apply->others->len; i++) {
         SamiApply *other = g_ptr_array_index(apply->others, i);
-        if (other == apply || other->has_ended || (flag == SAMI_LEDGER_MERGED && other->is_ready))
+        if (other == apply || other->has_ended || (flag == SAMI_LEDGER_MERGED && other->is_ready && has_start))
             continue;
-        SamiLedgerEntry *entry = sami_ledger_find(other->ledger, key);
-        if (!entry && has_mirror)
-            entry = sami_ledger_find(other->ledger, &mirrored);
-        if (entry && (entry->flags & flag)) {
+        for (guint k = 0; k < n_keys; k++) {
+            SamiLedgerEntry *entry = sami_ledger_find(other->ledger, &keys[k]);
+            if (!entry || !(entry->flags & flag) || !stands_for(other, entry, found))
+                continue;
             *ret_other = other;
             return entry;
         }
@@ -26,20 +41,17 @@ find_other(SamiApply *apply, const SamiFlowKey *key, guint32 flag, SamiApply **r
     return NULL;
 }
 
-/* `entry` of `apply` is in the kernel because of `from`, whose window proves it. */
+/* `entry`, which is merged with a known id and start time, is in the kernel because of another migration. It is ours by exactly these from now on,
+ * not by the other's window: what traffic or somebody else makes under the same addresses is not. */
 static void
-inherit(SamiApply *apply, SamiLedgerEntry *entry, const SamiApply *from, const SamiLedgerEntry *giver)
+inherit(SamiApply *apply, SamiLedgerEntry *entry)
 {
-    guint64 window[2];
-    sami_ledger_window(from->ledger, giver, window);
-    entry->start_ns = sami_ledger_open_window(apply->ledger, window[0]);
-    sami_ledger_close_window(apply->ledger, entry->start_ns, window[1]);
-    entry->flags = (entry->flags & ~(SAMI_LEDGER_MERGED | SAMI_LEDGER_VERIFIED)) | SAMI_LEDGER_CREATED | SAMI_LEDGER_LENIENT;
+    entry->flags = (entry->flags & ~(SAMI_LEDGER_MERGED | SAMI_LEDGER_GIVEN)) | SAMI_LEDGER_CREATED | SAMI_LEDGER_LENIENT;
     sami_apply_count_held(apply, 1);
     if (apply->file) { /* best effort: what a restart does not know of, it leaves alone */
         guint8 created = SAMI_OUTCOME_CREATED;
-        if (sami_ledger_file_intent(apply->file, window[0], &entry->key, 1, NULL))
-            sami_ledger_file_result(apply->file, window[1], &created, 1, NULL);
+        if (sami_ledger_file_intent(apply->file, entry->start_ns, &entry->key, 1, NULL))
+            sami_ledger_file_result(apply->file, entry->start_ns, &created, 1, NULL);
     }
 }
 
@@ -49,11 +61,17 @@ sami_apply_take_over(SamiApply *apply)
     for (guint i = 0; (apply->n_merged > 0 || apply->has_given) && i < sami_ledger_size(apply->ledger); i++) {
         SamiLedgerEntry *entry = sami_ledger_at(apply->ledger, i), *owned;
         SamiApply *owner;
-        if (!(entry->flags & SAMI_LEDGER_MERGED) || !(owned = find_other(apply, &entry->key, SAMI_LEDGER_CREATED, &owner)))
+        if (!(entry->flags & SAMI_LEDGER_MERGED) || !(entry->flags & SAMI_LEDGER_VERIFIED))
             continue;
-        inherit(apply, entry, owner, owned);
+        const SamiSession merged = { .key = sami_apply_kernel_key(entry), .has = SAMI_HAS_START, .flow_id = entry->flow_id,
+                                     .start_ns = entry->start_ns };
+        if (!(owned = find_other(apply, &merged, SAMI_LEDGER_CREATED, &owner)))
+            continue;
+        inherit(apply, entry);
         g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&owner->lock); /* the main loop may take it out of its budgets just now */
-        owned->flags = SAMI_LEDGER_MERGED;
+        owned->flags = SAMI_LEDGER_MERGED | SAMI_LEDGER_VERIFIED | SAMI_LEDGER_GIVEN | (owned->flags & SAMI_LEDGER_REVERSED);
+        owned->flow_id = entry->flow_id;
+        owned->start_ns = entry->start_ns;
         owner->has_given = TRUE;
         sami_apply_count_held(owner, -1);
         if (owner->file)
@@ -93,10 +111,11 @@ decide(SamiApply *apply, SamiRemoval *removal, SamiLedgerEntry *entry, const Sam
         removal->n_left++;
         return FALSE;
     }
-    SamiLedgerEntry *heir = find_other(apply, &entry->key, SAMI_LEDGER_MERGED, &other);
+    SamiLedgerEntry *heir = find_other(apply, found, SAMI_LEDGER_MERGED, &other);
     if (heir) {
         g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&other->lock);
-        inherit(other, heir, apply, entry);
+        if (has_start) /* without, it stays a merged one there, which nobody deletes */
+            inherit(other, heir);
         removal->n_passed++;
         return FALSE;
     }

@@ -11,27 +11,42 @@ SamiApply *apply;
 static GPtrArray *others;
 static const SamiPrefix vm[] = { { .address = { { 10, 0, 0, 13 } }, .family = 4, .length = 32 } };
 
-void
-apply_begin(void)
+static void
+add_migration(SamiApplyBatch *batch)
 {
     SamiBudget *all = sami_budget_new(), *signer = sami_budget_new();
-    world = sami_firewall_fake_new(0);
     apply = sami_apply_new(60, all, signer);
     sami_apply_set_vm(apply, vm, G_N_ELEMENTS(vm));
     sami_budget_unref(all);
     sami_budget_unref(signer);
-    others = g_ptr_array_new();
     g_ptr_array_add(others, apply);
     apply->firewall = world;
-    apply->batch = sami_apply_batch_new();
+    apply->batch = batch;
     apply->others = others;
+}
+
+void
+apply_begin(void)
+{
+    world = sami_firewall_fake_new(0);
+    others = g_ptr_array_new();
+    add_migration(sami_apply_batch_new());
+}
+
+SamiApply *
+apply_begin_another(void)
+{
+    SamiApply *before = apply;
+    add_migration(before->batch);
+    return before;
 }
 
 void
 apply_end(void)
 {
     sami_apply_batch_free(apply->batch);
-    sami_apply_free(apply);
+    for (guint i = 0; i < others->len; i++)
+        sami_apply_free(g_ptr_array_index(others, i));
     g_ptr_array_unref(others);
     sami_firewall_free(world);
 }

@@ -10,6 +10,8 @@ extern SamiApply *apply;
 /* Around each case. */
 void apply_begin(void);
 void apply_end(void);
+/* A further migration to the same firewall, which is `apply` from now on; apply_end() ends them all. Returns the one before. (transfer none) */
+SamiApply *apply_begin_another(void);
 
 /* From the VM's port 1000 to 198.51.100.1, port 53, confirmed and with these status bits besides; TCP is ESTABLISHED. */
 SamiSession apply_flow(guint8 protocol, guint32 status);

@@ -300,6 +300,31 @@ test_merged_no_more(void)
     apply_end();
 }
 
+/* One that has ended, and another one came under its addresses: window tracking of that one is its own. */
+static void
+test_strict_again(void)
+{
+    for (guint is_ours = 0; is_ours < 2; is_ours++) {
+        SamiSession s = apply_flow(IPPROTO_TCP, SAMI_IPS_SEEN_REPLY), found;
+        guint64 n_left = 0;
+        guint at = 0;
+        apply_begin();
+        apply_say(s, SAMI_ACTION_CREATED);
+        CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+        if (!is_ours) {
+            CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &s.key));
+            g_usleep(2000); /* past the window of its batch */
+            apply_add_foreign(s);
+        }
+        while (at < sami_ledger_size(apply->ledger))
+            CU_ASSERT_TRUE_FATAL(sami_apply_strict(apply, &at, TRUE, &n_left, NULL));
+        CU_ASSERT_EQUAL(n_left, 0);
+        CU_ASSERT_TRUE_FATAL(apply_get(&s, &found));
+        CU_ASSERT_EQUAL((found.tcp_flags[0] & SAMI_TCP_FLAG_BE_LIBERAL) == 0, is_ours);
+        apply_end();
+    }
+}
+
 /* on-conflict=replace is about the VM's own flows. */
 static void
 test_replace_others(void)
@@ -323,6 +348,18 @@ test_replace_others(void)
     CU_ASSERT_TRUE_FATAL(apply_get(&mine, &found));
     CU_ASSERT_EQUAL(found.reply.src_port, 53);
     CU_ASSERT_EQUAL(apply->n_replaced, 1);
+    apply_end();
+    apply_begin(); /* it was the VM's when it was seen, and has ended since: the id is that of whoever has the addresses */
+    apply->on_conflict = SAMI_CONFLICT_REPLACE;
+    apply_add_foreign(elsewhere);
+    apply_say(mine, SAMI_ACTION_CREATED);
+    CU_ASSERT_TRUE(sami_firewall_fake_delete(world, &mine.key));
+    apply_add_foreign(other);
+    CU_ASSERT_TRUE(sami_apply_freeze(apply, NULL));
+    CU_ASSERT_TRUE_FATAL(apply_get(&mine, &found));
+    CU_ASSERT_EQUAL(found.reply.src.octets[3], 77);
+    CU_ASSERT_EQUAL(apply->refused[SAMI_REASON_NAT_MISMATCH], 1);
+    CU_ASSERT_EQUAL(apply->n_replaced, 0);
     apply_end();
 }
 
@@ -520,6 +557,7 @@ main(void)
         { "what is not ours any more", test_not_ours_any_more },
         { "replace is no way to others' flows", test_replace_others },
         { "what was merged is another one", test_merged_no_more },
+        { "what is made strict again is ours", test_strict_again },
         { "flows that come and go leave nothing", test_fleeting },
         { "refusals without end", test_endless_refusals },
         { "what cannot be taken whole", test_lesser }, { "helpers that are not here", test_missing_helpers },

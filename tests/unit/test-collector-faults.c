@@ -512,7 +512,7 @@ test_expectation(void)
     memset(record.expectation.mask_src.octets, 0xff, 4);
     lab_add(peer, &record);
     lab_mark(peer, SAMI_MARKER_FREEZE, 1);
-    sami_firewall_fake_fail(lab->collector->firewall, 4, 1); /* lenient, the master, what it has, the creation; not its time */
+    sami_firewall_fake_fail(lab->collector->firewall, 5, 1); /* what was merged, lenient, the master, what it has, the creation; not its time */
     expect_refused(peer, SAMI_REASON_KERNEL, "No buffer space");
     CU_ASSERT_TRUE(lab_wait(lab, is_aborted, migration(1)));
     CU_ASSERT_EQUAL(migration(1)->removal.n_expectations_left, 1);
