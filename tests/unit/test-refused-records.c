@@ -278,6 +278,9 @@ test_kinds(void)
     CU_ASSERT_EQUAL(count_refused(&m, SAMI_REASON_KIND_NOT_ALLOWED), 2);
     bring(&m, b, SAMI_PHASE_ROLLBACK);
     CU_ASSERT_EQUAL(count_refused(&m, SAMI_REASON_ABORTED), 2);
+    bring(&m, b, SAMI_PHASE_READY); /* its VM was taken from it by a reload, too late to undo it */
+    CU_ASSERT_EQUAL(count_refused(&m, SAMI_REASON_VM_NOT_ALLOWED), 2);
+    m.policy.n_vm = 1;
     bring(&m, b, SAMI_PHASE_FOLLOW);
     CU_ASSERT_EQUAL(count_refused(&m, SAMI_REASON_KERNEL), 2);
     sami_collector_kinds_stop(collector.kinds);
