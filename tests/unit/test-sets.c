@@ -125,7 +125,7 @@ test_round_trip(void)
     look();
     SamiSetElement a = element(1), b = element(2), c = element(3);
     a.has = SAMI_SET_HAS_COUNTER | SAMI_SET_HAS_TIMEOUT;
-    a.packets = 5, a.octets = 300, a.timeout_ms = 3600000, a.remaining_ms = 600000;
+    a.packets = 5, a.octets = 300, a.timeout_ms = 3600000, a.remaining_ms = 599000;
     b.has = SAMI_SET_HAS_QUOTA | SAMI_SET_HAS_TIMEOUT | SAMI_SET_QUOTA_OVER;
     b.quota_used = 896, b.quota_limit = 5000, b.timeout_ms = 60000, b.remaining_ms = 90000; /* longer than a packet would give */
     c.has = SAMI_SET_HAS_COUNTER | SAMI_SET_HAS_QUOTA | SAMI_SET_HAS_TIMEOUT;
