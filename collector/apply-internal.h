@@ -26,7 +26,7 @@ guint32 sami_apply_backstop(const SamiSession *session, guint32 lease_s);
 /* What a creation gets: the backstop, or a late one its own. */
 guint32 sami_apply_creation_timeout(const SamiSession *session, guint32 lease_s);
 /* lesser.c: sami_firewall_apply(), and creations that the kernel cannot take whole once more with less: the entry at at[i] of the ledger says
- * so. Rare, hence one by one. */
+ * so. Rare, hence one by one. The operations' sessions and messages are of no use afterwards. */
 gboolean sami_apply_send(SamiApply *apply, SamiOp *ops, const guint *at, guint n, GError **error);
 /* Groups (SamiHas) that the kernel's entry was made without. */
 guint32 sami_apply_without(const SamiLedgerEntry *entry);

@@ -129,6 +129,7 @@ struct SamiCollector {
     GPtrArray *signers;
     guint validity_timer;          /* to the next valid-from or valid-until */
     SamiSignerHost host;           /* host.c: what all their policies have of this one */
+    gint64 host_us;                /* when its kernel's part was read */
     int host_fd;
     GSource *host_source;
     SamiBudget *budget;            /* of all migrations that run */

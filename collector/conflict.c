@@ -159,7 +159,7 @@ leave_open(SamiApply *apply, SamiLedgerEntry *entry)
     return FALSE;
 }
 
-/* Is what the kernel has there by now the entry that was to be replaced, and the VM's by the policy of now? A deletion goes by the id, which the
+/* Is what the kernel has there by now the entry that was to be replaced, and the VM's? A deletion goes by the id, which the
  * next entry with these addresses has, too. */
 static gboolean
 is_the_old(const SamiApply *apply, const SamiSession *old, const SamiSession *found)

@@ -51,10 +51,11 @@ sami_collector_host_refresh(SamiCollector *collector)
     sami_host_timeouts(&collector->host.timeouts);
     if (collector->config->nat_elsewhere) {
         translations->is_known = FALSE;
-    } else if (!sami_ruleset_translations(translations, &error)) {
-        *translations = (SamiTranslations){ .is_known = TRUE };
-        g_warning("no translated session is taken: %s", error->message);
+    } else if (!sami_ruleset_translations(translations, &error)) { /* what was known last holds; at first that nothing translates */
+        translations->is_known = TRUE;
+        g_warning("whether this host translates is not known as it is now: %s", error->message);
     }
+    collector->host_us = g_get_monotonic_time();
 }
 
 void

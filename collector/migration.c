@@ -273,7 +273,7 @@ sami_collector_migration_epoch(SamiCollectorMigration *m, const SamiEpoch *epoch
     if (is_going(m) || sami_collector_is_over(m->phase))
         return;
     m->is_redumping = epoch->phase == 1;
-    if (m->is_redumping)
+    if (m->is_redumping && g_get_monotonic_time() - m->collector->host_us > G_USEC_PER_SEC)
         sami_collector_host_refresh(m->collector);
     if (m->replication)
         sami_collector_replication_epoch(m, epoch);

@@ -572,7 +572,7 @@ sami_replica_run(SamiApply *apply, SamiJob *job)
         return job->kind == SAMI_JOB_RECORDS || job->kind == SAMI_JOB_EPOCH_BEGIN || job->kind == SAMI_JOB_EPOCH_END;
     switch (job->kind) {
     case SAMI_JOB_RECORDS: take_all(apply, job->items, job->n, job->counter, &job->error); return TRUE;
-    case SAMI_JOB_EPOCH_BEGIN: apply->generation++; return TRUE; /* the peer's numbers begin anew when it does */
+    case SAMI_JOB_EPOCH_BEGIN: sami_apply_epoch_begin(apply, apply->generation + 1); return TRUE; /* the peer's numbers begin anew when it does */
     case SAMI_JOB_EPOCH_END: end_epoch(apply, &job->error); return TRUE;
     case SAMI_JOB_TAKEOVER: take_over(apply); return TRUE;
     case SAMI_JOB_SNAPSHOT: sweep(apply); return TRUE;

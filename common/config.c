@@ -15,7 +15,7 @@
 #define CONFIG_FILE_MAX (16u * 1024u * 1024u)
 
 /* VM names come from whoever names VMs, and go into command lines, scripts and logs. */
-#define VM_NAME_REFUSED "'\"`$;|&<>\\"
+#define VM_NAME_REFUSED "\"`$;|<>\\"
 
 /* One file while it is read. */
 typedef struct {

@@ -178,7 +178,8 @@ check_next(const Pair *pair, const CtlOwn *own, const gchar *private, GError **e
 {
     if (check_halves(pair, own, private, pair->next[1], error))
         return TRUE;
-    g_prefix_error(error, "the new key is of no use; remove %s and %s for another one: ", pair->next[0], pair->next[1]);
+    gboolean has_both = exists(pair->next[0]);
+    g_prefix_error(error, "the new key is of no use; remove %s%s%s for another one: ", has_both ? pair->next[0] : "", has_both ? " and " : "", pair->next[1]);
     return FALSE;
 }
 

@@ -70,7 +70,7 @@ static const Remedy remedies[] = {
     {"unverified", "these connections may break", "see `samictl status` there"},
     {"labels-lost", "connections go on, without their labels",
      "load a rule that uses labels there"},
-    {"nat-not-applied", "these connections break", "load a nat base chain there before migrating"},
+    {"nat-not-applied", "these connections break", "load a nat base chain there before migrating, or set nat-elsewhere=true there where something else translates"},
     {"timeout-differs", "connections go on, with another timeout", "none needed"},
     {"differs", "connections go on, with another state or mark", "see `samictl status` there"},
     {"signer-not-valid", "nothing was accepted", "look at valid-from and valid-until in signers.d there, and at both clocks"},

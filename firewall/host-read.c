@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <ifaddrs.h>
-#include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,88 +32,50 @@ add(GArray *list, guint8 family, const void *address)
     g_array_append_val(list, prefix);
 }
 
-static gboolean
-add_interfaces(GArray *list)
+/* What is for all of its network: fib_add_ifaddr() of net/ipv4/fib_frontend.c, and an address that was given. */
+static void
+add_broadcast(GArray *list, const struct ifaddrs *one)
 {
-    struct ifaddrs *all = NULL;
-    if (getifaddrs(&all) != 0)
-        return FALSE;
-    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
-        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET)
-            add(list, 4, &((const struct sockaddr_in *)(const void *)one->ifa_addr)->sin_addr);
-        else if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET6)
-            add(list, 6, &((const struct sockaddr_in6 *)(const void *)one->ifa_addr)->sin6_addr);
-    }
-    freeifaddrs(all);
-    return TRUE;
+    const struct sockaddr_in *address = (const void *)one->ifa_addr, *mask = (const void *)one->ifa_netmask, *given = (const void *)one->ifa_broadaddr;
+    guint32 hosts = mask ? ~mask->sin_addr.s_addr : 0, all = address->sin_addr.s_addr | hosts;
+    if (ntohl(hosts) > 1) /* none of a /31 */
+        add(list, 4, &all);
+    if ((one->ifa_flags & IFF_BROADCAST) && given && given->sin_family == AF_INET && given->sin_addr.s_addr)
+        add(list, 4, &given->sin_addr);
 }
 
-static int
-on_route(const struct nlmsghdr *nlh, void *data)
+/* And for one of its routers (RFC 4291 section 2.6.1): addrconf_join_anycast() of net/ipv6/addrconf.c. */
+static void
+add_anycast(GArray *list, const struct ifaddrs *one)
 {
-    const struct rtmsg *route = mnl_nlmsg_get_payload(nlh);
-    guint8 family = route->rtm_family == AF_INET ? 4 : 6;
-    const struct nlattr *attr;
-    if (route->rtm_type != RTN_BROADCAST && route->rtm_type != RTN_ANYCAST) /* a kernel without a strict check gives all */
-        return MNL_CB_OK;
-    mnl_attr_for_each(attr, nlh, sizeof *route)
-        if (mnl_attr_get_type(attr) == RTA_DST && mnl_attr_get_payload_len(attr) == (family == 4 ? 4 : 16) && route->rtm_dst_len == (family == 4 ? 32 : 128))
-            add(data, family, mnl_attr_get_payload(attr));
-    return MNL_CB_OK;
-}
-
-/* One dump: NLM_F_DUMP_INTR says that routes changed meanwhile, and then these are told, too. */
-static gboolean
-dump_routes(struct mnl_socket *nl, guint8 family, guint8 type, GArray *list)
-{
-    guint8 buffer[32768];
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
-    nlh->nlmsg_type = RTM_GETROUTE;
-    nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    nlh->nlmsg_seq = (guint32) family << 8 | type;
-    struct rtmsg *wanted = mnl_nlmsg_put_extra_header(nlh, sizeof *wanted);
-    wanted->rtm_family = family;
-    wanted->rtm_type = type;
-    guint32 seq = nlh->nlmsg_seq;
-    int result = MNL_CB_OK;
-    if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-        return FALSE;
-    while (result > MNL_CB_STOP) {
-        gssize n = mnl_socket_recvfrom(nl, buffer, sizeof buffer);
-        result = n < 0 ? MNL_CB_ERROR : mnl_cb_run(buffer, (gsize) n, seq, mnl_socket_get_portid(nl), on_route, list);
-    }
-    return result == MNL_CB_STOP;
-}
-
-/* A packet to the broadcast address of a network of ours, or to the anycast address of its routers (RFC 4291 section 2.6.1), is for us, too. */
-static gboolean
-add_shared(GArray *list)
-{
-    static const struct {
-        guint8 family, type;
-    } wanted[] = { { AF_INET, RTN_BROADCAST }, { AF_INET6, RTN_ANYCAST } };
-    struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    int on = 1;
-    gboolean is_read = nl && mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0;
-    if (is_read) /* whole tables of routes stay in the kernel then; since Linux 4.20 */
-        mnl_socket_setsockopt(nl, NETLINK_GET_STRICT_CHK, &on, sizeof on);
-    for (guint i = 0; is_read && i < G_N_ELEMENTS(wanted); i++)
-        is_read = dump_routes(nl, wanted[i].family, wanted[i].type, list);
-    int saved = errno;
-    if (nl)
-        mnl_socket_close(nl);
-    errno = saved;
-    return is_read;
+    const struct sockaddr_in6 *address = (const void *)one->ifa_addr, *mask = (const void *)one->ifa_netmask;
+    struct in6_addr network = address->sin6_addr;
+    for (guint i = 0; mask && i < sizeof network.s6_addr; i++)
+        network.s6_addr[i] &= mask->sin6_addr.s6_addr[i];
+    if (mask && (mask->sin6_addr.s6_addr[15] & 0x02) == 0) /* none of a /127 */
+        add(list, 6, &network);
 }
 
 GArray *
 sami_host_addresses(GError **error)
 {
-    g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
-    if (add_interfaces(list) && add_shared(list))
-        return g_steal_pointer(&list);
-    g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "addresses of the interfaces: %s", g_strerror(errno));
-    return NULL;
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) != 0) {
+        g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED, "addresses of the interfaces: %s", g_strerror(errno));
+        return NULL;
+    }
+    GArray *list = g_array_new(FALSE, TRUE, sizeof(SamiPrefix));
+    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET) {
+            add(list, 4, &((const struct sockaddr_in *)(const void *)one->ifa_addr)->sin_addr);
+            add_broadcast(list, one);
+        } else if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET6) {
+            add(list, 6, &((const struct sockaddr_in6 *)(const void *)one->ifa_addr)->sin6_addr);
+            add_anycast(list, one);
+        }
+    }
+    freeifaddrs(all);
+    return list;
 }
 
 void

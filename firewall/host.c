@@ -311,7 +311,7 @@ static const Check checks[] = {
      "no rule for established traffic found in nftables, and %s drops: they may be dropped (rules of iptables-legacy are not seen)",
      "nft insert rule %s CHAIN ct state established,related accept"},
     {"nat-chain", {0, LOSS}, look_at_nat_chains, 0, 0,
-     "no base chain of type nat found in nftables for %s: the kernel takes the session and does not translate its packets",
+     "no base chain of type nat for %s: translated sessions are refused, as the kernel would take them and not translate their packets",
      "nft 'add table %s sami_nat; add chain %s sami_nat post { type nat hook postrouting priority srcnat; }'"},
     {"nat-address", {0, WARNING}, look_at_nat_addresses, 0, 0,
      "translated address %s is on no interface: they break unless it moves too",

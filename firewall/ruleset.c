@@ -16,6 +16,8 @@
 
 #define RECEIVE_BUFFER (1024 * 1024)
 #define REPLY_MAX 65536u
+#define LEGACY_IPV4 "/proc/self/net/ip_tables_names"
+#define LEGACY_IPV6 "/proc/self/net/ip6_tables_names"
 #define TRIES 5u /* somebody loads a ruleset just now */
 
 /* IP_CT_ESTABLISHED of `ct state`: NF_CT_STATE_BIT() of nft_ct.c. */
@@ -321,8 +323,8 @@ read_ruleset(gboolean with_rules, GError **error)
         if (failure == 0 && reading.is_interrupted)
             failure = EINTR;
         if (failure == 0) {
-            ruleset->is_ipv4_nat |= has_legacy_nat("/proc/self/net/ip_tables_names");
-            ruleset->is_ipv6_nat |= has_legacy_nat("/proc/self/net/ip6_tables_names");
+            ruleset->is_ipv4_nat |= has_legacy_nat(LEGACY_IPV4);
+            ruleset->is_ipv6_nat |= has_legacy_nat(LEGACY_IPV6);
             sum_up(&reading);
             return g_steal_pointer(&ruleset);
         }
@@ -340,9 +342,11 @@ sami_ruleset_read(GError **error)
 gboolean
 sami_ruleset_translations(SamiTranslations *ret, GError **error)
 {
-    g_autoptr(SamiRuleset) ruleset = read_ruleset(FALSE, error);
-    if (!ruleset)
+    gboolean is_ipv4_legacy = has_legacy_nat(LEGACY_IPV4), is_ipv6_legacy = has_legacy_nat(LEGACY_IPV6);
+    g_autoptr(SamiRuleset) ruleset = read_ruleset(FALSE, is_ipv4_legacy || is_ipv6_legacy ? NULL : error); /* a kernel may have one of them only */
+    if (!ruleset && !is_ipv4_legacy && !is_ipv6_legacy)
         return FALSE;
-    *ret = (SamiTranslations){.is_known = TRUE, .is_ipv4 = ruleset->is_ipv4_nat, .is_ipv6 = ruleset->is_ipv6_nat};
+    *ret = (SamiTranslations){.is_known = TRUE, .is_ipv4 = is_ipv4_legacy || (ruleset && ruleset->is_ipv4_nat),
+                              .is_ipv6 = is_ipv6_legacy || (ruleset && ruleset->is_ipv6_nat)};
     return TRUE;
 }

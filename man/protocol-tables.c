@@ -189,7 +189,7 @@ static void
 print_reasons(void)
 {
     g_print(".SH REASONS\n1 to 19 and 30 refuse a Message and end the session; 20 to 29, 34 to 59 and 70 to 74 refuse a record (scope 2), but 46; 46, found "
-            "when reading back, and 60 to 69 say that a record is not in the kernel as it was sent (scope 3). 34, 35 and 70 to 74 are of "
+            "when reading back, 60 to 69 and 88 to 90 say that a record is not in the kernel as it was sent (scope 3); 61 may refuse one, too. 34, 35 and 70 to 74 are of "
             "expectations, for which 46 is a refusal, too.\nWhere each comes from, and the rules that malformed stands for, is in\n.BR sami-collector (8).\n.nf\n");
     for (guint i = 1; i < SAMI_N_REASONS; i++)
         if (sami_reason_is_known(i))

@@ -8,7 +8,7 @@
 #include "templates/timeouts.h"
 
 /* X(symbol, number, id, source, text), a line each. Numbers are normative and never reused (29 and 44 were never given by anybody). 1-19 sessions,
- * 20-39 records, 40-59 kernel, 60-69 degraded, 70-74 expectations, 80-99 a signer's policy.
+ * 20-39 records, 40-59 kernel, 60-69 degraded (61 refuses, too), 70-74 expectations, 80-99 a signer's policy.
  *
  * The source is the section of an RFC or of sami-protocol(7) that has the rule, the key of sami.conf(5) that makes it, or the file and function of
  * Linux 6.18 and what it does. The counters of a reason have its id: refused_ID_total of samictl stats, sami_refusals_total{reason="ID"} of

@@ -456,7 +456,6 @@ sami_pki_fingerprints(const gchar *pem, const gchar *type, guint max, GError **e
     return g_steal_pointer(&blocks);
 }
 
-/* The first one. (transfer full) (nullable) */
 gboolean
 sami_pki_check_signing_key(const gchar *key_file, const gchar *public_file, const gchar *passphrase_file, GError **error)
 {
@@ -475,6 +474,7 @@ sami_pki_check_signing_key(const gchar *key_file, const gchar *public_file, cons
     return FALSE;
 }
 
+/* The first one. (transfer full) (nullable) */
 static X509 *
 read_certificate(const gchar *pem, gsize length)
 {

@@ -173,7 +173,6 @@ is_refused(SamiVmstate *self, gboolean is_load, GDBusMethodInvocation *invocatio
     Call *call = self->under_way[is_load];
     if (!call)
         return FALSE;
-    self->n_refused++;
     if (!call->has_company)
         g_warning("%s: refused, and so are more of them: one is under way", what);
     call->has_company = TRUE;

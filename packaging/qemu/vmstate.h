@@ -39,7 +39,7 @@ struct SamiVmstate {
     const SamiVmstateOptions *options;
     GMainLoop *loop;
     int status;                /* of the process */
-    guint n_saves, n_loads, n_late, n_refused;
+    guint n_saves, n_loads, n_late;
     struct SamiVmstateCall *under_way[2]; /* Save and Load that are not answered yet; (nullable). This and the next: main loop only */
     gboolean has_thread[2];
     guint retry_timer;         /* runs between a thaw and the next attempt. Main loop only */

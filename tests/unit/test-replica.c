@@ -1,5 +1,6 @@
 /* A replication's rules against the fake kernel (LIFECYCLE §11): one owner a flow, packets and takeovers decide who it is, nothing that is ours is
  * written over; and the file that tells both daemons whose a flow is. */
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -444,6 +445,26 @@ test_vanished(void)
     end();
 }
 
+/* A helper that was not here is asked for again with the next dump: somebody has loaded it. */
+static void
+test_missing_helper(void)
+{
+    SamiSession found, s = flow(1, SAMI_ACTION_CREATED);
+    s.has |= SAMI_HAS_HELPER;
+    g_strlcpy(s.helper, "ftp", sizeof s.helper);
+    begin();
+    sami_firewall_fake_answer(world, EOPNOTSUPP);
+    say(&s, 1);
+    CU_ASSERT_TRUE(get(1, &found) && !(found.has & SAMI_HAS_HELPER));
+    run(SAMI_JOB_EPOCH_BEGIN);
+    s.key.orig.src_port++;
+    s.reply.dst_port++;
+    say(&s, 1);
+    run(SAMI_JOB_EPOCH_END);
+    CU_ASSERT_TRUE(get(2, &found) && (found.has & SAMI_HAS_HELPER));
+    end();
+}
+
 /* A VM that is moved to the standby: from READY on its flows are not the other firewall's, whatever that says of them. */
 static void
 test_moved_here(void)
@@ -513,6 +534,7 @@ static const SamiTest tests[] = {
     { "what another peer had brought", test_inherited_of_others },
     { "what is left of others", test_left_of_others },
     { "takeover", test_takeover },
+    { "a helper that was not here", test_missing_helper },
     { "a backup takes the other's state for its own", test_yield },
     { "a restart of the daemon", test_restart },
     { "the ledger of an endless stream", test_endless },
