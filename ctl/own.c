@@ -181,7 +181,8 @@ join_files(const gchar *path, const gchar *const *words)
     for (guint i = 0; words[i]; i++) {
         g_autofree gchar *file = *words[i] ? ctl_own_beside(path, words[i]) : g_strdup(path);
         g_autofree gchar *text = NULL;
-        if (ctl_read(file, &text, NULL, NULL) && !strstr(all->str, text))
+        ctl_read(file, &text, NULL, NULL);
+        if (text && !strstr(all->str, text))
             g_string_append(all, text);
     }
     return g_string_free(all, all->len == 0);
