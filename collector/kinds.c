@@ -304,10 +304,10 @@ sami_collector_kinds_flush(SamiCollectorMigration *m, guint64 counter)
             continue;
         /* A replication has no end at which they would be whole; and what comes behind an undo would stay. */
         gboolean is_aborted = m->phase == SAMI_PHASE_ROLLBACK || sami_collector_is_over(m->phase);
-        SamiReason reason = is_aborted                                                        ? SAMI_REASON_ABORTED
+        SamiReason reason = is_aborted                                                  ? SAMI_REASON_ABORTED
                             : !is_in_list(m->ruler, kind->kind->name) || m->replication ? SAMI_REASON_KIND_NOT_ALLOWED
-                            : m->policy.n_vm == 0                                           ? SAMI_REASON_VM_NOT_ALLOWED
-                                                                                            : SAMI_REASON_NONE;
+                            : m->policy.n_vm == 0                                       ? SAMI_REASON_VM_NOT_ALLOWED
+                                                                                        : SAMI_REASON_NONE;
         if (reason != SAMI_REASON_NONE) {
             refuse_batch(kind, n, counter, reason);
             g_byte_array_set_size(kind->batch, 0);

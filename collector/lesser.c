@@ -4,14 +4,16 @@
 
 #include "collector/apply-internal.h"
 
+enum { HELPER, MASTER };
+
 /* A creation that fails for want of something which the flow can go on without. */
 static const struct {
     int result;
     guint32 without; /* SamiHas: of these, what it has */
     guint32 flag;    /* SAMI_LEDGER_*, for the read-back */
 } rows[] = {
-    { EOPNOTSUPP, SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO, SAMI_LEDGER_NO_HELPER },
-    { ENOENT, SAMI_HAS_MASTER, SAMI_LEDGER_NO_MASTER },
+    [HELPER] = { EOPNOTSUPP, SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO, SAMI_LEDGER_NO_HELPER },
+    [MASTER] = { ENOENT, SAMI_HAS_MASTER, SAMI_LEDGER_NO_MASTER },
 };
 
 guint32
@@ -56,6 +58,16 @@ is_missing(const SamiApply *apply, const SamiSession *s)
     return is_known;
 }
 
+/* A copy to be made smaller. A message that is built already has a timeout of its own. */
+static SamiSession
+copy_of(const SamiApply *apply, const SamiOp *op)
+{
+    SamiSession copy = *op->session;
+    if (op->message)
+        copy.timeout_s = sami_apply_creation_timeout(&copy, apply->lease_s);
+    return copy;
+}
+
 /* Returns the copies (nullable) that the operations have now. */
 static SamiSession *
 leave_out_helpers(const SamiApply *apply, SamiOp *ops, const guint *at, guint n)
@@ -67,12 +79,10 @@ leave_out_helpers(const SamiApply *apply, SamiOp *ops, const guint *at, guint n)
             continue;
         if (!bare)
             bare = g_new(SamiSession, n);
-        bare[i] = *s;
-        bare[i].has &= ~(guint32) (SAMI_HAS_HELPER | SAMI_HAS_HELPER_INFO);
-        if (ops[i].message)
-            bare[i].timeout_s = sami_apply_creation_timeout(s, apply->lease_s);
+        bare[i] = copy_of(apply, &ops[i]);
+        bare[i].has &= ~rows[HELPER].without;
         ops[i] = (SamiOp){ .kind = SAMI_OP_CREATE, .session = &bare[i] };
-        sami_ledger_at(apply->ledger, at[i])->flags |= SAMI_LEDGER_NO_HELPER;
+        sami_ledger_at(apply->ledger, at[i])->flags |= rows[HELPER].flag;
     }
     return bare;
 }
@@ -80,16 +90,14 @@ leave_out_helpers(const SamiApply *apply, SamiOp *ops, const guint *at, guint n)
 static gboolean
 send_lesser(SamiApply *apply, SamiOp *op, SamiLedgerEntry *entry, GError **error)
 {
-    SamiSession lesser = *op->session;
+    SamiSession lesser = copy_of(apply, op);
     SamiOp again = { .kind = SAMI_OP_CREATE, .session = &lesser, .result = op->result };
-    if (op->message) /* which has a timeout of its own */
-        lesser.timeout_s = sami_apply_creation_timeout(&lesser, apply->lease_s);
     for (guint row = find_row(&again); row < G_N_ELEMENTS(rows); row = find_row(&again)) {
         lesser.has &= ~rows[row].without;
         entry->flags |= rows[row].flag;
         if (!sami_firewall_apply(apply->firewall, &again, 1, error))
             return FALSE;
-        if (rows[row].flag == SAMI_LEDGER_NO_HELPER && again.result != EOPNOTSUPP && !is_missing(apply, op->session)) {
+        if (row == HELPER && again.result != EOPNOTSUPP && !is_missing(apply, op->session)) {
             SamiMissingHelper helper = helper_of(op->session);
             g_array_append_val(apply->missing_helpers, helper);
         }

@@ -372,22 +372,13 @@ load_signer(SamiConfig *config, const gchar *path, GError **error)
 }
 
 static gboolean
-is_vm_name(const gchar *name)
-{
-    gboolean is_plain = !strpbrk(name, VM_NAME_REFUSED);
-    for (const gchar *at = name; is_plain && *at; at++)
-        is_plain = sami_value_control_length(at) == 0;
-    return is_plain;
-}
-
-static gboolean
 load_vm(SamiConfig *config, const gchar *path, GError **error)
 {
     g_auto(Source) source = {0};
     g_autoptr(SamiConfigVm) vm = g_new0(SamiConfigVm, 1);
     vm->name = g_path_get_basename(path);
     vm->name[strlen(vm->name) - strlen(".conf")] = '\0';
-    if (!is_vm_name(vm->name)) {
+    if (strpbrk(vm->name, VM_NAME_REFUSED) || sami_value_has_control(vm->name)) {
         g_autofree gchar *directory = g_path_get_dirname(path), *quoted = g_strescape(vm->name, NULL);
         fail(error, directory, 0, "\"%s.conf\": the file's name is the VM's, and has a character that terminals or shells obey; not allowed are control characters "
              "and any of %s", quoted, VM_NAME_REFUSED);

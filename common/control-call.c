@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/control-json.h"
+#include "common/passing.h"
 
 #define DEPTH_MAX 16
 /* A status line with the refusals of every migration stays far below; more is no answer of a daemon
@@ -207,22 +208,14 @@ open_connection(const gchar *path, GError **error)
 }
 
 static gboolean
-send_end(const struct sockaddr_un *address, int end)
+send_end(struct sockaddr_un *address, int end)
 {
-    union {
-        gchar octets[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
+    SamiPassing control;
     struct iovec part = {(void *)"", 1};
-    const struct msghdr message = {.msg_name = (void *)address, .msg_namelen = sizeof *address, .msg_iov = &part, .msg_iovlen = 1,
-                                   .msg_control = control.octets, .msg_controllen = sizeof control.octets};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    struct msghdr message = {.msg_name = address, .msg_namelen = sizeof *address, .msg_iov = &part, .msg_iovlen = 1};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     gssize n = -1;
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &end, sizeof end);
+    sami_passing_attach(&message, &control, &end, 1);
     while (fd >= 0 && (n = sendmsg(fd, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
         ;
     int saved_errno = errno;

@@ -18,6 +18,7 @@
 #include "common/control-json.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/passing.h"
 #include "common/trust.h"
 
 /* Octets kept for a client that reads slowly. Above it events are skipped, and the next one that
@@ -491,24 +492,11 @@ on_connect(gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-/* Reading and writing never wait, whatever it is; closing another kind of socket could. */
-static gboolean
-is_connection(int fd)
-{
-    int domain = 0, type = 0;
-    socklen_t of_domain = sizeof domain, of_type = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &of_domain) == 0 && domain == AF_UNIX &&
-           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &of_type) == 0 && type == SOCK_STREAM;
-}
-
 static gboolean
 on_handover(gint fd, GIOCondition condition, gpointer user_data)
 {
     SamiControlServer *server = user_data;
-    union {
-        gchar octets[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
+    SamiPassing control;
     gchar octet;
     struct iovec part = {&octet, 1};
     /* Not CMSG_SPACE(), in which there is room for two: of more than one the kernel closes the others. */
@@ -519,7 +507,7 @@ on_handover(gint fd, GIOCondition condition, gpointer user_data)
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(&client_fd, CMSG_DATA(header), sizeof client_fd);
-    if (client_fd >= 0 && is_connection(client_fd)) {
+    if (client_fd >= 0 && sami_passing_is_local(client_fd, SOCK_STREAM)) { /* its reading and writing never wait; closing another kind of socket could */
         admit(server, client_fd, TRUE);
         return G_SOURCE_CONTINUE;
     }

@@ -2,7 +2,7 @@ noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
 	common/error.c common/error.h \
 	common/limits.h common/cursor.h \
-	common/loop.c common/loop.h \
+	common/loop.c common/loop.h common/passing.c common/passing.h \
 	common/trust.c common/trust.h \
 	common/value.c common/value.h \
 	common/pairs.c common/pairs.h \

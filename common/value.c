@@ -43,6 +43,14 @@ sami_value_control_length(const gchar *at)
     return octets[0] == 0xc2 && octets[1] >= 0x80 && octets[1] <= 0x9f ? 2 : 0;
 }
 
+gboolean
+sami_value_has_control(const gchar *text)
+{
+    while (*text && sami_value_control_length(text) == 0)
+        text++;
+    return *text != '\0';
+}
+
 void
 sami_value_mask_controls(gchar *text)
 {

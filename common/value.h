@@ -39,6 +39,8 @@ gboolean sami_value_ports(const gchar *text, guint16 ret_range[2], GError **erro
 gboolean sami_value_labels(const gchar *text, guint16 ret_range[2], GError **error);
 /* How many octets of a text that is not at its end are what a terminal might obey: 1, 2 of a C1 control in UTF-8 (U+0080 to U+009F), 0 for none. */
 guint sami_value_control_length(const gchar *at);
+/* Has the text any? */
+gboolean sami_value_has_control(const gchar *text);
 /* What a terminal might obey, in a text of somebody else's, becomes '?': control characters, but for a newline, and in UTF-8 those from U+0080 to U+009F,
  * of which one begins escape sequences, too. */
 void sami_value_mask_controls(gchar *text);

@@ -35,9 +35,7 @@ static gboolean
 check_line(const gchar *option, const gchar *path, GError **error)
 {
     g_autofree gchar *stripped = g_strstrip(g_strdup(path)), *quoted = g_strescape(path, NULL);
-    gboolean is_line = g_utf8_validate(path, -1, NULL) && !strcmp(stripped, path);
-    for (const gchar *at = path; is_line && *at; at++)
-        is_line = sami_value_control_length(at) == 0;
+    gboolean is_line = g_utf8_validate(path, -1, NULL) && !strcmp(stripped, path) && !sami_value_has_control(path);
     if (!is_line)
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_USAGE, "%s \"%s\": sami.conf cannot name this file; allowed: UTF-8 without control characters and without blanks "
                     "at its end", option, quoted);

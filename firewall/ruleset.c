@@ -323,8 +323,6 @@ read_ruleset(gboolean with_rules, GError **error)
         if (failure == 0 && reading.is_interrupted)
             failure = EINTR;
         if (failure == 0) {
-            ruleset->is_ipv4_nat |= has_legacy_nat(LEGACY_IPV4);
-            ruleset->is_ipv6_nat |= has_legacy_nat(LEGACY_IPV6);
             sum_up(&reading);
             return g_steal_pointer(&ruleset);
         }
@@ -336,7 +334,12 @@ read_ruleset(gboolean with_rules, GError **error)
 SamiRuleset *
 sami_ruleset_read(GError **error)
 {
-    return read_ruleset(TRUE, error);
+    SamiRuleset *ruleset = read_ruleset(TRUE, error);
+    if (ruleset) {
+        ruleset->is_ipv4_nat |= has_legacy_nat(LEGACY_IPV4);
+        ruleset->is_ipv6_nat |= has_legacy_nat(LEGACY_IPV6);
+    }
+    return ruleset;
 }
 
 gboolean

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/cursor.h"
+#include "common/passing.h"
 
 #define CHANNEL_HEADER 5u
 #define CHANNEL_TEXT_MAX 1024u
@@ -35,26 +36,13 @@ is_channel_type(guint type)
     return type >= SAMI_CHANNEL_SESSION && type <= SAMI_CHANNEL_SECRET;
 }
 
-static void
-attach_fd(struct msghdr *message, FdBuffer *buffer, int fd)
-{
-    memset(buffer, 0, sizeof(*buffer));
-    message->msg_control = buffer->octets;
-    message->msg_controllen = CMSG_SPACE(sizeof(int));
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-}
-
 gboolean
 sami_channel_send(int channel, SamiChannelType type, guint32 request, const gchar *text, int fd,
                   GError **error)
 {
     gsize length = text ? strlen(text) : 0;
     guint8 head[CHANNEL_HEADER];
-    FdBuffer control;
+    SamiPassing control;
     SamiWriter w;
     if (!is_channel_type(type) || length > CHANNEL_TEXT_MAX) {
         g_set_error(error, SAMI_ERROR, SAMI_ERROR_FAILED,
@@ -67,7 +55,7 @@ sami_channel_send(int channel, SamiChannelType type, guint32 request, const gcha
     struct iovec parts[2] = { { head, sizeof(head) }, { (void *) text, length } };
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = length ? 2 : 1 };
     if (fd >= 0)
-        attach_fd(&message, &control, fd);
+        sami_passing_attach(&message, &control, &fd, 1);
     ssize_t n;
     do
         n = sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -97,16 +85,6 @@ collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_SEEN])
     return n_fds;
 }
 
-/* What else may be passed to a process with CAP_NET_ADMIN would be read and written as a session by it. */
-static gboolean
-is_session_pair(int fd)
-{
-    int domain = 0, type = 0;
-    socklen_t n = sizeof domain, m = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m) == 0 && domain == AF_UNIX &&
-           type == SOCK_SEQPACKET;
-}
-
 static gboolean
 check_packet(const guint8 *packet, gsize length, int flags, const int *fds, guint n_fds, GError **error)
 {
@@ -120,7 +98,7 @@ check_packet(const guint8 *packet, gsize length, int flags, const int *fds, guin
     else if ((flags & MSG_CTRUNC) || n_fds > 1 ||
              (n_fds && packet[0] != SAMI_CHANNEL_SESSION && packet[0] != SAMI_CHANNEL_RELOAD && packet[0] != SAMI_CHANNEL_SECRET))
         rule = "a packet carries descriptors that do not belong to it";
-    else if (n_fds && packet[0] == SAMI_CHANNEL_SESSION && !is_session_pair(fds[0]))
+    else if (n_fds && packet[0] == SAMI_CHANNEL_SESSION && !sami_passing_is_local(fds[0], SOCK_SEQPACKET)) /* anything else would be read and written as a session, with CAP_NET_ADMIN */
         rule = "what a packet passes as a session is none";
     else if (!g_utf8_validate_len((const gchar *) packet + CHANNEL_HEADER, length - CHANNEL_HEADER,
                                   NULL))

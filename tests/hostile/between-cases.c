@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/cursor.h"
+#include "common/passing.h"
 #include "tests/hostile/between.h"
 #include "tests/hostile/watch.h"
 
@@ -368,15 +369,8 @@ send_packet(int channel, const guint8 *packet, gsize length, const int *fds, gui
     Control control = { .octets = { 0 } };
     struct iovec part = { (void *) packet, length };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-    if (n_fds) {
-        message.msg_control = control.octets;
-        message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
-    }
+    if (n_fds)
+        sami_passing_attach(&message, &control, fds, n_fds);
     while (sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         if (errno != EAGAIN)
             die("the channel: %s", g_strerror(errno));

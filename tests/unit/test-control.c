@@ -17,6 +17,7 @@
 #include "common/control.h"
 #include "common/limits.h"
 #include "common/loop.h"
+#include "common/passing.h"
 #include "tests/unit/harness.h"
 
 #define BIG (1024u * 1024u) /* an answer that is larger than what a socket takes */
@@ -722,23 +723,13 @@ static void
 send_fds(const gchar *at, const int *fds, guint n_fds)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    union {
-        gchar octets[CMSG_SPACE(2 * sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
+    _Alignas(struct cmsghdr) guint8 control[CMSG_SPACE(2 * sizeof(int))];
     struct iovec part = {(void *)"x", 1};
     struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &part, .msg_iovlen = 1};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     g_strlcpy(address.sun_path, at, sizeof address.sun_path);
-    if (n_fds > 0) {
-        message.msg_control = control.octets;
-        message.msg_controllen = CMSG_LEN(n_fds * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
-    }
+    if (n_fds > 0)
+        sami_passing_attach(&message, control, fds, n_fds);
     CU_ASSERT_EQUAL(sendmsg(fd, &message, 0), 1);
     close(fd);
 }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/passing.h"
 #include "tests/unit/harness.h"
 #include "transport/address.h"
 #include "transport/session-pair.h"
@@ -271,15 +272,8 @@ send_packet(int channel, const guint8 *packet, gsize length, const int *fds, gui
     _Alignas(struct cmsghdr) guint8 control[CMSG_SPACE(16 * sizeof(int))] = { 0 };
     struct iovec part = { (void *) packet, length };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-    if (n_fds) {
-        message.msg_control = control;
-        message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
-    }
+    if (n_fds)
+        sami_passing_attach(&message, control, fds, n_fds);
     CU_ASSERT_EQUAL(sendmsg(channel, &message, 0), (ssize_t) length);
 }
 
